@@ -1,0 +1,1 @@
+"""The HTTP surface: Kubernetes REST conventions, generic over kinds."""

@@ -1,0 +1,1 @@
+"""Watch cache, queue, controllers, leader lease and garbage collection."""

@@ -1,0 +1,69 @@
+"""The error types the engine knows, and what it does with each. Nothing else.
+
+Messages read "cannot <verb> <noun> 'x': cause": one line, deterministic, no secret, no time.
+"""
+
+
+class ControlPlaneError(Exception):
+    """Anything this project raises on purpose."""
+
+
+class RetryableError(ControlPlaneError):
+    """Passes by itself: requeued after max(retry_after_s, backoff)."""
+
+    def __init__(
+        self, message: str, *, retry_after_s: float = 0.0, reason: str = "Retrying"
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.reason = reason
+
+
+class DriverUnavailableError(RetryableError):
+    """The outside system does not answer; counts against that driver's breaker."""
+
+    def __init__(self, driver: str, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, reason="DriverUnavailable")
+        self.driver = driver
+
+
+class StoreUnavailableError(RetryableError):
+    """PostgreSQL does not answer; nothing was written (a lost COMMIT reply was resolved)."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, reason="StoreUnavailable")
+
+
+class SecretsUnavailableError(RetryableError):
+    """The secret backend is sealed or unreachable; never the same as "secret missing"."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 5.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, reason="SecretsUnavailable")
+
+
+class TerminalError(ControlPlaneError):
+    """Only an edit helps: no requeue until the generation changes."""
+
+    def __init__(self, message: str, *, reason: str = "Invalid") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ConflictError(RetryableError):
+    """Lost the optimistic lock: read again and retry now, silently."""
+
+
+class StaleEpochError(ControlPlaneError):
+    """This process no longer leads; it must stop acting at once."""
+
+
+class AlreadyExistsError(ControlPlaneError):
+    """A create found the name taken."""
+
+
+class NotFoundError(ControlPlaneError):
+    """An update or delete found nothing of that name, or another uid."""
+
+
+class CompactedError(ControlPlaneError):
+    """The revision asked for is older than the watch window: list again (410 Gone)."""

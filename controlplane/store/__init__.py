@@ -1,0 +1,1 @@
+"""The only SQL in the project: group-commit writer, change feed, history, migrations."""

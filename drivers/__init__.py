@@ -1,0 +1,1 @@
+"""One module an outside system: value types, Protocol, real class, error translation."""

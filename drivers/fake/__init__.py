@@ -1,0 +1,1 @@
+"""Verified fakes: each is held to the same contract suite as its real driver."""

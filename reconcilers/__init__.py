@@ -1,0 +1,1 @@
+"""One module a kind: observe, plan, status, apply."""
