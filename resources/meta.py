@@ -7,12 +7,14 @@ No I/O and no defaults that depend on a machine.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+from pydantic.alias_generators import to_camel, to_snake
 
-from resources.quantity import Bytes, Millicores
+from resources.quantity import Bytes, Millicores, format_bytes, format_millicores
+from resources.text import DnsLabel, DnsSubdomain
 
 GROUP: Final = "bunker.cloud"
 VERSION: Final = "v1"
@@ -20,10 +22,38 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 FINALIZER: Final = "bunker.cloud/outside"
 """Held while anything of a record exists outside the store; only the engine adds or drops it."""
 
-DnsLabel = Annotated[
-    str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
-]
-"""RFC 1035 label: names that become host names inside a namespace's network."""
+Int = Annotated[int, Strict()]
+"""A JSON integer; "80" and 80.0 are refused, as Kubernetes does."""
+Bool = Annotated[bool, Strict()]
+"""A JSON boolean; "yes" and 1 are refused."""
+Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
+"""A TCP port."""
+MAP_BY_NAME: Final[dict[str, Any]] = {
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["name"],
+}
+"""Schema of a list whose items are merged by `name`."""
+
+
+def _enough_cpu(value: int) -> int:
+    if value < 10:  # 10m: the smallest --cpus Docker takes is 0.01
+        raise ValueError(f"{format_millicores(value)} is too little CPU; write at least '10m'")
+    return value
+
+
+def _enough_memory(value: int) -> int:
+    if value < 16 * 2**20:  # Docker refuses less than 6 MiB, and then nothing useful starts
+        raise ValueError(f"{format_bytes(value)} is too little memory; write at least '16Mi'")
+    return value
+
+
+def _ipv4(value: str) -> str:
+    try:
+        return str(IPv4Address(value))
+    except ValueError as exc:
+        raise ValueError(
+            f"{value!r} is not an IPv4 address; write one of the host's, such as '127.0.0.1'"
+        ) from exc
 
 
 class Model(BaseModel):
@@ -50,17 +80,38 @@ class Ref(Model):
 class SecretRef(Model):
     """A reference by name to a Secret of the same namespace."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    name: DnsSubdomain
     """Name of the Secret in the same namespace. Example: `shop-db-credentials`."""
+
+
+class ConfigMapRef(Model):
+    """A reference by name to a ConfigMap of the same namespace."""
+
+    name: DnsSubdomain
+    """Name of the ConfigMap in the same namespace. Example: `shop-settings`."""
+
+
+class Publish(Model):
+    """A port of the host that leads to the record's own port."""
+
+    port: Port | None = None
+    """Port on the host. Default: one of the pool, told in status. Example: `15432`."""
+    address: Annotated[str, AfterValidator(_ipv4)] = "127.0.0.1"
+    """IPv4 address of the host to bind. Default: `127.0.0.1`, which only the host itself reaches;
+    `0.0.0.0` is every address. Example: `0.0.0.0`."""
 
 
 class Resources(Model):
     """What one container gets, exactly; also what the budget is charged."""
 
-    cpu: Millicores
+    cpu: Annotated[Millicores, AfterValidator(_enough_cpu)]
     """CPU limit in millicores or whole cores. Example: `500m`."""
-    memory: Bytes
+    memory: Annotated[Bytes, AfterValidator(_enough_memory)]
     """Memory limit in bytes with a unit. Example: `512Mi`."""
+
+    @property
+    def footprint(self) -> "Footprint":
+        return Footprint(self.cpu, self.memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +156,30 @@ class Footprint:
             self.cpu_millicores <= room.cpu_millicores
             and self.memory_bytes <= room.memory_bytes
             and self.disk_bytes <= room.disk_bytes
+        )
+
+
+class Amounts(Model):
+    """CPU, memory and disk of the host, exactly."""
+
+    cpu: Millicores = 0
+    """CPU in millicores or whole cores. Example: `1500m`."""
+    memory: Bytes = 0
+    """Memory in bytes with a unit. Example: `4Gi`."""
+    disk: Bytes = 0
+    """Disk in bytes with a unit. Example: `100Gi`."""
+
+    @property
+    def footprint(self) -> Footprint:
+        return Footprint(self.cpu, self.memory, self.disk)
+
+    @staticmethod
+    def of(footprint: Footprint) -> "Amounts":
+        """The same amounts as a footprint, to be told in a status."""
+        return Amounts.model_construct(
+            cpu=footprint.cpu_millicores,
+            memory=footprint.memory_bytes,
+            disk=footprint.disk_bytes,
         )
 
 
@@ -194,9 +269,9 @@ class Status(Model):
 class Spec(Model):
     """What every reconciled kind's spec may say."""
 
-    paused: bool = False
+    paused: Bool = False
     """Stop reconciling this record; deletion still works. Default: false."""
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    priority: Annotated[int, Strict(), Field(ge=-1000, le=1000)] = 0
     """Who is admitted first when room is short: higher first, then older. Default: 0."""
 
 
@@ -213,7 +288,8 @@ class Column:
 
     `path` is a JSONPath such as `.spec.engine` or
     `.status.conditions[?(@.type=="Ready")].status`; `type` is string, integer, date or quantity;
-    priority > 0 shows with `-o wide` only.
+    priority > 0 shows with `-o wide` only. An integer column whose path leads to a map or a list
+    shows how many entries it has.
     """
 
     name: str
@@ -221,6 +297,10 @@ class Column:
     type: str = "string"
     priority: int = 0
     description: str = ""
+
+
+AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
+"""The column every kind has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +318,16 @@ class FieldError:
         "FieldValueTooLong",
     ]
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One reference a record has set, in its own namespace."""
+
+    path: str
+    """`spec.databaseRef`, or `spec.databaseRefs[shop-db]` for an item of a list."""
+    kind: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +367,8 @@ class KindInfo:
     needs_namespace_network: bool = False
     """Waits for its namespace to be Ready before its first step."""
     refs: tuple[tuple[str, str], ...] = field(default=())
-    """(dotted field path, kind) of each Ref in the spec, resolved by the engine before observe."""
+    """(dotted field path, kind) of each Ref in the spec, resolved by the engine before observe.
+    A path that ends in `[]` is a list of Refs; Record.references gives the references set."""
 
     @property
     def api_version(self) -> str:
@@ -313,6 +404,21 @@ class Record(Model):
     def host_ports(self) -> tuple[int | None, ...]:
         """Host ports wanted on 127.0.0.1 or wider: a number, or None for one of the pool."""
         return ()
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Every Ref that is set, by `info.refs`, in the order of the paths."""
+        found: list[Reference] = []
+        for path, kind in self.info.refs:
+            value: Any = self
+            for part in path.removesuffix("[]").split("."):
+                value = getattr(value, to_snake(part), None)
+            if path.endswith("[]"):
+                bare = path.removesuffix("[]")
+                found += [Reference(f"{bare}[{ref.name}]", kind, ref.name) for ref in value or ()]
+            elif value is not None:
+                found.append(Reference(path, kind, value.name))
+        return tuple(found)
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
         """What of `old` may not change into this (immutable fields). Pure."""

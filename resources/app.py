@@ -1,0 +1,224 @@
+"""App: a service from a container image, its settings, and the databases it uses. No I/O.
+
+What a user may say ends here: there is no field for privileges, host paths, devices or
+capabilities, and so none to forbid.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, Strict, model_validator
+
+from resources.meta import (
+    AGE,
+    MAP_BY_NAME,
+    Column,
+    ConfigMapRef,
+    Footprint,
+    KindInfo,
+    Model,
+    Port,
+    Publish,
+    Resource,
+    Resources,
+    SecretRef,
+)
+from resources.meta import Spec as BaseSpec
+from resources.meta import Status as BaseStatus
+from resources.text import DnsLabel, EnvName, HttpPath, ImageReference, Text
+
+Seconds = Annotated[int, Strict(), Field(ge=1, le=3600)]
+
+
+class EnvVar(Model):
+    """One environment variable."""
+
+    name: EnvName
+    """Name of the variable. Example: `LOG_LEVEL`."""
+    value: Text = ""
+    """Its value. Default: empty. Example: `info`."""
+
+
+class EnvFromSource(Model):
+    """All keys of one Secret or ConfigMap as environment variables.
+
+    What comes from a Secret this way is visible to whoever may inspect containers on the host;
+    `databaseRefs` hands credentials over as files instead.
+    """
+
+    secret_ref: SecretRef | None = None
+    """The Secret; its keys must be names of environment variables."""
+    config_map_ref: ConfigMapRef | None = None
+    """The ConfigMap; its keys must be names of environment variables."""
+    prefix: Annotated[str, Field(pattern="^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=64)] = ""
+    """Put before each key. Default: nothing. Example: `SHOP_`."""
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.secret_ref is None) == (self.config_map_ref is None):
+            raise ValueError("name exactly one of secretRef and configMapRef")
+        return self
+
+    @property
+    def reads(self) -> str:
+        """As a reconciler names what it reads: `Secret/name` or `ConfigMap/name`."""
+        if self.secret_ref is not None:
+            return f"Secret/{self.secret_ref.name}"
+        return f"ConfigMap/{self.config_map_ref.name if self.config_map_ref else ''}"
+
+
+class DatabaseRef(Model):
+    """A Database of the same namespace whose credentials the App gets.
+
+    They arrive as files in `/run/secrets/bindings/<name>/` (type, provider, host, port, username,
+    password, database, uri), as the Service Binding specification has it.
+    """
+
+    name: DnsLabel
+    """Name of the Database. Example: `shop-db`."""
+    env_prefix: Annotated[str, Field(pattern="^[A-Z_][A-Z0-9_]*$", max_length=64)] | None = None
+    """Also set `<PREFIX>_HOST`, `_PORT`, `_USERNAME` and `_DATABASE`, and `_PASSWORD_FILE` and
+    `_URI_FILE` with the paths of those files. Default: none of them. Example: `DB`."""
+
+
+class HealthCheck(Model):
+    """How the platform finds out whether a replica serves."""
+
+    path: HttpPath | None = None
+    """GET this path; 200 to 399 is healthy. Default: a TCP connection is enough.
+    Example: `/healthz`."""
+    port: Port | None = None
+    """Port to ask. Default: `spec.port`. Example: `8080`."""
+    interval_seconds: Seconds = 30
+    """Seconds between two checks of a replica that serves. Default: `30`."""
+    timeout_seconds: Annotated[int, Strict(), Field(ge=1, le=30)] = 2
+    """Seconds after which no answer is a failure. Default: `2`."""
+
+
+def _unique(names: Iterable[str], field: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{field} has '{name}' twice; keep one of them")
+        seen.add(name)
+
+
+class AppSpec(BaseSpec):
+    image: ImageReference
+    """Image to run, by tag or digest. Example: `nginx:1.27`."""
+    command: Annotated[tuple[Text, ...], Field(max_length=256)] = ()
+    """Program and arguments, no shell. Default: the image's own.
+    Example: `[gunicorn, "shop:app"]`."""
+    port: Port | None = None
+    """Port it listens on. Default: none; it serves nobody. Example: `8080`."""
+    replicas: Annotated[int, Strict(), Field(ge=0, le=100)] = 1
+    """How many run at once; 0 stops it. Default: `1`."""
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=256, json_schema_extra=MAP_BY_NAME)] = ()
+    """Environment variables; they win over those of envFrom."""
+    env_from: Annotated[tuple[EnvFromSource, ...], Field(max_length=32)] = ()
+    """Secrets and ConfigMaps whose keys become environment variables; later ones win."""
+    database_refs: Annotated[
+        tuple[DatabaseRef, ...], Field(max_length=16, json_schema_extra=MAP_BY_NAME)
+    ] = ()
+    """Databases it uses. It first starts when all of them are ready."""
+    health_check: HealthCheck | None = None
+    """How to find out whether it serves. Default: a TCP connection to `port`; without a port,
+    running is enough."""
+    resources: Resources = Field(
+        default=Resources.model_validate({"cpu": "250m", "memory": "256Mi"})
+    )
+    """CPU and memory of each replica. Default: `{cpu: 250m, memory: 256Mi}`."""
+    publish: Publish | None = None
+    """Also reachable on a port of the host; needs `port`, and at most one replica.
+    Default: only inside the namespace's network."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _unique((item.name for item in self.env), "env")
+        _unique((item.name for item in self.database_refs), "databaseRefs")
+        _unique(
+            (i.env_prefix for i in self.database_refs if i.env_prefix), "databaseRefs.envPrefix"
+        )
+        if self.publish is not None and self.port is None:
+            raise ValueError("publish needs spec.port: the port the image listens on")
+        if self.publish is not None and self.replicas > 1:
+            raise ValueError(
+                f"publish leads to one replica, and replicas is {self.replicas}; "
+                "set replicas to 1 or leave publish out"
+            )
+        check = self.health_check
+        if check is not None and check.port is None and self.port is None:
+            raise ValueError("healthCheck needs a port: set healthCheck.port or spec.port")
+        return self
+
+    @property
+    def probe_port(self) -> int | None:
+        """The port to ask whether it serves; None: running is enough."""
+        own = None if self.health_check is None else self.health_check.port
+        return own or self.port
+
+
+class AppStatus(BaseStatus):
+    replicas: int = 0
+    """How many replicas exist."""
+    ready_replicas: int = 0
+    """How many of them serve."""
+    updated_replicas: int = 0
+    """How many of them are as the spec says."""
+    serving: str | None = None
+    """Replicas that serve, of those wanted. Example: `2/3`."""
+    selector: str | None = None
+    """Label selector of its replicas, for the scale subresource."""
+    image: str | None = None
+    """Image the replicas run from."""
+    endpoint: str | None = None
+    """Where the namespace's records reach it. Example: `shop:8080`."""
+    published: str | None = None
+    """Where the host reaches it, if published. Example: `127.0.0.1:30002`."""
+
+
+class App(Resource[AppSpec, AppStatus]):
+    """A service from a container image: so many replicas, restarted when they die."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="App",
+        plural="apps",
+        singular="app",
+        categories=("all",),
+        columns=(
+            Column(
+                "Serving", ".status.serving", description="Replicas that serve, of those wanted"
+            ),
+            Column(
+                "Ready",
+                '.status.conditions[?(@.type=="Ready")].status',
+                description="Whether it serves",
+            ),
+            Column(
+                "Reason",
+                '.status.conditions[?(@.type=="Ready")].reason',
+                description="Why it is or isn't ready",
+            ),
+            Column("Endpoint", ".status.endpoint", description="Where it is reached"),
+            AGE,
+            Column("Image", ".spec.image", priority=1, description="Image it runs"),
+            Column("CPU", ".status.allocation.cpu", priority=1, description="CPU it holds"),
+            Column(
+                "Memory", ".status.allocation.memory", priority=1, description="Memory it holds"
+            ),
+            Column("Published", ".status.published", priority=1, description="Address on the host"),
+        ),
+        scalable=True,
+        needs_namespace_network=True,
+        refs=(("spec.databaseRefs[]", "Database"),),
+    )
+    spec: AppSpec
+    status: AppStatus = AppStatus()
+
+    @property
+    def footprint(self) -> Footprint:
+        return self.spec.resources.footprint.times(self.spec.replicas)
+
+    @property
+    def host_ports(self) -> tuple[int | None, ...]:
+        return () if self.spec.publish is None else (self.spec.publish.port,)

@@ -1,0 +1,28 @@
+"""The one list of kinds. The API, the store and the engine know kinds by it alone."""
+
+from typing import Final
+
+from resources.app import App
+from resources.core import ConfigMap, Event, Namespace, Secret
+from resources.database import Database
+from resources.host import Host
+from resources.meta import KindInfo, Record
+from resources.quota import Quota
+from resources.volume import Volume
+
+KINDS: Final[tuple[type[Record], ...]] = (
+    Namespace,
+    Secret,
+    ConfigMap,
+    Event,
+    Host,
+    Quota,
+    Volume,
+    Database,
+    App,
+)
+
+KIND_INFOS: Final[dict[str, KindInfo]] = {model.info.kind: model.info for model in KINDS}
+"""By kind; kind names are unique across groups."""
+MODELS: Final[dict[str, type[Record]]] = {model.info.kind: model for model in KINDS}
+"""By kind."""

@@ -1,0 +1,51 @@
+"""Quota: how much of the host one namespace may be promised, whatever is free."""
+
+from typing import ClassVar
+
+from pydantic import model_validator
+
+from resources.meta import AGE, Amounts, Column, KindInfo, Resource
+from resources.meta import Spec as BaseSpec
+from resources.meta import Status as BaseStatus
+from resources.quantity import Bytes, Millicores
+
+
+class QuotaSpec(BaseSpec):
+    cpu: Millicores | None = None
+    """CPU all records of the namespace may hold together. Default: no limit. Example: `2`."""
+    memory: Bytes | None = None
+    """Memory they may hold together. Default: no limit. Example: `4Gi`."""
+    disk: Bytes | None = None
+    """Disk their volumes may hold together. Default: no limit. Example: `50Gi`."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> "QuotaSpec":
+        if self.cpu is None and self.memory is None and self.disk is None:
+            raise ValueError("limits nothing; set at least one of cpu, memory and disk")
+        return self
+
+
+class QuotaStatus(BaseStatus):
+    used: Amounts | None = None
+    """What the namespace's records hold now."""
+
+
+class Quota(Resource[QuotaSpec, QuotaStatus]):
+    """The most a namespace may be promised; with several, each of them holds."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="Quota",
+        plural="quotas",
+        singular="quota",
+        columns=(
+            Column("CPU", ".spec.cpu", description="CPU the namespace may hold"),
+            Column("CPU-Used", ".status.used.cpu", description="CPU it holds"),
+            Column("Memory", ".spec.memory", description="Memory it may hold"),
+            Column("Memory-Used", ".status.used.memory", description="Memory it holds"),
+            Column("Disk", ".spec.disk", description="Disk it may hold"),
+            Column("Disk-Used", ".status.used.disk", description="Disk it holds"),
+            AGE,
+        ),
+    )
+    spec: QuotaSpec
+    status: QuotaStatus = QuotaStatus()

@@ -1,0 +1,108 @@
+"""Volume: what holds data, as a record of its own, so that data outlives what uses it.
+
+Cluster-scoped on purpose: a retained volume must survive its namespace. No I/O.
+"""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from resources.meta import AGE, Column, FieldError, Footprint, KindInfo, Model, Resource
+from resources.meta import Spec as BaseSpec
+from resources.meta import Status as BaseStatus
+from resources.quantity import Bytes, format_bytes
+from resources.text import DnsLabel, DnsSubdomain
+
+
+class Claim(Model):
+    """Who may use a volume: a record of this namespace (by UID), kind, name and engine."""
+
+    namespace: DnsLabel
+    """Namespace of the record. Example: `shop`."""
+    namespace_uid: str
+    """UID of that namespace: a re-made namespace of the same name is another tenant."""
+    kind: str = "Database"
+    """Kind of the record. Default: `Database`."""
+    name: DnsLabel
+    """Name of the record. Example: `shop-db`."""
+    engine: str = ""
+    """What wrote the data. Example: `postgres`."""
+
+
+class VolumeSecretRef(Model):
+    """The Secret that goes with the data (a password lives inside a database, too)."""
+
+    namespace: DnsLabel
+    """Namespace of the Secret. Example: `shop`."""
+    name: DnsSubdomain
+    """Name of the Secret. Example: `shop-db-credentials`."""
+
+
+class VolumeSpec(BaseSpec):
+    claim: Claim
+    """Who may use it. An administrator hands a retained volume on by changing this."""
+    major: str = ""
+    """Major version of the engine that wrote the data. Example: `18`."""
+    size: Annotated[Bytes, Field(ge=0)]
+    """Disk it is charged for, in bytes with a unit; may only grow. Example: `10Gi`."""
+    secret_ref: VolumeSecretRef | None = None
+    """The Secret that goes with the data."""
+    docker_name: DnsSubdomain | None = None
+    """Name of the engine's volume. Default: made from this record's name and UID."""
+
+
+class VolumeStatus(BaseStatus):
+    phase: Literal["Pending", "Bound", "Retained"] = "Pending"
+    """`Bound` while a record owns it, `Retained` when only this record keeps the data."""
+    docker_name: str | None = None
+    """Name of the volume in the engine."""
+    used_by: tuple[str, ...] = ()
+    """Names of the containers that mount it."""
+
+
+class Volume(Resource[VolumeSpec, VolumeStatus]):
+    """A data volume. Deleting this record is the only thing that ever deletes its data."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="Volume",
+        plural="volumes",
+        singular="volume",
+        short_names=("vol",),
+        categories=("all",),
+        namespaced=False,
+        dns_name=False,
+        columns=(
+            Column("Namespace", ".spec.claim.namespace", description="Namespace it belongs to"),
+            Column("Claim", ".spec.claim.name", description="Record it belongs to"),
+            Column("Engine", ".spec.claim.engine", description="What wrote the data"),
+            Column("Major", ".spec.major", description="Major version that wrote the data"),
+            Column("Size", ".spec.size", description="Disk it is charged for"),
+            Column("Phase", ".status.phase", description="Bound or Retained"),
+            AGE,
+            Column("Volume", ".status.dockerName", priority=1, description="Name in the engine"),
+        ),
+    )
+    spec: VolumeSpec
+    status: VolumeStatus = VolumeStatus()
+
+    @property
+    def docker_name(self) -> str:
+        """Name of the volume in the engine."""
+        return self.spec.docker_name or self.owned_name
+
+    @property
+    def footprint(self) -> Footprint:
+        return Footprint(disk_bytes=self.spec.size)
+
+    def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
+        errors: list[FieldError] = []
+        if self.spec.size < old.spec.size:
+            fix = f"may only grow; write at least {format_bytes(old.spec.size)}"
+            errors.append(FieldError("spec.size", "FieldValueInvalid", fix))
+        if self.spec.claim != old.spec.claim and self.metadata.owner_references:
+            fix = "is in use; delete the record that owns the volume first (its data is kept)"
+            errors.append(FieldError("spec.claim", "FieldValueForbidden", fix))
+        if self.spec.docker_name != old.spec.docker_name:
+            fix = "may not change; make a second Volume for another volume of the engine"
+            errors.append(FieldError("spec.dockerName", "FieldValueForbidden", fix))
+        return tuple(errors)
