@@ -1,0 +1,21 @@
+"""What every suite shares: how hard the property tests try, by scripts/test's mode."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# A loaded machine is no reason to fail: wall-clock deadlines are off, example counts bound time.
+settings.register_profile(
+    "fast",
+    max_examples=25,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "plain", settings.get_profile("fast"), max_examples=100, stateful_step_count=40
+)
+settings.register_profile(
+    "long", settings.get_profile("fast"), max_examples=2000, stateful_step_count=100
+)
+settings.load_profile(os.environ.get("CP_TEST_PROFILE", "fast"))
