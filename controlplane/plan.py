@@ -197,12 +197,36 @@ class Report:
     """At most two of the kind's own."""
     in_use: Footprint | None = None
     """What is observed to be held of the host now; None: as much as is allocated."""
+    recheck_after_s: float | None = None
+    """Look again this soon even when converged (health checks); None: at the next resync."""
+
+
+class SecretReader(Protocol):
+    """Reads values for a reconciler's observe and apply; they end up in no Step, Seen or status."""
+
+    async def read(
+        self, kind: Literal["Secret", "ConfigMap"], namespace: str, name: str, /
+    ) -> Mapping[str, bytes] | None:
+        """Decoded values by key, as committed; None if there is no such record."""
+        ...
+
+
+class Usage(Protocol):
+    """What the budget has promised, for the kinds that tell it."""
+
+    def allocated(self, namespace: str | None = None, /) -> Footprint:
+        """The sum over one namespace's records, or over all."""
+        ...
+
+    def reserved(self) -> Footprint:
+        """What is kept back for the host itself."""
+        ...
 
 
 class Reconciler(Protocol[R, SeenT, StepT]):
     """Four methods, two of them pure; the engine owns everything else."""
 
-    def children(self, want: R, /) -> tuple[ChildRef, ...]:
+    def children(self, want: R, namespace_uid: str, /) -> tuple[ChildRef, ...]:
         """Child records this kind plans with. Pure; default none."""
         return ()
 
