@@ -37,7 +37,9 @@ PLANTED = {
         "reconcilers/planted.py": "import drivers.fake.planted\n",
         "drivers/fake/planted.py": "",
     },
-    "the Docker SDK stays in drivers.docker": {"reconcilers/planted.py": "import docker.errors\n"},
+    "the Docker SDK stays in drivers.docker and its parts": {
+        "reconcilers/planted.py": "import docker.errors\n"
+    },
     "the Vault SDK stays in drivers.vault": {"drivers/planted.py": "import hvac\n"},
     "SQL stays in controlplane.store": {"controlplane/engine/planted.py": "import asyncpg\n"},
     "nothing imports the composition root": {"api/planted.py": "import controlplane.__main__\n"},

@@ -1,0 +1,187 @@
+"""The installation's settings: read once from the environment by the composition root.
+
+Deliberately not a registry that modules look things up in: `__main__` hands each object the few
+values it needs. docs/settings.md is generated from the fields below.
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+
+from controlplane.errors import TerminalError
+
+PREFIX: Final = "CP_"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class Settings(BaseModel):
+    """Every value has a default that works on a fresh host. Field x is read from CP_X."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    data_dir: Path
+    """Folder that holds everything the control plane keeps on disk: keys, certificates, the
+    embedded PostgreSQL, logs. Default: `/var/lib/bunker` for root, else
+    `$XDG_DATA_HOME/bunker` (`~/.local/share/bunker`), so that no checkout ever holds a secret."""
+
+    instance: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$")] = (
+        "bunker"
+    )
+    """Name of this installation, the value of the `bunker.cloud/instance` label on all it makes.
+    Several installations can share one Docker engine if their names differ."""
+
+    api_address: str = "127.0.0.1"
+    """IP address the API listens on. The default keeps it on this host; put a wider one behind a
+    firewall."""
+
+    api_port: Port = 8443
+    """TCP port of the API. 8443 is the unprivileged neighbour of 443."""
+
+    database_url: SecretStr | None = None
+    """PostgreSQL (14 or newer) to keep records in, as `postgresql://user:password@host/name`.
+    Default: none, and a bundled PostgreSQL runs from the data folder."""
+
+    database_connections: Annotated[int, Field(ge=2, le=100)] = 4
+    """Connections to PostgreSQL. One writes, one listens, the rest read; group commit makes more
+    writers slower, not faster."""
+
+    docker_host: str | None = None
+    """Docker engine, as `unix:///path` or `tcp://host:port`. Default: `DOCKER_HOST`, else
+    the engine's usual socket."""
+
+    images: Literal["upstream", "local"] = "upstream"
+    """Where images come from: `upstream` pulls the published ones, `local` expects those that
+    `scripts/images` built on this host, for hosts without a registry."""
+
+    subnet_pool: str = "10.201.0.0/16"
+    """IPv4 network that namespaces get their subnets from, one /24 each: 256 namespaces. Seldom
+    used in homes and offices; each subnet is checked against the host's routes all the same."""
+
+    port_pool: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,5}-[0-9]{1,5}$")] = "30000-32767"
+    """Host ports given to records that publish one without naming it, first-last. Kubernetes'
+    node port range: outside the kernel's ephemeral range, which begins at 32768."""
+
+    runtime_dir: Path = Path("/run/bunker")
+    """Folder for what must not survive a reboot: secret files for containers and the agent's
+    socket. On a tmpfs, so that no secret reaches a disk."""
+
+    reconcile_timeout_s: Seconds = 120.0
+    """Seconds one pass over one record may take. Long enough for a slow container start; pulls
+    and builds go on in the background."""
+
+    resync_s: Seconds = 600.0
+    """Seconds between looks at a converged record, ±20 %. Events tell sooner; this catches what
+    they miss."""
+
+    relist_s: Seconds = 60.0
+    """Seconds between full lists of the engine's containers, because event streams lose events."""
+
+    workers_per_kind: Annotated[int, Field(ge=1, le=64)] = 4
+    """Records of one kind worked on at once. Containers start on a pool of their own, as wide as
+    the host has cores."""
+
+    lease_ttl_s: Annotated[float, Field(ge=3, le=300)] = 15.0
+    """Seconds after which another agent may take over from one that stopped renewing. Renewed at
+    a third of it, so two renewals can be lost."""
+
+    watch_window_s: Annotated[int, Field(ge=60)] = 3600
+    """Seconds of changes a watch can resume from; older ones get 410 Gone and list again. One
+    hour outlives a lunch break of a laptop."""
+
+    history_versions: Annotated[int, Field(ge=1)] = 100
+    """Versions of each record kept readable in the change log."""
+
+    shutdown_grace_s: Seconds = 20.0
+    """Seconds that passes under way get to finish after SIGTERM. Below the 30 s after which
+    service managers kill."""
+
+    request_body_bytes: Annotated[int, Field(ge=4096, le=16 * 2**20)] = 2**20
+    """Largest request body in bytes. 1 MiB is what etcd, and so Kubernetes' clients, expect."""
+
+    log_format: Literal["json", "console"] = "json"
+    """`json` for collectors, one object a line; `console` for people."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged. At info a converged system is silent."""
+
+    @field_validator("api_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        ipaddress.ip_address(value)
+        return value
+
+    @field_validator("subnet_pool")
+    @classmethod
+    def _is_pool(cls, value: str) -> str:
+        if ipaddress.IPv4Network(value).prefixlen > 24:
+            raise ValueError("a pool smaller than one /24 holds no namespace")
+        return value
+
+    @field_validator("port_pool")
+    @classmethod
+    def _is_range(cls, value: str) -> str:
+        first, last = (int(part) for part in value.split("-"))
+        if not 1024 <= first <= last <= 65535:
+            raise ValueError("write first-last within 1024-65535, such as 30000-32767")
+        return value
+
+    @property
+    def ports(self) -> range:
+        """The port pool as a range."""
+        first, last = (int(part) for part in self.port_pool.split("-"))
+        return range(first, last + 1)
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Where secret files for containers are written, one folder a record."""
+        return self.runtime_dir / "secrets"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, /, *, uid: int | None = None) -> Self:
+        """Read CP_* of `env` (default: the process's own); an empty value counts as unset.
+
+        Raises TerminalError naming each variable that is wrong, without its value. Unknown CP_*
+        variables are left alone: scripts have their own (CP_VENV).
+        """
+        env = os.environ if env is None else env
+        given = {
+            name: value
+            for name in cls.model_fields
+            if (value := env.get(PREFIX + name.upper(), "")) != ""
+        }
+        if "data_dir" not in given:
+            given["data_dir"] = str(default_data_dir(env, os.getuid() if uid is None else uid))
+        try:
+            return cls.model_validate(given)
+        except ValidationError as exc:
+            raise TerminalError(_explain(exc), reason="InvalidSettings") from None
+
+
+def default_data_dir(env: Mapping[str, str], uid: int) -> Path:
+    """The data folder when CP_DATA_DIR is not set."""
+    if uid == 0:
+        return Path("/var/lib/bunker")
+    home = Path(env.get("HOME") or "/")
+    return Path(env.get("XDG_DATA_HOME") or home / ".local/share") / "bunker"
+
+
+def _explain(exc: ValidationError) -> str:
+    problems = (
+        f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}"
+        for error in exc.errors(include_input=False, include_url=False)
+    )
+    return "cannot read settings: " + "; ".join(problems)

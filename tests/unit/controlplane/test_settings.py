@@ -1,0 +1,91 @@
+"""Settings: defaults, what is refused and how that is told, and that the page is current."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from controlplane.errors import TerminalError
+from controlplane.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_defaults_put_root_in_the_system_folder() -> None:
+    settings = Settings.from_env({}, uid=0)
+    assert settings.data_dir == Path("/var/lib/bunker")
+    assert (settings.api_address, settings.api_port) == ("127.0.0.1", 8443)
+    assert settings.secrets_dir == Path("/run/bunker/secrets")
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"HOME": "/home/ann"}, "/home/ann/.local/share/bunker"),
+        ({"HOME": "/home/ann", "XDG_DATA_HOME": "/data"}, "/data/bunker"),
+        ({"CP_DATA_DIR": "/elsewhere", "HOME": "/home/ann"}, "/elsewhere"),
+    ],
+)
+def test_data_dir_follows_the_users_data_home(env: dict[str, str], expected: str) -> None:
+    assert Settings.from_env(env, uid=1000).data_dir == Path(expected)
+
+
+def test_empty_value_counts_as_unset() -> None:
+    assert Settings.from_env({"CP_API_PORT": "", "CP_DATABASE_URL": ""}, uid=0).api_port == 8443
+
+
+def test_values_are_read_from_the_environment() -> None:
+    env = {
+        "CP_API_PORT": "9443",
+        "CP_IMAGES": "local",
+        "CP_PORT_POOL": "31000-31009",
+        "CP_VENV": "x",
+    }
+    settings = Settings.from_env(env, uid=0)
+    assert settings.api_port == 9443
+    assert settings.images == "local"
+    assert settings.ports == range(31000, 31010)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CP_API_PORT", "0"),
+        ("CP_API_PORT", "many"),
+        ("CP_API_ADDRESS", "localhost"),
+        ("CP_IMAGES", "cloud"),
+        ("CP_INSTANCE", "Not A Label"),
+        ("CP_SUBNET_POOL", "10.0.0.0/25"),
+        ("CP_SUBNET_POOL", "10.0.0.1/16"),
+        ("CP_PORT_POOL", "80-90"),
+        ("CP_PORT_POOL", "31000-30000"),
+        ("CP_RESYNC_S", "-1"),
+    ],
+)
+def test_wrong_value_is_refused_by_the_variables_name(name: str, value: str) -> None:
+    with pytest.raises(TerminalError, match=name) as caught:
+        Settings.from_env({name: value}, uid=0)
+    assert caught.value.reason == "InvalidSettings"
+
+
+def test_database_url_is_not_shown() -> None:
+    settings = Settings.from_env({"CP_DATABASE_URL": "postgresql://cp:hunter22@db/cp"}, uid=0)
+    assert "hunter22" not in repr(settings)
+
+
+def test_every_field_says_what_it_is() -> None:
+    undocumented = [name for name, field in Settings.model_fields.items() if not field.description]
+    assert undocumented == []
+
+
+def test_settings_page_is_current() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/docs_settings.py"), "--check"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
