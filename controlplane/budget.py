@@ -1,0 +1,286 @@
+"""The ledger: who holds how much of the host, exact to the millicore and the byte.
+
+Pure and synchronous, so every decision is serialised by the event loop. It reads no record and
+writes none: the engine asks before the first step, commits what was granted in
+`status.allocation`, and rebuilds the ledger from there at start.
+
+Two orders make it safe: a claim grows here before it is stored, and shrinks here after the
+smaller one was stored. So what the store has never exceeds what the ledger has, and that never
+exceeds capacity - reserved.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from controlplane.records import Key
+from resources.meta import Footprint
+from resources.quantity import format_bytes, format_millicores
+
+NOTHING: Final = Footprint()
+UNLIMITED: Final = Footprint(2**62, 2**62, 2**62)
+"""A Quota that limits nothing: larger than any host, small enough to add to."""
+TOP_HOLDERS: Final = 3
+"""How many holders a refusal names: enough to act on, short enough for one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one record holds of the host."""
+
+    uid: str
+    key: Key
+    held: Footprint
+    priority: int = 0
+    created: str = ""
+    """Creation time, RFC 3339: among equal priorities the older goes first."""
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        return (-self.priority, self.created, self.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Room was taken: `held` is what the record holds now."""
+
+    held: Footprint
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """There is no room; the record waits and is told when there is."""
+
+    reason: str
+    """BudgetExceeded, QuotaExceeded or CapacityUnknown."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The host as the ledger sees it."""
+
+    capacity: Footprint | None
+    """capacity - reserved; None until a Host record says it."""
+    allocated: Footprint
+    free: Footprint
+    """capacity - allocated; negative where the capacity was lowered below what is held."""
+
+
+class LedgerView(Protocol):
+    """What the Host and Quota reconcilers may read."""
+
+    def totals(self) -> Totals: ...
+
+    def used(self, namespace: str, /) -> Footprint:
+        """What the records of one namespace hold together."""
+        ...
+
+
+class Ledger:
+    """Claims by record uid, and who waits for room."""
+
+    def __init__(self) -> None:
+        self._capacity: Footprint | None = None
+        self._quotas: dict[str, Footprint] = {}
+        self._claims: dict[str, Claim] = {}
+        self._waiting: dict[str, Claim] = {}
+        self._used: dict[str, Footprint] = {}
+        self._allocated = NOTHING
+
+    # --- what is ---
+
+    def totals(self) -> Totals:
+        free = NOTHING if self._capacity is None else self._capacity - self._allocated
+        return Totals(self._capacity, self._allocated, free)
+
+    def used(self, namespace: str, /) -> Footprint:
+        return self._used.get(namespace, NOTHING)
+
+    def held(self, uid: str) -> Footprint:
+        claim = self._claims.get(uid)
+        return NOTHING if claim is None else claim.held
+
+    def holds(self, uid: str) -> bool:
+        return uid in self._claims
+
+    def waits(self, uid: str) -> bool:
+        return uid in self._waiting
+
+    # --- what limits ---
+
+    def limit(self, capacity: Footprint | None, quotas: Mapping[str, Footprint]) -> None:
+        """Set capacity - reserved of the host, and each namespace's quota. What is held already
+        stays held, even beyond."""
+        self._capacity = capacity
+        self._quotas = dict(quotas)
+
+    # --- claims ---
+
+    def load(self, claims: Iterable[Claim], waiting: Iterable[Claim] = ()) -> None:
+        """Start over from what the store says is allocated, and from who waited before."""
+        self._claims.clear()
+        self._used.clear()
+        self._allocated = NOTHING
+        self._waiting = {claim.uid: claim for claim in waiting}
+        for claim in claims:
+            self._set(claim)
+
+    def ask(self, want: Claim) -> Granted | Refused:
+        """Take room for `want.held` on top of what the record holds; all or nothing.
+
+        Held is the component-wise maximum of old and new until `settle`. Whoever goes first by
+        (priority, age) among those that wait and fit keeps its room from later ones; a blocked
+        big one keeps nothing from smaller ones.
+        """
+        held = self.held(want.uid)
+        target = held.at_least(want.held)
+        if target == held:
+            self._waiting.pop(want.uid, None)
+            return Granted(held)
+        refused = self._refusal(want, target - held)
+        if refused is not None:
+            self._waiting[want.uid] = want
+            return refused
+        self._waiting.pop(want.uid, None)
+        self._set(replace(want, held=target))
+        return Granted(target)
+
+    def settle(self, uid: str, held: Footprint) -> None:
+        """Hold exactly `held` from now on: call it once the store says so, with what is observed
+        in use, or to take back a grant that was never stored."""
+        claim = self._claims.get(uid)
+        if claim is not None and claim.held != held:
+            self._set(replace(claim, held=held))
+
+    def release(self, uid: str) -> None:
+        """Nothing of it exists any more."""
+        claim = self._claims.pop(uid, None)
+        self._waiting.pop(uid, None)
+        if claim is not None:
+            self._add(claim.key.namespace, NOTHING - claim.held)
+
+    def withdraw(self, uid: str) -> None:
+        """It waits no longer (paused, deleted, or stuck for another reason)."""
+        self._waiting.pop(uid, None)
+
+    def wakeable(self) -> list[Key]:
+        """Who waits and would be admitted now, in order, each beside those before it."""
+        if self._capacity is None:
+            return []
+        found: list[Key] = []
+        taken: dict[str, Footprint] = {}
+        for claim in sorted(self._waiting.values(), key=lambda each: each.order):
+            delta = self.held(claim.uid).at_least(claim.held) - self.held(claim.uid)
+            if self._fits(claim.key.namespace, delta, taken):
+                _take(taken, claim.key.namespace, delta)
+                found.append(claim.key)
+        return found
+
+    # --- arithmetic ---
+
+    def _set(self, claim: Claim) -> None:
+        before = self._claims.get(claim.uid)
+        self._claims[claim.uid] = claim
+        self._add(claim.key.namespace, claim.held - (before.held if before else NOTHING))
+
+    def _add(self, namespace: str, delta: Footprint) -> None:
+        self._allocated += delta
+        self._used[namespace] = self.used(namespace) + delta
+        if self._used[namespace] == NOTHING:
+            del self._used[namespace]
+
+    def _ahead(self, want: Claim) -> dict[str, Footprint]:
+        """Room that those before `want` will take: by namespace, and "*" for the host."""
+        taken: dict[str, Footprint] = {}
+        for claim in sorted(self._waiting.values(), key=lambda each: each.order):
+            if claim.uid == want.uid:
+                continue
+            if claim.order >= want.order:
+                break
+            delta = self.held(claim.uid).at_least(claim.held) - self.held(claim.uid)
+            if self._fits(claim.key.namespace, delta, taken):
+                _take(taken, claim.key.namespace, delta)
+        return taken
+
+    def _fits(self, namespace: str, delta: Footprint, taken: Mapping[str, Footprint]) -> bool:
+        if self._capacity is None:
+            return False
+        host = self._capacity - self._allocated - taken.get("*", NOTHING)
+        return _short(delta, host) == NOTHING and (
+            namespace not in self._quotas
+            or _short(delta, self._room(namespace) - taken.get(namespace, NOTHING)) == NOTHING
+        )
+
+    def _room(self, namespace: str) -> Footprint:
+        return self._quotas.get(namespace, UNLIMITED) - self.used(namespace)
+
+    def _refusal(self, want: Claim, delta: Footprint) -> Refused | None:
+        namespace = want.key.namespace
+        if self._capacity is None:
+            return Refused("CapacityUnknown", "the host's capacity is not known yet")
+        taken = self._ahead(want)
+        room = self._room(namespace) - taken.get(namespace, NOTHING)
+        if (short := _short(delta, room)) != NOTHING:
+            return self._tell("QuotaExceeded", f"the quota of namespace '{namespace}'", short, want)
+        host = self._capacity - self._allocated - taken.get("*", NOTHING)
+        if (short := _short(delta, host)) != NOTHING:
+            return self._tell("BudgetExceeded", "the host", short, want)
+        return None
+
+    def _tell(self, reason: str, where: str, short: Footprint, want: Claim) -> Refused:
+        text = f"{where} is short of {describe(short)} for {describe(want.held)}"
+        holders = self._holders(short, want, within=reason == "QuotaExceeded")
+        return Refused(reason, f"{text}; held by {holders}" if holders else text)
+
+    def _holders(self, short: Footprint, want: Claim, *, within: bool) -> str:
+        """The largest holders of what is short, the first short component deciding."""
+        claims = [
+            claim
+            for claim in self._claims.values()
+            if claim.uid != want.uid and (not within or claim.key.namespace == want.key.namespace)
+        ]
+        sized = [(_masked(claim.held, short), claim.key) for claim in claims]
+        top = sorted(
+            (item for item in sized if item[0] != NOTHING),
+            key=lambda item: (-item[0].cpu_millicores, -item[0].memory_bytes,
+                              -item[0].disk_bytes, item[1]),
+        )  # fmt: skip
+        return ", ".join(f"{key} ({describe(size)})" for size, key in top[:TOP_HOLDERS])
+
+
+def _take(taken: dict[str, Footprint], namespace: str, delta: Footprint) -> None:
+    for scope in ("*", namespace):
+        taken[scope] = taken.get(scope, NOTHING) + delta
+
+
+def _short(delta: Footprint, room: Footprint) -> Footprint:
+    """What is missing, component by component. One that asks for no more is never short, even
+    where the room is negative."""
+
+    def missing(need: int, free: int) -> int:
+        return max(0, need - free) if need > 0 else 0
+
+    return Footprint(
+        missing(delta.cpu_millicores, room.cpu_millicores),
+        missing(delta.memory_bytes, room.memory_bytes),
+        missing(delta.disk_bytes, room.disk_bytes),
+    )
+
+
+def _masked(held: Footprint, short: Footprint) -> Footprint:
+    return Footprint(
+        held.cpu_millicores if short.cpu_millicores else 0,
+        held.memory_bytes if short.memory_bytes else 0,
+        held.disk_bytes if short.disk_bytes else 0,
+    )
+
+
+def describe(amount: Footprint) -> str:
+    """For a person: "500m CPU, 512Mi memory, 1Gi disk", zero components left out."""
+    parts = (
+        (amount.cpu_millicores, f"{format_millicores(amount.cpu_millicores)} CPU"),
+        (amount.memory_bytes, f"{format_bytes(amount.memory_bytes)} memory"),
+        (amount.disk_bytes, f"{format_bytes(amount.disk_bytes)} disk"),
+    )
+    return ", ".join(text for size, text in parts if size) or "nothing"

@@ -1,0 +1,84 @@
+"""Host ports for published records: each held by one record, given from a pool or by number.
+
+Pure; rebuilt from `status.allocation.ports` at start. It knows what records hold, not what other
+programs on the host listen on.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from controlplane.errors import RetryableError
+
+DEFAULT_POOL: Final = range(30000, 32768)
+"""Kubernetes' NodePort range: above the usual services, below Linux's ephemeral ports."""
+
+
+class PortPool:
+    """Host ports by record uid."""
+
+    def __init__(self, pool: range = DEFAULT_POOL) -> None:
+        self._pool = pool
+        self._held: dict[str, tuple[int, ...]] = {}
+        self._owner: dict[int, str] = {}
+
+    def load(self, held: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+        """Start over from (uid, ports) pairs, as the store has them."""
+        self._held.clear()
+        self._owner.clear()
+        for uid, ports in held:
+            self._set(uid, ports)
+
+    def held(self, uid: str) -> tuple[int, ...]:
+        return self._held.get(uid, ())
+
+    def assign(self, uid: str, wanted: tuple[int | None, ...]) -> tuple[int, ...]:
+        """One port for each of `wanted`: that number, or for None the one already held in that
+        place, else the lowest free one of the pool.
+
+        Raises RetryableError when a number is another record's, or the pool is exhausted;
+        nothing changes then.
+        """
+        before = self.held(uid)
+        free = (port for port in self._pool if self._owner.get(port, uid) == uid)
+        chosen: list[int] = []
+        for place, number in enumerate(wanted):
+            if number is None:
+                kept = before[place] if place < len(before) else None
+                number = self._pick(kept, free, (*chosen, *(n for n in wanted if n is not None)))
+            elif self._owner.get(number, uid) != uid:
+                raise RetryableError(
+                    f"cannot publish port {number}: another record holds it; choose another, "
+                    "or leave the port out to get a free one",
+                    reason="PortTaken",
+                    retry_after_s=30.0,
+                )
+            chosen.append(number)
+        self._set(uid, tuple(chosen))
+        return tuple(chosen)
+
+    def settle(self, uid: str, ports: tuple[int, ...]) -> None:
+        """Hold exactly these from now on: what the store has."""
+        self._set(uid, ports)
+
+    def release(self, uid: str) -> None:
+        self._set(uid, ())
+
+    def _pick(self, kept: int | None, free: Iterable[int], chosen: tuple[int, ...]) -> int:
+        if kept is not None and kept not in chosen:
+            return kept
+        for port in free:
+            if port not in chosen:
+                return port
+        raise RetryableError(
+            f"cannot publish a port: all of {self._pool.start}-{self._pool.stop - 1} are held",
+            reason="PortsExhausted",
+            retry_after_s=60.0,
+        )
+
+    def _set(self, uid: str, ports: tuple[int, ...]) -> None:
+        for port in self._held.pop(uid, ()):
+            if self._owner.get(port) == uid:
+                del self._owner[port]
+        if ports:
+            self._held[uid] = ports
+            self._owner.update(dict.fromkeys(ports, uid))

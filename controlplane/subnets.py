@@ -1,0 +1,57 @@
+"""Subnets for namespaces: /24s of one pool, each held by one record.
+
+Pure; rebuilt from `status.allocation.subnet` at start. Docker's own pools end at about 31
+networks and collide with the host's routes, which is why the pool is ours.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network
+from typing import Final
+
+from controlplane.errors import RetryableError
+
+PREFIX: Final = 24
+"""254 addresses a namespace: more than one host runs containers."""
+
+
+class SubnetPool:
+    """Hands out the lowest free /24 that overlaps nothing the host uses."""
+
+    def __init__(self, pool: str) -> None:
+        self._pool = IPv4Network(pool)
+        self._held: dict[str, IPv4Network] = {}
+
+    def load(self, held: Iterable[tuple[str, str]]) -> None:
+        """Start over from (uid, CIDR) pairs, as the store has them."""
+        self._held = {uid: IPv4Network(subnet) for uid, subnet in held}
+
+    def assign(self, uid: str, avoid: Iterable[str] = ()) -> str:
+        """The record's subnet; the same one each time. `avoid`: CIDRs already routed.
+
+        Raises RetryableError when the pool is exhausted.
+        """
+        if uid in self._held:
+            return str(self._held[uid])
+        taken = [*self._held.values(), *_networks(avoid)]
+        for subnet in self._pool.subnets(new_prefix=max(PREFIX, self._pool.prefixlen)):
+            if not any(subnet.overlaps(other) for other in taken):
+                self._held[uid] = subnet
+                return str(subnet)
+        raise RetryableError(
+            f"cannot allocate a subnet: every /{PREFIX} of {self._pool} is in use; "
+            "delete namespaces or enlarge the pool",
+            reason="SubnetsExhausted",
+            retry_after_s=60.0,
+        )
+
+    def holds(self, uid: str) -> bool:
+        return uid in self._held
+
+    def release(self, uid: str) -> None:
+        self._held.pop(uid, None)
+
+
+def _networks(routes: Iterable[str]) -> list[IPv4Network]:
+    """The IPv4 routes among `routes`, the default route left out: it overlaps everything."""
+    found = [IPv4Network(route, strict=False) for route in routes if ":" not in route]
+    return [network for network in found if network.prefixlen > 0]
