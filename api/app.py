@@ -1,0 +1,104 @@
+"""Puts the HTTP surface together: one entry point, the route table, and the record handlers.
+
+Generic over kinds. What is served where: docs/api.md.
+"""
+
+import time
+from typing import Final
+
+from aiohttp import web
+
+from api import errors, probes, records
+from api.context import Call, Context
+from api.middleware import Load, Metrics, authenticate, bounded, failed, finish
+from api.routes import Handler, Route, RouteTable
+from api.target import is_resource_path, resolve
+
+ALL: Final[tuple[Route, ...]] = (*probes.ROUTES,)
+"""Every path that is not a record."""
+
+HANDLERS: Final[dict[tuple[str, str], Handler]] = {**records.HANDLERS}
+"""(verb, subresource) -> handler of record paths; "*" is any subresource."""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_MAX_HEADER_BYTES: Final = 16 * 1024
+"""Of one header line and of the request line; kubectl's longest selectors stay far below."""
+
+
+class _Entry:
+    """Answers every request."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._routes = RouteTable(ALL)
+        self._metrics = Metrics(ctx.registry)
+        self._load = Load()
+        self._metrics.inflight.set_function(lambda: self._load.requests)
+        self._metrics.streams.set_function(lambda: self._load.streams)
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        started = time.perf_counter()
+        call: Call | None = None
+        labels = (request.method if request.method in _METHODS else "OTHER", "")
+        try:
+            handler, call, route = await self._understand(request)
+            labels = _labels(call, route, labels)
+            streams = route.streams if route is not None else call.target.verb == "watch"
+            response = await bounded(self._ctx, self._load, lambda: handler(call), streams=streams)
+        except Exception as exc:  # noqa: BLE001  # the outermost boundary: all become a Status
+            response = failed(exc, call)
+        return finish(self._metrics, call, response, started, labels)
+
+    async def _understand(self, request: web.Request) -> tuple[Handler, Call, Route | None]:
+        """Who asks for what, and who answers it. Authentication comes before anything is told."""
+        found = self._routes.find(request.path)
+        route, params = found.get(request.method) or found.get(_as_get(request)) or (None, {})
+        public = route is not None and route.public
+        user, token = await authenticate(self._ctx, request, public=public)
+        call = Call(self._ctx, request, user, token, params)
+        if route is not None:
+            return route.handler, call, route
+        if found:
+            raise errors.method_not_allowed(found)
+        if not is_resource_path(request.path):
+            raise errors.no_such_path()
+        call.resource = resolve(
+            self._ctx.kinds, request.method, request.path, watch=call.flag("watch")
+        )
+        records.authorize(call)
+        return self._handler(call), call, None
+
+    def _handler(self, call: Call) -> Handler:
+        target = call.target
+        handler = HANDLERS.get((target.verb, target.subresource))
+        if handler is None:
+            raise errors.method_not_allowed()
+        return handler
+
+
+def _as_get(request: web.Request) -> str:
+    return "GET" if request.method == "HEAD" else request.method
+
+
+def _labels(call: Call, route: Route | None, default: tuple[str, str]) -> tuple[str, str]:
+    """Verb and resource of the metrics: a bounded set, never a name or a path from outside."""
+    if route is not None:
+        return (route.method, route.resource or route.path)
+    target = call.target
+    resource = target.served.info.plural
+    if target.subresource:
+        resource += "/" + target.subresource
+    return (target.verb.upper(), resource)
+
+
+def build_app(ctx: Context) -> web.Application:
+    """The whole HTTP surface as one application."""
+    app = web.Application(
+        client_max_size=ctx.limits.body_bytes,
+        handler_args={
+            "max_line_size": _MAX_HEADER_BYTES,
+            "max_field_size": _MAX_HEADER_BYTES,
+        },
+    )
+    app.router.add_route("*", "/{path:.*}", _Entry(ctx).__call__)
+    return app

@@ -1,0 +1,150 @@
+"""What happens around every request: token, bounds, deadline, metrics, and errors as Status.
+
+Nothing a handler raises reaches a client as anything but a Status, and no request outlives its
+deadline, except watches and streams, which bound themselves.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+
+from api import errors
+from api.answers import error_response, warning_headers
+from api.context import Call, Context
+from controlplane.access import ANONYMOUS, User
+from controlplane.errors import (
+    AlreadyExistsError,
+    CompactedError,
+    ConflictError,
+    NotFoundError,
+    RetryableError,
+)
+
+log = structlog.get_logger()
+
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BEARER: Final = "bearer "
+
+
+class Metrics:
+    """What the API counts; never labelled by an object's name."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.duration = Histogram(
+            "api_request_duration_seconds",
+            "Time to answer a request; watches and streams are not measured.",
+            ["verb", "resource", "code"],
+            registry=registry,
+            buckets=_BUCKETS,
+        )
+        self.inflight = Gauge(
+            "api_inflight_requests", "Requests being worked on.", registry=registry
+        )
+        self.streams = Gauge("api_open_streams", "Watches and streams open.", registry=registry)
+
+
+@dataclass(slots=True)
+class Load:
+    """How much is going on in this process."""
+
+    requests: int = 0
+    streams: int = 0
+
+
+def bearer(request: web.Request) -> str:
+    """The bearer token of a request, or nothing."""
+    header = request.headers.get("Authorization", "")
+    return header[len(_BEARER) :].strip() if header[: len(_BEARER)].lower() == _BEARER else ""
+
+
+async def authenticate(ctx: Context, request: web.Request, *, public: bool) -> tuple[User, str]:
+    """Who calls. Raises StatusError 401 unless the path is public."""
+    if public:
+        return ANONYMOUS, ""
+    token = bearer(request)
+    user = await ctx.access.authenticate(token) if token else None
+    if user is None:
+        raise errors.unauthorized()
+    return user, token
+
+
+async def bounded(
+    ctx: Context,
+    load: Load,
+    handle: Callable[[], Awaitable[web.StreamResponse]],
+    *,
+    streams: bool,
+) -> web.StreamResponse:
+    """Run a handler within the process's bounds. Raises StatusError 429 or 504."""
+    if streams:
+        if load.streams >= ctx.limits.watches:
+            raise errors.too_many_requests()
+        load.streams += 1
+        try:
+            return await handle()
+        finally:
+            load.streams -= 1
+    if load.requests >= ctx.limits.concurrency:
+        raise errors.too_many_requests()
+    load.requests += 1
+    try:
+        async with asyncio.timeout(ctx.limits.deadline_s):
+            return await handle()
+    finally:
+        load.requests -= 1
+
+
+def translate(exc: Exception, call: Call | None) -> errors.StatusError:
+    """The Status for whatever a handler raised; what is unexpected is logged, not shown."""
+    if isinstance(exc, errors.StatusError):
+        return exc
+    if isinstance(exc, web.HTTPRequestEntityTooLarge) and call is not None:
+        return errors.too_large(call.ctx.limits.body_bytes)
+    if isinstance(exc, CompactedError):
+        return errors.expired(str(exc))
+    if isinstance(exc, ConflictError | AlreadyExistsError | NotFoundError):
+        return _lost_race(exc, call)
+    if isinstance(exc, RetryableError):
+        return errors.unavailable(str(exc), exc.retry_after_s)
+    if isinstance(exc, TimeoutError):
+        return errors.unavailable("the request took too long; nothing more was written")
+    log.error("api_request_failed", exc_info=exc, path=call.request.path if call else "")
+    return errors.internal()
+
+
+def _lost_race(exc: Exception, call: Call | None) -> errors.StatusError:
+    target = call.resource if call is not None else None
+    if target is None:
+        return errors.StatusError(409, "Conflict", str(exc))
+    info, name = target.served.info, target.name
+    if isinstance(exc, AlreadyExistsError):
+        return errors.already_exists(info, name)
+    if isinstance(exc, NotFoundError):
+        return errors.not_found(info, name)
+    return errors.conflict(info, name)
+
+
+def finish(
+    metrics: Metrics,
+    call: Call | None,
+    response: web.StreamResponse,
+    started: float,
+    labels: tuple[str, str],
+) -> web.StreamResponse:
+    """Warnings and the measurement."""
+    if call is not None and not response.prepared:
+        for value in warning_headers(call.warnings):
+            response.headers.add("Warning", value)
+    metrics.duration.labels(*labels, str(response.status)).observe(time.perf_counter() - started)
+    return response
+
+
+def failed(exc: Exception, call: Call | None) -> web.Response:
+    """The answer to a request whose handler raised."""
+    return error_response(translate(exc, call))

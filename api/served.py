@@ -1,0 +1,59 @@
+"""The kinds this API serves, with all that is worked out once per kind.
+
+The structural schema is what prunes, defaults and publishes (OpenAPI); the topology is what
+server-side apply merges by. Models make the routes: nothing in api/ knows a kind by name.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from api.schema import structural_schema
+from controlplane.topology import Topology, of_schema
+from resources.meta import KindInfo, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One kind as the API serves it."""
+
+    model: type[Record]
+    schema: dict[str, Any] = field(repr=False)
+    topology: Topology = field(repr=False)
+
+    @property
+    def info(self) -> KindInfo:
+        return self.model.info
+
+    @property
+    def subresources(self) -> tuple[str, ...]:
+        found = ["status"] if self.info.has_status else []
+        if self.info.scalable:
+            found.append("scale")
+        if self.info.kind == "Namespace":
+            found.append("finalize")
+        return tuple(found)
+
+
+def serve(model: type[Record]) -> Served:
+    """Work out one kind."""
+    schema = structural_schema(model)
+    return Served(model, schema, of_schema(schema))
+
+
+class Catalogue:
+    """All served kinds, by kind name and by path."""
+
+    def __init__(self, models: Iterable[type[Record]]) -> None:
+        self._served = tuple(serve(model) for model in models)
+        self._by_kind = {served.info.kind: served for served in self._served}
+        self._by_path = {(s.info.api_version, s.info.plural): s for s in self._served}
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self._served)
+
+    def find(self, api_version: str, plural: str) -> Served | None:
+        return self._by_path.get((api_version, plural))
+
+    def kind(self, kind: str) -> Served | None:
+        return self._by_kind.get(kind)

@@ -1,0 +1,259 @@
+"""The one schema-driven pass over what a client sent: prune unknown fields, drop nulls, default.
+
+The models validate afterwards and see known fields only. Also turns a model's complaints into
+field errors, and checks metadata, which every kind has.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from api.served import Served
+from resources.meta import FieldError, Record
+
+Reason = Literal[
+    "FieldValueRequired",
+    "FieldValueInvalid",
+    "FieldValueNotSupported",
+    "FieldValueForbidden",
+    "FieldValueTypeInvalid",
+    "FieldValueTooLong",
+]
+
+_PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
+_SELF_SET: Final = frozenset({"selfLink", "managedFields"})
+"""Metadata the models do not know and clients may send back."""
+_MAX_SHOWN_CHARS: Final = 64
+"""Of a refused value, in an error message."""
+
+
+class Pruned:
+    """One object, pruned and defaulted, and the dotted paths of what was dropped."""
+
+    __slots__ = ("obj", "unknown")
+
+    def __init__(self, obj: dict[str, Any], unknown: list[str]) -> None:
+        self.obj = obj
+        self.unknown = unknown
+
+
+def prune(served: Served, obj: Mapping[str, Any]) -> Pruned:
+    """Keep what the schema knows, drop nulls (null means "not given"), apply defaults.
+
+    Values of a wrong type are left as they are: the model names them better.
+    """
+    unknown: list[str] = []
+    out = _prune_map(obj, served.schema, "", unknown)
+    return Pruned(out, unknown)
+
+
+def _prune(value: Any, schema: Mapping[str, Any], path: str, unknown: list[str]) -> Any:
+    if isinstance(value, Mapping):
+        return _prune_map(value, schema, path, unknown)
+    if isinstance(value, list):
+        items = schema.get("items")
+        if items is not None:
+            return [_prune(v, items, f"{path}[{i}]", unknown) for i, v in enumerate(value)]
+    return value
+
+
+def _prune_map(
+    value: Mapping[str, Any], schema: Mapping[str, Any], path: str, unknown: list[str]
+) -> dict[str, Any]:
+    properties = schema.get("properties")
+    if properties is None:
+        return _prune_values(value, schema, path, unknown)
+    preserve = schema.get(_PRESERVE, False)
+    out = {}
+    for name, sub in value.items():
+        known = properties.get(name)
+        if known is not None:
+            if sub is not None:
+                out[name] = _prune(sub, known, f"{path}.{name}" if path else name, unknown)
+        elif preserve or (path == "metadata" and name in _SELF_SET):
+            out[name] = sub
+        else:
+            unknown.append(f"{path}.{name}" if path else name)
+    for name, known in properties.items():
+        if "default" in known and name not in out:
+            out[name] = _fresh(known["default"])
+    return out
+
+
+def _prune_values(
+    value: Mapping[str, Any], schema: Mapping[str, Any], path: str, unknown: list[str]
+) -> dict[str, Any]:
+    values = schema.get("additionalProperties")
+    if isinstance(values, Mapping):
+        return {
+            name: _prune(sub, values, f"{path}.{name}", unknown)
+            for name, sub in value.items()
+            if sub is not None
+        }
+    return dict(value)
+
+
+def _fresh(value: Any) -> Any:
+    """A copy nobody else holds."""
+    if isinstance(value, dict):
+        return {name: _fresh(sub) for name, sub in value.items()}
+    if isinstance(value, list):
+        return [_fresh(sub) for sub in value]
+    return value
+
+
+def validate(served: Served, obj: Mapping[str, Any]) -> tuple[Record | None, list[FieldError]]:
+    """The model of an object, or what is wrong with it, field by field."""
+    errors = list(metadata_errors(served, obj.get("metadata") or {}))
+    shown = obj
+    if "status" not in obj and served.info.has_status:
+        shown = {**obj, "status": {}}
+    meta = {k: v for k, v in (obj.get("metadata") or {}).items() if k not in _SELF_SET}
+    try:
+        model = served.model.model_validate({**shown, "metadata": meta})
+    except ValidationError as exc:
+        secret = served.info.kind == "Secret"
+        errors += [
+            field_error(error, secret=secret)
+            for error in exc.errors(include_url=False, include_context=False)
+        ]
+        return None, errors
+    return (None if errors else model), errors
+
+
+def field_error(error: ErrorDetails, *, secret: bool = False) -> FieldError:
+    """One pydantic complaint as Kubernetes says it: field, value and fix."""
+    path = ""
+    for part in error["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
+    if kind == "missing":
+        return FieldError(path, "FieldValueRequired", "Required value")
+    reason: Reason = "FieldValueInvalid"
+    if kind in ("literal_error", "enum"):
+        reason, message = "FieldValueNotSupported", _not_supported(message)
+    elif kind.endswith(("_type", "_parsing")):
+        reason = "FieldValueTypeInvalid"
+    elif kind in ("string_too_long", "too_long"):
+        reason = "FieldValueTooLong"
+    elif kind == "extra_forbidden":
+        return FieldError(path, "FieldValueForbidden", "unknown field; remove it")
+    shown = "" if secret else _show(error.get("input"))
+    return FieldError(path, reason, f"{_VERDICT[reason]}: {shown}{message}")
+
+
+_VERDICT: Final[dict[str, str]] = {
+    "FieldValueInvalid": "Invalid value",
+    "FieldValueNotSupported": "Unsupported value",
+    "FieldValueTypeInvalid": "Invalid value",
+    "FieldValueTooLong": "Too long",
+}
+
+
+def _not_supported(message: str) -> str:
+    return message.replace("Input should be", "supported values:", 1)
+
+
+def _show(value: Any) -> str:
+    """A refused scalar, quoted and cut; maps and lists are not repeated."""
+    if isinstance(value, Mapping | list | tuple) or value is None:
+        return ""
+    text = str(value)
+    if len(text) > _MAX_SHOWN_CHARS:
+        text = text[:_MAX_SHOWN_CHARS] + "…"
+    return f"{text!r}: " if isinstance(value, str) else f"{text}: "
+
+
+_LABEL: Final = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_QUALIFIED: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_MAX_SUBDOMAIN: Final = 253
+_MAX_NAME: Final = 63
+_MAX_ANNOTATION_BYTES: Final = 256 * 1024
+"""Kubernetes' own total limit of a record's annotations."""
+
+
+def name_error(served: Served, name: str) -> str | None:
+    """Why a name can't be used, with the fix; None if it can."""
+    if served.info.dns_name:
+        if _LABEL.fullmatch(name):
+            return None
+        return (
+            "write a DNS label: at most 63 lower-case letters, digits and '-', "
+            "starting with a letter and ending with a letter or digit"
+        )
+    if len(name) <= _MAX_SUBDOMAIN and _SUBDOMAIN.fullmatch(name):
+        return None
+    return (
+        "write a DNS subdomain: at most 253 lower-case letters, digits, '-' and '.', "
+        "starting and ending with a letter or digit"
+    )
+
+
+def metadata_errors(served: Served, meta: Mapping[str, Any]) -> Iterator[FieldError]:
+    """Names, labels, annotations and finalizers, as every kind's must be."""
+    name = meta.get("name") or ""
+    if not isinstance(name, str):
+        return  # the model says it
+    if name and (why := name_error(served, name)):
+        yield FieldError("metadata.name", "FieldValueInvalid", f"Invalid value: {_show(name)}{why}")
+    yield from _label_errors(meta.get("labels") or {})
+    yield from _annotation_errors(meta.get("annotations") or {})
+    for index, finalizer in enumerate(meta.get("finalizers") or ()):
+        if isinstance(finalizer, str) and not _qualified(finalizer):
+            yield FieldError(
+                f"metadata.finalizers[{index}]",
+                "FieldValueInvalid",
+                f"Invalid value: {_show(finalizer)}write a qualified name such as "
+                "'example.com/cleanup'",
+            )
+
+
+def _qualified(key: str) -> bool:
+    prefix, slash, name = key.rpartition("/")
+    if slash and not (len(prefix) <= _MAX_SUBDOMAIN and _SUBDOMAIN.fullmatch(prefix)):
+        return False
+    return _QUALIFIED.fullmatch(name) is not None
+
+
+def _key_error(where: str, key: str) -> FieldError:
+    return FieldError(
+        where,
+        "FieldValueInvalid",
+        f"Invalid value: {_show(key)}write a name of at most 63 letters, digits, '-', '_' and "
+        "'.', optionally after a DNS prefix and '/'",
+    )
+
+
+def _label_errors(labels: Any) -> Iterator[FieldError]:
+    if not isinstance(labels, Mapping):
+        return
+    for key, value in labels.items():
+        if not _qualified(key):
+            yield _key_error("metadata.labels", key)
+        if isinstance(value, str) and value and not _QUALIFIED.fullmatch(value):
+            yield FieldError(
+                "metadata.labels",
+                "FieldValueInvalid",
+                f"Invalid value: {_show(value)}a label's value is at most {_MAX_NAME} letters, "
+                "digits, '-', '_' and '.', or empty; use an annotation for anything else",
+            )
+
+
+def _annotation_errors(annotations: Any) -> Iterator[FieldError]:
+    if not isinstance(annotations, Mapping):
+        return
+    size = 0
+    for key, value in annotations.items():
+        size += len(key) + (len(value.encode()) if isinstance(value, str) else 0)
+        if not _qualified(key.lower()):
+            yield _key_error("metadata.annotations", key)
+    if size > _MAX_ANNOTATION_BYTES:
+        yield FieldError(
+            "metadata.annotations",
+            "FieldValueTooLong",
+            f"Too long: {size} bytes in all; at most {_MAX_ANNOTATION_BYTES} are kept",
+        )

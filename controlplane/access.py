@@ -1,0 +1,154 @@
+"""Who may do what: bearer tokens and the two roles there are so far.
+
+A token is 256 random bits; only its SHA-256 is stored. Roles are groups, as in Kubernetes:
+`system:masters` may do everything, `bunker:viewers` may read everything except Secrets. Finer
+roles come with their own records; default is deny. Nothing here speaks HTTP.
+"""
+
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from controlplane.clock import Clock
+
+ADMINS: Final = "system:masters"
+VIEWERS: Final = "bunker:viewers"
+AUTHENTICATED: Final = "system:authenticated"
+UNAUTHENTICATED: Final = "system:unauthenticated"
+
+_READS: Final = frozenset({"get", "list", "watch"})
+_FRESH_S: Final = 2.0
+"""How long a looked-up token is believed: revocation reaches every process within this."""
+_CACHED_TOKENS: Final = 4096
+"""Bounds the cache against floods of wrong tokens; each entry is about 200 bytes."""
+_MAX_TOKEN_CHARS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An authenticated caller."""
+
+    name: str
+    groups: tuple[str, ...]
+    uid: str = ""
+
+
+ANONYMOUS: Final = User("system:anonymous", (UNAUTHENTICATED,))
+
+
+class TokenRow(Protocol):
+    """A token as the store keeps it."""
+
+    @property
+    def user(self) -> str: ...
+    @property
+    def groups(self) -> Sequence[str]: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
+
+
+class TokenStore(Protocol):
+    """Where token hashes live."""
+
+    async def put(
+        self, token_hash: bytes, user: str, groups: Sequence[str], expires_at: datetime | None, /
+    ) -> None: ...
+
+    async def find(self, token_hash: bytes, /) -> TokenRow | None: ...
+
+    async def drop(self, token_hash: bytes, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What somebody wants to do."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+def allowed(user: User, attempt: Attempt) -> bool:
+    """Default deny. Pure."""
+    if ADMINS in user.groups:
+        return True
+    if VIEWERS not in user.groups or attempt.verb not in _READS:
+        return False
+    return not holds_secrets(attempt)
+
+
+def holds_secrets(attempt: Attempt) -> bool:
+    """True for what shows secret values, or opens a way to them; `*` asks for all at once."""
+    return attempt.group in ("", "*") and (
+        attempt.resource in ("secrets", "*") or attempt.subresource in ("exec", "attach", "proxy")
+    )
+
+
+def token_hash(token: str) -> bytes:
+    """What is stored of a token. SHA-256 without salt is enough: the token is 256 random bits."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    user: User | None
+    expires_at: datetime | None
+    at: float
+
+
+class Access:
+    """Turns tokens into users. A looked-up token is believed for two seconds, known or not."""
+
+    def __init__(self, tokens: TokenStore, clock: Clock) -> None:
+        self._tokens = tokens
+        self._clock = clock
+        self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
+
+    async def issue(self, user: str, groups: Sequence[str], *, ttl: timedelta | None) -> str:
+        """Make a token and store its hash. The token itself is returned once, here."""
+        token = secrets.token_urlsafe(32)
+        expires_at = None if ttl is None else self._clock.now() + ttl
+        await self._tokens.put(token_hash(token), user, tuple(groups), expires_at)
+        return token
+
+    async def revoke(self, token: str) -> None:
+        """Make a token worthless; open watches with it end within a few seconds."""
+        digest = token_hash(token)
+        await self._tokens.drop(digest)
+        self._seen.pop(digest, None)
+
+    async def authenticate(self, token: str) -> User | None:
+        """The user behind a token; None if it is unknown, revoked or expired.
+
+        Raises StoreUnavailableError when an unseen token can't be looked up.
+        """
+        if not token or len(token) > _MAX_TOKEN_CHARS:
+            return None
+        digest = token_hash(token)
+        seen = self._seen.get(digest)
+        if seen is None or self._clock.monotonic() - seen.at > _FRESH_S:
+            seen = await self._look_up(digest)
+        if seen.expires_at is not None and seen.expires_at <= self._clock.now():
+            return None
+        return seen.user
+
+    async def _look_up(self, digest: bytes) -> _Seen:
+        row = await self._tokens.find(digest)
+        at = self._clock.monotonic()
+        if row is None:
+            seen = _Seen(None, None, at)
+        else:
+            user = User(row.user, (*row.groups, AUTHENTICATED))
+            seen = _Seen(user, row.expires_at, at)
+        self._seen[digest] = seen
+        self._seen.move_to_end(digest)
+        while len(self._seen) > _CACHED_TOKENS:
+            self._seen.popitem(last=False)
+        return seen
