@@ -4,47 +4,56 @@ JSON always works. Tables and metadata-only representations are asked for by `Ac
 tables.py renders them. Errors are always a plain JSON Status.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
 from api import errors
+from api.context import Call
+from api.negotiate import As, representation
+from api.served import Served
 
 JSON: Final = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class MediaType:
-    """One alternative of an Accept header."""
-
-    name: str
-    params: Mapping[str, str]
-
-    @property
-    def convert(self) -> str:
-        """What to convert to: Table, PartialObjectMetadata, APIGroupDiscoveryList, or nothing."""
-        return self.params.get("as", "")
+def asked(call: Call) -> As:
+    """The representation this client asked for. Raises StatusError 406 if none can be served."""
+    found = representation(call.request.headers.get("Accept"))
+    if found is None:
+        raise errors.not_acceptable((JSON,))
+    return found
 
 
-def accepted(header: str | None) -> tuple[MediaType, ...]:
-    """The alternatives of an Accept header in the client's order; absent means JSON."""
-    if not header:
-        return (MediaType(JSON, {}),)
-    return tuple(_media_type(part) for part in header.split(",") if part.strip())
+def answer_object(call: Call, obj: dict[str, Any], *, status: int = 200) -> web.Response:
+    """One record, as asked for."""
+    if asked(call) is As.PARTIAL:
+        obj = partial(obj)
+    return json_response(obj, status=status)
 
 
-def _media_type(text: str) -> MediaType:
-    name, *params = (part.strip() for part in text.split(";"))
-    pairs = (param.partition("=") for param in params)
-    return MediaType(name.lower(), {key.strip(): value.strip() for key, _, value in pairs})
+def answer_list(
+    call: Call, served: Served, items: Sequence[dict[str, Any]], meta: Mapping[str, Any]
+) -> web.Response:
+    """A list of records, as asked for; `meta` is the list's own metadata."""
+    info = served.info
+    kind, api_version = f"{info.kind}List", info.api_version
+    if asked(call) in (As.PARTIAL, As.PARTIAL_LIST):
+        kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
+        items = [partial(item) for item in items]
+    return json_response(
+        {"kind": kind, "apiVersion": api_version, "metadata": dict(meta), "items": list(items)}
+    )
 
 
-def plain(media: MediaType) -> bool:
-    """True if plain JSON answers this alternative. Protobuf is asked for with JSON beside it."""
-    return media.name in (JSON, "*/*", "application/*") and not media.convert
+def partial(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata alone."""
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": obj["metadata"],
+    }
 
 
 def json_response(

@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from api import errors
-from api.answers import json_response
+from api.answers import answer_object
 from api.context import Call
 from api.routes import Handler
 from controlplane.access import Attempt, allowed
@@ -45,7 +45,7 @@ async def get(call: Call) -> web.StreamResponse:
     stored = call.ctx.view.get(Key(info.kind, target.namespace or "", target.name))
     if stored is None:
         raise errors.not_found(info, target.name)
-    return json_response(await call.ctx.records.read(stored))
+    return answer_object(call, await call.ctx.records.read(stored))
 
 
 HANDLERS: Final[dict[tuple[str, str], Handler]] = {("get", ""): get}
