@@ -17,6 +17,12 @@ LABEL_DIGEST: Final = LABEL_PREFIX + "digest"
 LABEL_EPOCH: Final = LABEL_PREFIX + "epoch"
 LABEL_INSTANCE: Final = LABEL_PREFIX + "instance"
 """Which installation made it: several may share an engine (tests do)."""
+LABEL_SLOT: Final = LABEL_PREFIX + "slot"
+"""Which replica it is; set by kinds that run several."""
+LABEL_CONTAINER: Final = LABEL_PREFIX + "container"
+"""The name a container was made under: a renamed one is found again by it and its uid."""
+SECRETS_PATH: Final = "/run/secrets"
+"""Where a container finds its secret files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,10 @@ class ContainerSpec:
     command: tuple[str, ...] = ()
     """Replaces the image's CMD; empty keeps it."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Plain values only; secret ones are files, or the `secret_env` of create_container."""
+    """Plain values only; secret ones are files, or the `secret_env` of ensure_container."""
     networks: tuple[NetworkAttachment, ...] = ()
+    """Only these, and never the engine's default bridge. None at all: no network; going from
+    none to some needs a new container."""
     volumes: tuple[VolumeMount, ...] = ()
     secrets_dir: str | None = None
     """Host folder (under the secrets root) mounted read-only at /run/secrets."""
@@ -83,6 +91,7 @@ class ContainerSpec:
     user: str = ""
     read_only_root: bool = False
     tmpfs: tuple[str, ...] = ()
+    """Paths, each with optional `:size=64m,mode=1777,uid=..,gid=..,exec`."""
     stop_timeout_s: int = 10
     hostname: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -94,7 +103,10 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """What a container is, as inspected: only what we compare or tell."""
+    """What a container is, as inspected: only what we compare or tell.
+
+    `running` is true for a paused one, and false for one that waits to be restarted.
+    """
 
     id: str
     name: str
@@ -185,8 +197,8 @@ class Containers(Protocol):
     async def observe_engine(self) -> EngineInfo: ...
 
     async def observe_container(self, name: str, owner_uid: str, /) -> ContainerState | None:
-        """By name, else by owner label and bunker.cloud/slot label (a renamed one is still
-        ours: its state then has another name). None if there is none."""
+        """By name and owner uid, else by the name it was made under (a renamed one is still
+        ours: its state then has another name). None if there is none of this owner."""
         ...
 
     async def list_containers(self, owner_uid: str | None = None, /) -> tuple[ContainerState, ...]:
@@ -197,24 +209,33 @@ class Containers(Protocol):
         self, spec: ContainerSpec, /, *, secret_env: Mapping[str, str] | None = None
     ) -> ContainerState:
         """Create it (not started) if absent; correct name, limits and networks in place.
-        Raises ConflictError if one of that name belongs to somebody else, or has another
-        digest (replacing is a step of its own: delete, then ensure)."""
+        Raises ConflictError if one of that name belongs to somebody else (reason NameTaken), or
+        has another digest (replacing is a step of its own: delete, then ensure);
+        TerminalError if the spec asks for what no container may have."""
         ...
 
     async def start_container(self, container_id: str, /) -> None:
         """Start, or unpause. A running one: no effect."""
         ...
 
-    async def stop_container(self, container_id: str, /, *, timeout_s: int) -> None: ...
+    async def stop_container(self, container_id: str, /, *, timeout_s: int) -> None:
+        """Stop, also a paused one. A stopped one: no effect."""
+        ...
+
+    async def pause_container(self, container_id: str, /) -> None:
+        """Freeze it (start_container thaws it). A paused one: no effect."""
+        ...
 
     async def delete_container(self, container_id: str, /, *, stop_timeout_s: int = 10) -> None:
-        """Stop gracefully, remove with its anonymous volumes. Absent: success."""
+        """Stop gracefully, remove with its anonymous volumes. Absent: success. Raises
+        ConflictError (reason NotOurs) for a container of somebody else."""
         ...
 
     async def exec_container(
         self, container_id: str, argv: tuple[str, ...], /, *, stdin: bytes = b"", timeout_s: float
     ) -> tuple[int, str]:
-        """Run argv in it; (exit code, at most 64 KiB of output)."""
+        """Run argv in it; (exit code, at most 64 KiB of output, stdout and stderr as they
+        came). Raises RetryableError after timeout_s; the process may then live on."""
         ...
 
     async def observe_network(self, name: str, /) -> NetworkState | None: ...

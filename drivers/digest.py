@@ -1,0 +1,56 @@
+"""The digest label: what of a container spec needs a new container, hashed. Pure.
+
+Limits, networks, name and run state are compared live instead, as they are corrected in place.
+A digest is compared by the version that made it, so that an upgrade of the control plane which
+hashes something more recreates nothing by itself.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from drivers.containers import ContainerSpec
+
+CURRENT: Final = "v1"
+
+
+def container_digest(spec: ContainerSpec) -> str:
+    """`v1:<16 hex digits>`; the spec's own digest field is left out."""
+    return f"{CURRENT}:{_hashed(_VERSIONS[CURRENT](spec))}"
+
+
+def same_digest(label: str, spec: ContainerSpec) -> bool:
+    """Whether a container labelled `label` may stand for `spec`. A label of a version that is
+    not known here (made by a newer release) is another digest."""
+    version, _, made = label.partition(":")
+    parts = _VERSIONS.get(version)
+    return parts is not None and made == _hashed(parts(spec))
+
+
+def _hashed(parts: Mapping[str, Any]) -> str:
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _v1(spec: ContainerSpec) -> Mapping[str, Any]:
+    # Never edit a released version: add the next one.
+    return {
+        "image": spec.image,
+        "command": list(spec.command),
+        "env": dict(spec.env),
+        "volumes": sorted([v.volume, v.path, v.read_only] for v in spec.volumes),
+        "secrets_dir": spec.secrets_dir,
+        "ports": sorted([p.container_port, p.host_port, p.address] for p in spec.ports),
+        "user": spec.user,
+        "read_only_root": spec.read_only_root,
+        "tmpfs": sorted(spec.tmpfs),
+        "hostname": spec.hostname,
+        "caps": sorted(spec.keep_caps),
+        "labels": dict(spec.labels),
+        # A container made without a network cannot be given one.
+        "networked": bool(spec.networks),
+    }
+
+
+_VERSIONS: Final[Mapping[str, Callable[[ContainerSpec], Mapping[str, Any]]]] = {"v1": _v1}

@@ -1,0 +1,278 @@
+"""Builds the JSON bodies the Docker engine gets. Pure, and the only place that builds them.
+
+An allow-list: what is not set here cannot be asked for. Never privileged, no host namespace,
+device, security option, or host path but the container's own secrets folder.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from controlplane.errors import TerminalError
+from drivers.containers import (
+    LABEL_CONTAINER,
+    LABEL_DIGEST,
+    LABEL_EPOCH,
+    LABEL_INSTANCE,
+    LABEL_KIND,
+    LABEL_NAME,
+    LABEL_NAMESPACE,
+    LABEL_PREFIX,
+    LABEL_UID,
+    SECRETS_PATH,
+    ContainerSpec,
+    Limits,
+    NetworkAttachment,
+    NetworkSpec,
+    Owner,
+    VolumeSpec,
+)
+
+Json = dict[str, Any]
+
+KEEPABLE_CAPS: Final = frozenset(
+    {
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "NET_BIND_SERVICE",
+        "SETGID",
+        "SETUID",
+        "SYS_CHROOT",
+    }
+)
+"""Of Docker's default capabilities, those that act inside the container alone. NET_RAW (spoofing
+on the tenant's network), MKNOD, SETPCAP, SETFCAP and AUDIT_WRITE are left out."""
+
+_BASE_LABELS: Final = frozenset(
+    {
+        LABEL_CONTAINER,
+        LABEL_DIGEST,
+        LABEL_EPOCH,
+        LABEL_INSTANCE,
+        LABEL_KIND,
+        LABEL_NAME,
+        LABEL_NAMESPACE,
+        LABEL_UID,
+    }
+)
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}")
+_ENV_NAME: Final = re.compile(r"[^=\0\s]+")
+_TMPFS_OPTION: Final = re.compile(r"size=\d+[kmg]?|mode=[0-7]{3,4}|uid=\d+|gid=\d+|exec")
+_FORBIDDEN_MOUNTS: Final = ("/proc", "/sys", "/dev", SECRETS_PATH)
+
+
+def container_body(
+    spec: ContainerSpec,
+    secret_env: Mapping[str, str],
+    *,
+    instance: str,
+    epoch: int,
+    secrets_root: str,
+) -> Json:
+    """The body of POST /containers/create, with the first network only (the engine takes one).
+    Raises TerminalError for anything that no container may have."""
+    _check_name(spec.name)
+    first = spec.networks[0] if spec.networks else None
+    body: Json = {
+        "Image": spec.image,
+        "Env": _env({**spec.env, **secret_env}),
+        "Labels": container_labels(spec, instance=instance, epoch=epoch),
+        "User": spec.user,
+        "Hostname": spec.hostname,
+        "StopTimeout": spec.stop_timeout_s,
+        # Health is probed from outside; Docker's own probes at 1 s saturated two cores.
+        "Healthcheck": {"Test": ["NONE"]},
+        "ExposedPorts": {f"{port.container_port}/tcp": {} for port in spec.ports},
+        "HostConfig": _host_config(spec, first, secrets_root),
+        "NetworkingConfig": {
+            "EndpointsConfig": {first.network: {"Aliases": list(first.aliases)}} if first else {}
+        },
+    }
+    if spec.command:
+        body["Cmd"] = list(spec.command)
+    return body
+
+
+def _host_config(spec: ContainerSpec, first: NetworkAttachment | None, secrets_root: str) -> Json:
+    return {
+        **limits_body(spec.limits),
+        "Privileged": False,
+        "NetworkMode": _network_mode(first),
+        "CapDrop": ["ALL"],
+        "CapAdd": _caps(spec.keep_caps),
+        "SecurityOpt": ["no-new-privileges"],
+        "ReadonlyRootfs": spec.read_only_root,
+        "Mounts": _mounts(spec, secrets_root),
+        "Tmpfs": dict(_tmpfs(entry) for entry in spec.tmpfs),
+        "PortBindings": _port_bindings(spec),
+        "RestartPolicy": {"Name": "unless-stopped"},
+        "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}},
+        "Init": True,
+    }
+
+
+def limits_body(limits: Limits) -> Json:
+    """Memory and swap together: of the two alone, one order is refused on growing and the other
+    on shrinking. Also the body of POST /containers/{id}/update."""
+    if limits.cpu_millicores <= 0 or limits.memory_bytes <= 0 or limits.pids <= 0:
+        # 0 is the engine's word for "no limit".
+        raise TerminalError(f"cannot limit a container: {limits} must all be positive")
+    return {
+        "NanoCpus": limits.cpu_millicores * 1_000_000,
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_bytes,
+        "PidsLimit": limits.pids,
+    }
+
+
+def owner_labels(owner: Owner, *, instance: str, epoch: int) -> dict[str, str]:
+    return {
+        LABEL_INSTANCE: instance,
+        LABEL_UID: owner.uid,
+        LABEL_KIND: owner.kind,
+        LABEL_NAMESPACE: owner.namespace,
+        LABEL_NAME: owner.name,
+        LABEL_EPOCH: str(epoch),
+    }
+
+
+def container_labels(spec: ContainerSpec, *, instance: str, epoch: int) -> dict[str, str]:
+    for label in spec.labels:
+        # Other programs (a proxy, say) act on labels; none of theirs may come from a record.
+        if not label.startswith(LABEL_PREFIX) or label in _BASE_LABELS:
+            raise _refused(spec.name, f"label {label!r} is not one a container may have")
+    return {
+        **spec.labels,
+        **owner_labels(spec.owner, instance=instance, epoch=epoch),
+        LABEL_DIGEST: spec.digest,
+        LABEL_CONTAINER: spec.name,
+    }
+
+
+def network_body(spec: NetworkSpec, *, instance: str, epoch: int) -> Json:
+    """The body of POST /networks/create."""
+    _check_name(spec.name)
+    return {
+        "Name": spec.name,
+        "Driver": "bridge",
+        "CheckDuplicate": True,
+        "IPAM": {"Driver": "default", "Config": [{"Subnet": spec.subnet}]},
+        "Labels": owner_labels(spec.owner, instance=instance, epoch=epoch),
+    }
+
+
+def volume_body(spec: VolumeSpec, *, instance: str, epoch: int) -> Json:
+    """The body of POST /volumes/create: the local driver without options, as options could
+    mount any host path."""
+    _check_name(spec.name)
+    return {
+        "Name": spec.name,
+        "Driver": "local",
+        "Labels": owner_labels(spec.owner, instance=instance, epoch=epoch),
+    }
+
+
+def _refused(name: str, cause: str) -> TerminalError:
+    return TerminalError(f"cannot build container '{name}': {cause}", reason="SpecRefused")
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise _refused(name, "the name is not one the engine takes")
+
+
+def _network_mode(first: NetworkAttachment | None) -> str:
+    if first is None:
+        return "none"
+    # `host`, `bridge` and `container:x` are modes, not networks.
+    if first.network in {"host", "bridge", "default", "none"} or not _NAME.fullmatch(first.network):
+        raise _refused(first.network, "that is not a network of ours")
+    return first.network
+
+
+def _env(values: Mapping[str, str]) -> list[str]:
+    for name, value in values.items():
+        if not _ENV_NAME.fullmatch(name) or "\0" in value:
+            raise TerminalError(
+                f"cannot build container: variable {name!r} is malformed", reason="SpecRefused"
+            )
+    return [f"{name}={value}" for name, value in sorted(values.items())]
+
+
+def _caps(wanted: tuple[str, ...]) -> list[str]:
+    for cap in wanted:
+        if cap not in KEEPABLE_CAPS:
+            raise TerminalError(
+                f"cannot build container: capability {cap!r} may not be kept", reason="SpecRefused"
+            )
+    return sorted(wanted)
+
+
+def _mounts(spec: ContainerSpec, secrets_root: str) -> list[Json]:
+    mounts: list[Json] = []
+    for volume in spec.volumes:
+        # A source with a slash is a host path to the engine.
+        _check_name(volume.volume)
+        mounts.append(
+            {
+                "Type": "volume",
+                "Source": volume.volume,
+                "Target": _target(spec.name, volume.path),
+                "ReadOnly": volume.read_only,
+            }
+        )
+    if spec.secrets_dir is not None:
+        # The Mounts API, unlike Binds, refuses a missing folder instead of making one.
+        mounts.append(
+            {
+                "Type": "bind",
+                "Source": _secrets_source(spec.name, spec.secrets_dir, secrets_root),
+                "Target": SECRETS_PATH,
+                "ReadOnly": True,
+                "BindOptions": {"Propagation": "rprivate"},
+            }
+        )
+    return mounts
+
+
+def _secrets_source(name: str, folder: str, root: str) -> str:
+    path = PurePosixPath(folder)
+    inside = path.is_relative_to(root) and path != PurePosixPath(root)
+    if not inside or ".." in path.parts or "\0" in folder:
+        raise _refused(name, "its secrets folder is not under the secrets root")
+    return str(path)
+
+
+def _target(name: str, path: str) -> str:
+    where = PurePosixPath(path)
+    clean = where.is_absolute() and ".." not in where.parts and not set(path) & set("\0:,")
+    if not clean or str(where) == "/" or any(where.is_relative_to(p) for p in _FORBIDDEN_MOUNTS):
+        raise _refused(name, f"nothing may be mounted at {path!r}")
+    return str(where)
+
+
+def _tmpfs(entry: str) -> tuple[str, str]:
+    path, _, options = entry.partition(":")
+    chosen = options.split(",") if options else []
+    for option in chosen:
+        if not _TMPFS_OPTION.fullmatch(option):
+            raise _refused(path, f"tmpfs option {option!r} is not allowed")
+    return _target(path, path), ",".join(["rw", "nosuid", "nodev", *chosen])
+
+
+def _port_bindings(spec: ContainerSpec) -> Json:
+    bindings: dict[str, list[Json]] = {}
+    for port in spec.ports:
+        if not (0 < port.container_port < 65536 and 0 < port.host_port < 65536):
+            raise _refused(spec.name, f"{port} is not a port")
+        if not re.fullmatch(r"[0-9a-fA-F.:]+", port.address):
+            # "" would be every address of the host.
+            raise _refused(spec.name, f"{port.address!r} is not an address to publish on")
+        bindings.setdefault(f"{port.container_port}/tcp", []).append(
+            {"HostIp": port.address, "HostPort": str(port.host_port)}
+        )
+    return bindings

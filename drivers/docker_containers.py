@@ -1,0 +1,184 @@
+"""Containers of the Docker driver: finding them, and running those that are made.
+
+Making and correcting them is docker_ensure.py's.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from controlplane.errors import ConflictError
+from drivers.containers import (
+    LABEL_CONTAINER,
+    LABEL_INSTANCE,
+    LABEL_UID,
+    ContainerState,
+)
+from drivers.docker_cache import InspectCache, Known
+from drivers.docker_calls import DockerCalls, Pool
+from drivers.docker_exec import run_exec
+from drivers.docker_inspect import container_state
+
+Json = Mapping[str, Any]
+
+
+class DockerRunning:
+    """The container verbs of Containers, but ensure."""
+
+    def __init__(self, calls: DockerCalls, cache: InspectCache, known: Known) -> None:
+        self._calls = calls
+        self._cache = cache
+        self._known = known
+        self._instance = calls.config.instance
+        self._swap_limited: bool | None = None
+
+    async def observe(self, name: str, owner_uid: str) -> ContainerState | None:
+        return self._cache.find(owner_uid, name) or await self.find(name, owner_uid)
+
+    async def list(self, owner_uid: str | None) -> tuple[ContainerState, ...]:
+        labels = [f"{LABEL_UID}={owner_uid}"] if owner_uid is not None else []
+        states = await asyncio.gather(
+            *(
+                self._cached_or_inspected(str(raw["Id"]))
+                for raw in await self.raw_list("list containers", *labels)
+            )
+        )
+        # Gone between list and inspect: not there.
+        return tuple(sorted((s for s in states if s is not None), key=lambda s: s.name))
+
+    async def find(self, name: str, owner_uid: str) -> ContainerState | None:
+        """Live, and remembered: by name, else by the name it was made under."""
+        found = await self.inspect(name)
+        if found is not None and self.is_ours(found, owner_uid):
+            return found
+        renamed = await self.raw_list(
+            f"find container '{name}'", f"{LABEL_UID}={owner_uid}", f"{LABEL_CONTAINER}={name}"
+        )
+        for raw in sorted(renamed, key=lambda raw: (int(raw["Created"]), str(raw["Id"]))):
+            found = await self.inspect(raw["Id"])
+            if found is not None:
+                return found
+        return None
+
+    async def _cached_or_inspected(self, container_id: str) -> ContainerState | None:
+        return self._cache.get(container_id) or await self.inspect(container_id)
+
+    async def inspect(self, name_or_id: str) -> ContainerState | None:
+        if self._swap_limited is None:
+            info = await self._calls.read("inspect the engine", "/info")
+            self._swap_limited = bool(info.get("SwapLimit", True))
+        stamp = self._cache.stamp()
+        raw = await self._calls.read(
+            f"inspect container '{name_or_id}'", "/containers/{}/json", name_or_id
+        )
+        if raw is None:
+            return None
+        state = container_state(raw, swap_limited=self._swap_limited)
+        if self.is_ours(state):
+            if state.owner is not None:
+                self._known.containers[state.id] = state.owner
+            self._cache.put(state, stamp)
+        return state
+
+    async def raw_list(self, what: str, *labels: str) -> Sequence[Json]:
+        wanted = {"label": [f"{LABEL_INSTANCE}={self._instance}", *labels]}
+        found: Sequence[Json] = await self._calls.read(
+            what, "/containers/json", query={"all": "1", "filters": json.dumps(wanted)}
+        )
+        return found
+
+    def is_ours(self, state: ContainerState, owner_uid: str | None = None) -> bool:
+        if state.owner is None or state.labels.get(LABEL_INSTANCE) != self._instance:
+            return False
+        return owner_uid is None or state.owner.uid == owner_uid
+
+    async def start(self, container_id: str) -> None:
+        try:
+            # Already running: 304, which is no error.
+            await self._act(container_id, "start", pool="start")
+        except ConflictError as exc:
+            if exc.reason == "Gone":
+                raise
+            # "cannot start a paused container, try unpause instead"
+            await self._act(container_id, "unpause")
+
+    async def stop(self, container_id: str, timeout_s: int) -> None:
+        state = await self.inspect(container_id)
+        if state is not None and state.paused:
+            # A frozen process never sees the signal, and would be killed after the timeout.
+            await self._act(container_id, "unpause")
+        await self._act(
+            container_id, "stop", pool="slow", query={"t": str(timeout_s)}, extra_s=timeout_s
+        )
+
+    async def pause(self, container_id: str) -> None:
+        state = await self.inspect(container_id)
+        if state is None or not state.paused:
+            await self._act(container_id, "pause")
+
+    async def delete(self, container_id: str, stop_timeout_s: int) -> None:
+        state = await self.inspect(container_id)
+        if state is None:
+            return
+        if not self.is_ours(state):
+            raise ConflictError(
+                f"cannot remove container '{state.name}': it is somebody else's",
+                retry_after_s=5.0,
+                reason="NotOurs",
+            )
+        if state.running or state.restarting:
+            try:
+                await self.stop(state.id, stop_timeout_s)
+            except ConflictError as exc:
+                if exc.reason == "Gone":
+                    return
+                raise
+        try:
+            # v: anonymous volumes would stay behind for ever. force: it may have been started
+            # again since.
+            await self._calls.act(
+                f"remove container '{state.name}'",
+                "DELETE",
+                "/containers/{}",
+                state.id,
+                query={"v": "1", "force": "1"},
+                pool="slow",
+                absent_is_done=True,
+            )
+        finally:
+            self._cache.invalidate(state.id)
+
+    async def exec(
+        self, container_id: str, argv: tuple[str, ...], stdin: bytes, timeout_s: float
+    ) -> tuple[int, str]:
+        self._calls.guard()
+        engine = self._calls.engine
+        return await self._calls.run(
+            "run a command in the container",
+            "slow",
+            lambda: run_exec(engine, container_id, argv, stdin, timeout_s),
+        )
+
+    async def _act(
+        self,
+        container_id: str,
+        verb: str,
+        *,
+        pool: Pool = "quick",
+        query: Mapping[str, str] | None = None,
+        extra_s: float = 0.0,
+    ) -> None:
+        known = self._cache.peek(container_id)
+        try:
+            await self._calls.act(
+                f"{verb} container '{known.name if known else container_id[:12]}'",
+                "POST",
+                "/containers/{}/" + verb,
+                container_id,
+                query=query,
+                pool=pool,
+                extra_s=extra_s,
+            )
+        finally:
+            self._cache.invalidate(container_id)

@@ -1,0 +1,167 @@
+"""Makes containers of the Docker driver, and corrects them in place without a restart."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from controlplane.errors import ConflictError, DriverUnavailableError, RetryableError
+from drivers.containers import ContainerSpec, ContainerState
+from drivers.digest import same_digest
+from drivers.docker_body import container_body, limits_body
+from drivers.docker_cache import InspectCache
+from drivers.docker_calls import DockerCalls
+from drivers.docker_containers import DockerRunning
+from drivers.docker_networks import DockerNetworks
+
+
+class DockerEnsure:
+    """ensure_container: one at a time for each name."""
+
+    def __init__(
+        self,
+        calls: DockerCalls,
+        cache: InspectCache,
+        running: DockerRunning,
+        networks: DockerNetworks,
+    ) -> None:
+        self._calls = calls
+        self._cache = cache
+        self._running = running
+        self._networks = networks
+        self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def ensure(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> ContainerState:
+        async with self._one_at_a_time[spec.name]:
+            found = await self._running.find(spec.name, spec.owner.uid)
+            if found is None:
+                found = await self._create(spec, secret_env)
+            if found.digest != spec.digest and not same_digest(found.digest, spec):
+                raise ConflictError(
+                    f"cannot ensure container '{spec.name}': it has the digest {found.digest},"
+                    f" not {spec.digest}",
+                    reason="DigestDiffers",
+                )
+            if await self._correct(found, spec):
+                found = await self._running.inspect(found.id) or found
+            return found
+
+    async def _create(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> ContainerState:
+        body = container_body(
+            spec,
+            secret_env,
+            instance=self._calls.config.instance,
+            epoch=self._calls.guard(),
+            secrets_root=self._calls.config.secrets_root,
+        )
+        try:
+            made = await self._calls.act(
+                f"create container '{spec.name}'",
+                "POST",
+                "/containers/create",
+                query={"name": spec.name},
+                body=body,
+            )
+        except (ConflictError, DriverUnavailableError) as exc:
+            # The reply may be lost though the container is made, now or by an earlier try.
+            return await self._made_after_all(spec, exc)
+        found = await self._running.inspect(made["Id"])
+        if found is None:
+            raise ConflictError(f"cannot create container '{spec.name}': it was removed meanwhile")
+        return found
+
+    async def _made_after_all(self, spec: ContainerSpec, failure: RetryableError) -> ContainerState:
+        found = await self._running.find(spec.name, spec.owner.uid)
+        if found is not None:
+            return found
+        if failure.reason != "NameTaken":
+            raise failure
+        holder = await self._running.inspect(spec.name)
+        who = "one that the engine doesn't list" if holder is None else "somebody else's"
+        raise ConflictError(
+            f"cannot create container '{spec.name}': the name is held by {who};"
+            " rename or remove that container",
+            retry_after_s=5.0,
+            reason="NameTaken",
+        ) from failure
+
+    async def _correct(self, found: ContainerState, spec: ContainerSpec) -> bool:
+        """Name, limits and networks, in place. Whether anything was to do."""
+        changed = False
+        if found.name != spec.name:
+            await self._act_on(found.id, "rename", spec.name, query={"name": spec.name})
+            changed = True
+        if found.limits != spec.limits:
+            await self._act_on(found.id, "update", spec.name, body=limits_body(spec.limits))
+            changed = True
+        return await self._correct_networks(found, spec) or changed
+
+    async def _correct_networks(self, found: ContainerState, spec: ContainerSpec) -> bool:
+        changed = False
+        for name in found.networks:
+            if name not in {wanted.network for wanted in spec.networks}:
+                await self._disconnect(found, name)
+                changed = True
+        for wanted in spec.networks:
+            network = await self._networks.observe(wanted.network)
+            if network is None:
+                raise ConflictError(
+                    f"cannot connect container '{spec.name}': there is no network"
+                    f" '{wanted.network}'",
+                    retry_after_s=0.5,
+                    reason="NetworkMissing",
+                )
+            # "" until the first start: then the engine looks the network up by name.
+            current = found.network_ids.get(wanted.network) in {"", network.id}
+            if current and set(found.aliases[wanted.network]) == set(wanted.aliases):
+                continue
+            if wanted.network in found.networks:
+                await self._disconnect(found, wanted.network)
+            await self._connect(found, network.id, wanted.aliases)
+            changed = True
+        return changed
+
+    async def _connect(
+        self, found: ContainerState, network_id: str, aliases: tuple[str, ...]
+    ) -> None:
+        await self._calls.act(
+            f"connect container '{found.name}'",
+            "POST",
+            "/networks/{}/connect",
+            network_id,
+            body={"Container": found.id, "EndpointConfig": {"Aliases": list(aliases)}},
+        )
+        self._cache.invalidate(found.id)
+
+    async def _disconnect(self, found: ContainerState, network: str) -> None:
+        # By name and by force: the network of that id may be gone, and its name made anew; the
+        # engine then still refuses to start the container until the stale endpoint is removed.
+        await self._calls.act(
+            f"disconnect container '{found.name}'",
+            "POST",
+            "/networks/{}/disconnect",
+            network,
+            body={"Container": found.id, "Force": True},
+        )
+        self._cache.invalidate(found.id)
+
+    async def _act_on(
+        self,
+        container_id: str,
+        verb: str,
+        name: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> None:
+        try:
+            await self._calls.act(
+                f"{verb} container '{name}'",
+                "POST",
+                "/containers/{}/" + verb,
+                container_id,
+                query=query,
+                body=body,
+            )
+        finally:
+            self._cache.invalidate(container_id)

@@ -1,0 +1,85 @@
+"""What the Docker engine's refusals mean in our error types. Pure.
+
+By status code; by message only where one code means several things, each such place says so.
+"""
+
+import re
+from typing import Final
+
+from controlplane.errors import (
+    ConflictError,
+    ControlPlaneError,
+    DriverUnavailableError,
+    RetryableError,
+    TerminalError,
+)
+
+DRIVER: Final = "docker"
+
+# Ids, addresses of temporary files and the like differ with each try: an unchanged problem must
+# give an unchanged message, or every retry would write a new condition.
+_VOLATILE: Final = re.compile(r"\b[0-9a-f]{12,64}\b|\bpid \d+\b", re.IGNORECASE)
+_MESSAGE_CHARS: Final = 300
+
+
+class EngineError(Exception):
+    """The engine did not do what was asked; never leaves the driver."""
+
+
+class EngineAwayError(EngineError):
+    """No answer: the socket is gone, or the connection broke."""
+
+
+class EngineTimeoutError(EngineError):
+    """No answer in time; what was asked may still happen."""
+
+
+class EngineRefusedError(EngineError):
+    """An answer with an error status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def one_line(text: str) -> str:
+    """`text` without what varies between tries, on one line, cut to a length for conditions."""
+    flat = " ".join(_VOLATILE.sub("…", text).split())
+    return flat if len(flat) <= _MESSAGE_CHARS else flat[: _MESSAGE_CHARS - 1] + "…"
+
+
+def translate(error: EngineError, what: str) -> ControlPlaneError:
+    """The errors.py type for `error`; `what` reads "start container 'x'"."""
+    message = f"cannot {what}: {one_line(str(error))}"
+    if not isinstance(error, EngineRefusedError):
+        return DriverUnavailableError(DRIVER, message)
+    if error.status == 404:
+        # What we acted on is gone: observe again.
+        return ConflictError(message, reason="Gone")
+    if error.status == 409:
+        return _conflict(error, message)
+    if error.status >= 500:
+        return _server_error(error, message)
+    if "bind source path does not exist" in str(error):
+        # 400 like any bad spec, but the secrets folder comes back once it is written again.
+        return RetryableError(message, reason="SecretsMissing")
+    return TerminalError(message, reason="EngineRefused")
+
+
+def _conflict(error: EngineRefusedError, message: str) -> ControlPlaneError:
+    text = str(error)
+    if "already in progress" in text or "marked for removal" in text:
+        return RetryableError(message, retry_after_s=0.5, reason="RemovalInProgress")
+    if "already in use by container" in text or "already in use" in text:
+        return ConflictError(message, retry_after_s=5.0, reason="NameTaken")
+    return ConflictError(message, reason="Conflict")
+
+
+def _server_error(error: EngineRefusedError, message: str) -> ControlPlaneError:
+    text = str(error)
+    if error.status == 503 or "shutting down" in text or "context canceled" in text:
+        return DriverUnavailableError(DRIVER, message)
+    if "port is already allocated" in text or "address already in use" in text:
+        # 500 like any failed start; the port is held by somebody else, or by a dying proxy.
+        return RetryableError(message, retry_after_s=1.0, reason="PortTaken")
+    return RetryableError(message, reason="EngineError")

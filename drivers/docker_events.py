@@ -1,0 +1,269 @@
+"""The engine's event stream as OwnerChanged, on a thread and a connection of its own.
+
+The thread only reads and hands over: a slow consumer never makes the engine drop events. What
+the engine drops all the same is found by comparing lists (every verify_s, and on reconnect).
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from controlplane.clock import Clock
+from controlplane.errors import RetryableError
+from drivers.containers import LABEL_INSTANCE, Owner, OwnerChanged
+from drivers.docker_cache import InspectCache, Known
+from drivers.docker_errors import EngineError
+from drivers.docker_inspect import owner_of
+from drivers.docker_sdk import Engine, Stream
+
+Event = Mapping[str, Any]
+Snapshot = Mapping[str, tuple[Owner | None, object]]
+"""`container:<id>`, `network:<id>`, `volume:<name>` -> owner and what a list tells of it."""
+
+CONTAINER_ACTIONS: Final = (
+    *("create", "die", "start", "stop", "kill", "pause", "unpause"),
+    *("rename", "destroy", "update", "oom"),
+)
+_FILTERS: Final[Mapping[str, list[str]]] = {
+    "type": ["container", "network", "volume"],
+    "event": [*CONTAINER_ACTIONS, "connect", "disconnect", "remove"],
+}
+_RECONNECT_S: Final = (0.1, 0.2, 0.5, 1.0)
+PENDING_LIMIT: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one event means: the thing it names, and whose it is."""
+
+    thing: str
+    owner: Owner
+    what: str
+    wakes: bool = True
+
+
+def read_event(event: Event, known: Known, instance: str) -> Told | None:
+    """None for what isn't ours. Learns from creations, forgets what is destroyed."""
+    actor = event.get("Actor") or {}
+    kind, action = event.get("Type", ""), str(event.get("Action", ""))
+    attributes: Mapping[str, str] = actor.get("Attributes") or {}
+    if kind == "container":
+        return _container_event(actor.get("ID", ""), action, attributes, known, instance)
+    if kind == "network" and action in {"connect", "disconnect"}:
+        container = attributes.get("container", "")
+        return _told("container", container, known.containers.get(container), f"network {action}")
+    if action not in {"destroy", "remove"}:
+        return None
+    if kind == "network":
+        owner = known.networks.get(attributes.get("name", ""))
+    else:
+        owner = known.volumes.get(actor.get("ID", ""))
+    return _told(kind, actor.get("ID", ""), owner, f"{kind} destroy")
+
+
+def _told(kind: str, thing: str, owner: Owner | None, what: str) -> Told | None:
+    return None if owner is None else Told(f"{kind}:{thing}", owner, what)
+
+
+def _container_event(
+    container: str, action: str, attributes: Mapping[str, str], known: Known, instance: str
+) -> Told | None:
+    owner = owner_of(attributes)
+    if owner is None or attributes.get(LABEL_INSTANCE) != instance:
+        return None
+    if action == "destroy":
+        known.containers.pop(container, None)
+    else:
+        known.containers[container] = owner
+    # Nobody but us makes containers with our labels: a creation tells the engine nothing.
+    return Told(f"container:{container}", owner, f"container {action}", wakes=action != "create")
+
+
+@dataclass(slots=True)
+class Inbox:
+    """Owners still to be told of, each once; too many become "everything"."""
+
+    limit: int = PENDING_LIMIT
+    pending: dict[Owner, str] = field(default_factory=dict)
+    everything: str = ""
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, owner: Owner, what: str) -> None:
+        if not self.everything:
+            self.pending.setdefault(owner, what)
+        if len(self.pending) > self.limit:
+            self.put_everything("overflow")
+        self.filled.set()
+
+    def put_everything(self, what: str) -> None:
+        self.pending.clear()
+        self.everything = what
+        self.filled.set()
+
+    def take(self) -> OwnerChanged | None:
+        if self.everything:
+            what, self.everything = self.everything, ""
+            return OwnerChanged(None, what)
+        if self.pending:
+            owner = next(iter(self.pending))
+            return OwnerChanged(owner, self.pending.pop(owner))
+        self.filled.clear()
+        return None
+
+
+class Reader:
+    """The thread: connects, reads, reconnects, until stopped. Hands all over to the loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        *,
+        on_connect: Callable[[], None],
+        on_event: Callable[[Event], None],
+        on_disconnect: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._on_connect, self._on_event, self._on_disconnect = on_connect, on_event, on_disconnect
+        self._loop = asyncio.get_running_loop()
+        self._stopped = threading.Event()
+        self._stream: Stream | None = None
+        self._thread = threading.Thread(target=self._run, name="docker-events", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._stream is not None:
+            self._stream.close()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopped.is_set():
+            try:
+                # The engine sends its headers a moment before it subscribes us: from this
+                # second on, so that what happens in between is replayed.
+                self._stream = self._engine.events(self._clock.now().timestamp(), _FILTERS)
+            except EngineError:
+                self._stopped.wait(_RECONNECT_S[min(failures, len(_RECONNECT_S) - 1)])
+                failures += 1
+                continue
+            failures = 0
+            self._read(self._stream)
+
+    def _read(self, stream: Stream) -> None:
+        self._post(self._on_connect)
+        try:
+            for event in stream:
+                if self._stopped.is_set():
+                    break
+                self._post(self._on_event, event)
+        except EngineError:
+            self._stopped.wait(_RECONNECT_S[0])
+        finally:
+            self._post(self._on_disconnect)
+
+    def _post(self, call: Callable[..., None], *args: Event) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            self._stopped.set()  # the loop is closed: nobody is left to tell
+
+
+class Watch:
+    """One consumer's stream of OwnerChanged."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        cache: InspectCache,
+        known: Known,
+        snapshot: Callable[[], Awaitable[Snapshot]],
+        *,
+        instance: str,
+        verify_s: float,
+    ) -> None:
+        self._clock, self._cache, self._known = clock, cache, known
+        self._snapshot, self._instance, self._verify_s = snapshot, instance, verify_s
+        self._inbox = Inbox()
+        self._listed: Snapshot | None = None
+        self._touched: set[str] = set()
+        self._verify_at = 0.0
+        self._connected = False
+        self._reader = Reader(
+            engine,
+            clock,
+            on_connect=self._on_connect,
+            on_event=self._on_event,
+            on_disconnect=self._on_disconnect,
+        )
+
+    def start(self) -> None:
+        self._reader.start()
+
+    def stop(self) -> None:
+        self._reader.stop()
+        self._on_disconnect()
+
+    async def next(self) -> OwnerChanged:
+        """The next change; meanwhile the lists are compared when that is due."""
+        while True:
+            change = self._inbox.take()
+            if change is not None:
+                return change
+            if self._connected and self._clock.monotonic() >= self._verify_at:
+                await self._verify()
+                continue
+            left = max(self._verify_at - self._clock.monotonic(), 0.0)
+            try:
+                async with asyncio.timeout(left if self._connected else None):
+                    await self._inbox.filled.wait()
+            except TimeoutError:
+                continue
+
+    def _on_connect(self) -> None:
+        self._connected = True
+        self._cache.connected()
+        self._listed = None
+        self._verify_at = 0.0
+        self._inbox.put_everything("connected")
+
+    def _on_disconnect(self) -> None:
+        if self._connected:
+            self._connected = False
+            self._cache.disconnected()
+
+    def _on_event(self, event: Event) -> None:
+        told = read_event(event, self._known, self._instance)
+        if told is None:
+            return
+        self._touched.add(told.thing)
+        self._cache.invalidate(told.thing.partition(":")[2])
+        if told.wakes:
+            self._inbox.put(told.owner, told.what)
+
+    async def _verify(self) -> None:
+        before = self._listed
+        self._verify_at = self._clock.monotonic() + self._verify_s
+        try:
+            now = await self._snapshot()
+        except RetryableError:
+            self._verify_at = self._clock.monotonic() + 1.0
+            return
+        touched, self._touched = self._touched, set()
+        self._listed = now
+        if before is not None:
+            self._tell_missed(before, now, touched)
+
+    def _tell_missed(self, before: Snapshot, now: Snapshot, touched: set[str]) -> None:
+        for thing in (before.keys() | now.keys()) - touched:
+            if before.get(thing) != now.get(thing):
+                self._cache.invalidate(thing.partition(":")[2])
+                owner = (now.get(thing) or before[thing])[0]
+                if owner is not None:
+                    self._inbox.put(owner, "missed event")

@@ -1,0 +1,224 @@
+"""Networks and volumes of the Docker driver, and what the host routes already.
+
+Network names are not unique on older engines, not even sequentially: every create is
+single-flight here, checked before, and its duplicates are resolved after.
+"""
+
+import asyncio
+import ipaddress
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from controlplane.errors import ConflictError, RetryableError
+from drivers.containers import (
+    LABEL_INSTANCE,
+    NetworkSpec,
+    NetworkState,
+    VolumeSpec,
+    VolumeState,
+)
+from drivers.docker_body import network_body, volume_body
+from drivers.docker_cache import Known
+from drivers.docker_calls import DockerCalls
+from drivers.docker_inspect import network_state, subnets, volume_state
+
+Json = Mapping[str, Any]
+
+_NOT_OURS_S: Final = 5.0
+"""Retry pause where only a person can help; short enough to notice that they did."""
+
+
+def instance_filter(instance: str, **more: str) -> dict[str, str]:
+    """The query of a list call for this installation's objects."""
+    wanted: dict[str, list[str]] = {"label": [f"{LABEL_INSTANCE}={instance}"]}
+    for name, value in more.items():
+        wanted.setdefault(name, []).append(value)
+    return {"filters": json.dumps(wanted)}
+
+
+class DockerNetworks:
+    """The network verbs of Containers."""
+
+    def __init__(self, calls: DockerCalls, known: Known) -> None:
+        self._calls = calls
+        self._known = known
+        self._instance = calls.config.instance
+        self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def observe(self, name: str) -> NetworkState | None:
+        """Ours of that name; of several the oldest."""
+        ours, _ = await self._named(name)
+        if not ours:
+            return None
+        # Only the inspect tells which containers are in it.
+        raw = await self._calls.read(f"inspect network '{name}'", "/networks/{}", ours[0]["Id"])
+        return None if raw is None else self._remember(raw)
+
+    async def list(self) -> tuple[NetworkState, ...]:
+        raws = await self._calls.read(
+            "list networks", "/networks", query=instance_filter(self._instance)
+        )
+        return tuple(self._remember(raw) for raw in sorted(raws, key=lambda raw: str(raw["Name"])))
+
+    async def ensure(self, spec: NetworkSpec) -> NetworkState:
+        async with self._one_at_a_time[spec.name]:
+            ours, foreign = await self._named(spec.name)
+            if foreign:
+                raise self._taken(spec.name, "is somebody else's")
+            if not ours:
+                await self._create(spec)
+                ours, _ = await self._named(spec.name)
+            for duplicate in ours[1:]:
+                await self._remove(spec.name, duplicate["Id"])
+        if not ours:
+            raise ConflictError(f"cannot create network '{spec.name}': it was removed meanwhile")
+        state = self._remember(ours[0])
+        if state.owner is None or state.owner.uid != spec.owner.uid:
+            raise self._taken(spec.name, "belongs to another record")
+        if state.subnet != spec.subnet:
+            raise self._taken(spec.name, f"has the subnet {state.subnet}")
+        return state
+
+    async def delete(self, name: str) -> None:
+        """All of ours of that name."""
+        async with self._one_at_a_time[name]:
+            ours, _ = await self._named(name)
+            for raw in ours:
+                await self._remove(name, raw["Id"])
+        self._known.networks.pop(name, None)
+
+    async def routes(self, route_file: Path) -> tuple[str, ...]:
+        """What the host's routing table and all of the engine's networks use."""
+        raws = await self._calls.read("list networks", "/networks")
+        used = {subnet for raw in raws for subnet in subnets(raw)}
+        text = await asyncio.to_thread(route_file.read_text)
+        return tuple(sorted(used | set(host_routes(text))))
+
+    async def _named(self, name: str) -> tuple[Sequence[Json], Sequence[Json]]:
+        """(ours, oldest first; other people's) of exactly that name."""
+        raws = await self._calls.read(
+            f"list network '{name}'", "/networks", query={"filters": json.dumps({"name": [name]})}
+        )
+        # The engine's filter matches substrings.
+        same = sorted(
+            (raw for raw in raws if raw["Name"] == name), key=lambda r: (r["Created"], r["Id"])
+        )
+        ours = [raw for raw in same if self._is_ours(raw)]
+        return ours, [raw for raw in same if not self._is_ours(raw)]
+
+    def _is_ours(self, raw: Json) -> bool:
+        return (raw.get("Labels") or {}).get(LABEL_INSTANCE) == self._instance
+
+    async def _create(self, spec: NetworkSpec) -> None:
+        body = network_body(spec, instance=self._instance, epoch=self._calls.guard())
+        try:
+            await self._calls.act(
+                f"create network '{spec.name}'", "POST", "/networks/create", body=body
+            )
+        except ConflictError:
+            return  # made by a call whose reply was lost; the list that follows finds it
+
+    async def _remove(self, name: str, network_id: str) -> None:
+        await self._calls.act(
+            f"remove network '{name}'", "DELETE", "/networks/{}", network_id, absent_is_done=True
+        )
+
+    def _remember(self, raw: Json) -> NetworkState:
+        state = network_state(raw)
+        if state.owner is not None:
+            self._known.networks[state.name] = state.owner
+        return state
+
+    @staticmethod
+    def _taken(name: str, why: str) -> ConflictError:
+        return ConflictError(
+            f"cannot create network '{name}': the one of that name {why}",
+            retry_after_s=_NOT_OURS_S,
+            reason="NameTaken",
+        )
+
+
+class DockerVolumes:
+    """The volume verbs of Containers."""
+
+    def __init__(self, calls: DockerCalls, known: Known) -> None:
+        self._calls = calls
+        self._known = known
+        self._instance = calls.config.instance
+
+    async def observe(self, name: str) -> VolumeState | None:
+        raw = await self._read(name)
+        return None if raw is None or not self._is_ours(raw) else self._remember(raw)
+
+    async def list(self) -> tuple[VolumeState, ...]:
+        answer = await self._calls.read(
+            "list volumes", "/volumes", query=instance_filter(self._instance)
+        )
+        raws = sorted(answer.get("Volumes") or (), key=lambda raw: str(raw["Name"]))
+        return tuple(self._remember(raw) for raw in raws)
+
+    async def ensure(self, spec: VolumeSpec) -> VolumeState:
+        raw = await self._read(spec.name)
+        if raw is None:
+            body = volume_body(spec, instance=self._instance, epoch=self._calls.guard())
+            # For a name that exists the engine answers 201 with the old one: checked below too.
+            raw = await self._calls.act(
+                f"create volume '{spec.name}'", "POST", "/volumes/create", body=body
+            )
+        state = self._remember(raw)
+        if not self._is_ours(raw) or state.owner is None or state.owner.uid != spec.owner.uid:
+            raise ConflictError(
+                f"cannot create volume '{spec.name}': the one of that name is somebody else's",
+                retry_after_s=_NOT_OURS_S,
+                reason="NameTaken",
+            )
+        return state
+
+    async def delete(self, name: str) -> None:
+        raw = await self._read(name)
+        if raw is None:
+            return
+        if not self._is_ours(raw):
+            raise ConflictError(
+                f"cannot remove volume '{name}': it is somebody else's",
+                retry_after_s=_NOT_OURS_S,
+                reason="NotOurs",
+            )
+        try:
+            await self._calls.act(
+                f"remove volume '{name}'", "DELETE", "/volumes/{}", name, absent_is_done=True
+            )
+        except ConflictError as exc:
+            raise RetryableError(str(exc), retry_after_s=1.0, reason="VolumeInUse") from exc
+        self._known.volumes.pop(name, None)
+
+    async def _read(self, name: str) -> Json | None:
+        found: Json | None = await self._calls.read(f"inspect volume '{name}'", "/volumes/{}", name)
+        return found
+
+    def _is_ours(self, raw: Json) -> bool:
+        return (raw.get("Labels") or {}).get(LABEL_INSTANCE) == self._instance
+
+    def _remember(self, raw: Json) -> VolumeState:
+        state = volume_state(raw)
+        if state.owner is not None:
+            self._known.volumes[state.name] = state.owner
+        return state
+
+
+def host_routes(text: str) -> tuple[str, ...]:
+    """The destinations in /proc/net/route (little-endian hex, proc(5)), without the default."""
+    routes = []
+    for line in text.splitlines()[1:]:
+        columns = line.split()
+        if len(columns) < 8:
+            continue
+        destination, mask = (
+            ipaddress.IPv4Address(bytes.fromhex(columns[at])[::-1]) for at in (1, 7)
+        )
+        if int(mask):
+            routes.append(str(ipaddress.IPv4Network(f"{destination}/{mask}", strict=False)))
+    return tuple(routes)

@@ -1,0 +1,147 @@
+"""The Docker SDK behind one narrow, blocking face: requests, the event stream, pulls.
+
+The only module that imports the SDK. It knows the engine's transport and nothing of containers:
+paths and bodies are the callers' (https://docs.docker.com/reference/api/engine/version/v1.41/).
+Every call blocks; docker_calls.py runs them on threads.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import requests
+from docker import APIClient
+from docker.errors import APIError, DockerException
+from docker.utils import parse_repository_tag
+
+from drivers.docker_errors import (
+    EngineAwayError,
+    EngineError,
+    EngineRefusedError,
+    EngineTimeoutError,
+)
+
+_OK: Final = (200, 201, 204, 304)
+
+
+class Engine:
+    """A connection to one engine. Thread-safe; connects on first use, so that an engine that is
+    away is an error of that call and not of start-up."""
+
+    def __init__(self, url: str, *, timeout_s: float, pool_size: int) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._pool_size = pool_size
+        self._lock = threading.Lock()
+        self._client: APIClient | None = None
+        self._streams: set[Stream] = set()
+
+    @property
+    def socket_path(self) -> str:
+        return self._url.removeprefix("unix://")
+
+    @property
+    def api_version(self) -> str:
+        return self._connected().api_version
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *args: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """The parsed JSON answer, None for an empty one. `{}` in `path` are filled with quoted
+        `args`. Raises EngineError."""
+        client = self._connected()
+        url = f"{client.base_url}/v{client.api_version}" + path.format(
+            *(quote(arg, safe=":@") for arg in args)
+        )
+        try:
+            answer = client.request(
+                method, url, params=query, json=body, timeout=timeout_s or self._timeout_s
+            )
+        except requests.RequestException as exc:
+            raise _transport_error(exc) from exc
+        if answer.status_code not in _OK:
+            raise EngineRefusedError(answer.status_code, _message(answer))
+        return answer.json() if answer.content.strip() else None
+
+    def events(self, since_s: float, filters: Mapping[str, list[str]]) -> "Stream":
+        """Connected once it returns. Raises EngineError."""
+        client = self._connected()
+        try:
+            stream = client.events(since=int(since_s), filters=dict(filters), decode=True)
+        except (requests.RequestException, DockerException) as exc:
+            raise _transport_error(exc) from exc
+        return Stream(stream)
+
+    def pull(self, reference: str) -> Iterator[Mapping[str, Any]]:
+        """The engine's progress messages; errors are among them. Raises EngineError."""
+        repository, tag = parse_repository_tag(reference)
+        try:
+            yield from self._connected().pull(
+                repository, tag=tag or "latest", stream=True, decode=True
+            )
+        except (requests.RequestException, DockerException) as exc:
+            raise _transport_error(exc) from exc
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def _connected(self) -> APIClient:
+        with self._lock:
+            if self._client is None:
+                try:
+                    client = APIClient(
+                        base_url=self._url,
+                        version="auto",
+                        timeout=int(self._timeout_s),
+                        max_pool_size=self._pool_size,
+                    )
+                except (requests.RequestException, DockerException) as exc:
+                    raise _transport_error(exc) from exc
+                # Proxies and .netrc mean nothing on a Unix socket, and cost a look each request.
+                client.trust_env = False
+                self._client = client
+            return self._client
+
+
+class Stream:
+    """The engine's events, one JSON object each; close() from any thread ends it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        try:
+            yield from self._stream
+        except (requests.RequestException, ValueError, AttributeError, OSError) as exc:
+            # The SDK's reader trips over its own closed socket in several ways; each is an end.
+            raise EngineAwayError(str(exc)) from exc
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        except (OSError, AttributeError):
+            return  # closed already
+
+
+def _transport_error(exc: Exception) -> EngineError:
+    if isinstance(exc, APIError) and exc.status_code is not None:
+        return EngineRefusedError(int(exc.status_code), str(exc.explanation or exc))
+    if isinstance(exc, requests.Timeout) or "timed out" in str(exc):
+        return EngineTimeoutError("the engine did not answer in time")
+    return EngineAwayError("the Docker engine does not answer on its socket")
+
+
+def _message(answer: requests.Response) -> str:
+    try:
+        return str(json.loads(answer.content)["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text
