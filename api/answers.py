@@ -10,10 +10,11 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from api import errors
+from api import errors, tables
 from api.context import Call
 from api.negotiate import As, representation
 from api.served import Served
+from api.tables import Include
 
 JSON: Final = "application/json"
 
@@ -26,34 +27,37 @@ def asked(call: Call) -> As:
     return found
 
 
-def answer_object(call: Call, obj: dict[str, Any], *, status: int = 200) -> web.Response:
+def include(call: Call) -> Include:
+    """What each row of a Table carries. Raises StatusError 400 for anything but the three."""
+    match call.query.get("includeObject", ""):
+        case "" | "Metadata":
+            return "Metadata"
+        case "Object":
+            return "Object"
+        case "None":
+            return "None"
+        case other:
+            raise errors.bad_request(
+                f"invalid includeObject {other!r}: write None, Metadata or Object"
+            )
+
+
+def answer_object(call: Call, obj: Mapping[str, Any], *, status: int = 200) -> web.Response:
     """One record, as asked for."""
-    if asked(call) is As.PARTIAL:
-        obj = partial(obj)
-    return json_response(obj, status=status)
-
-
-def answer_list(
-    call: Call, served: Served, items: Sequence[dict[str, Any]], meta: Mapping[str, Any]
-) -> web.Response:
-    """A list of records, as asked for; `meta` is the list's own metadata."""
-    info = served.info
-    kind, api_version = f"{info.kind}List", info.api_version
-    if asked(call) in (As.PARTIAL, As.PARTIAL_LIST):
-        kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
-        items = [partial(item) for item in items]
+    form, info, now = asked(call), call.target.served.info, call.ctx.clock.now()
     return json_response(
-        {"kind": kind, "apiVersion": api_version, "metadata": dict(meta), "items": list(items)}
+        tables.item(form, info, obj, now=now, include=include(call)), status=status
     )
 
 
-def partial(obj: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata alone."""
-    return {
-        "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": obj["metadata"],
-    }
+def answer_list(
+    call: Call, served: Served, items: Sequence[Mapping[str, Any]], meta: Mapping[str, Any]
+) -> web.Response:
+    """A list of records, as asked for; `meta` is the list's own metadata."""
+    form, now = asked(call), call.ctx.clock.now()
+    return json_response(
+        tables.collection(form, served.info, items, metadata=meta, now=now, include=include(call))
+    )
 
 
 def json_response(

@@ -1,0 +1,78 @@
+"""Kubernetes' own resources that clients look for here: served read-only, or as reviews.
+
+They are descriptions only (KindInfo), so that discovery lists them and `kubectl get` and
+`cluster-info` find something. Nothing of them is stored, and none can be written.
+"""
+
+from typing import Final
+
+from resources.meta import Column, KindInfo
+
+_READ: Final = ("get", "list", "watch")
+_AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
+
+
+def _review(kind: str, group: str) -> KindInfo:
+    return KindInfo(
+        kind=kind,
+        plural=kind.lower() + "s",
+        singular=kind.lower(),
+        group=group,
+        namespaced=kind == "LocalSubjectAccessReview",
+        has_status=False,
+        reconciled=False,
+        verbs=("create",),
+    )
+
+
+AUTHENTICATION: Final = "authentication.k8s.io"
+AUTHORIZATION: Final = "authorization.k8s.io"
+REVIEWS: Final = (
+    _review("SelfSubjectReview", AUTHENTICATION),
+    _review("TokenReview", AUTHENTICATION),
+    _review("SelfSubjectAccessReview", AUTHORIZATION),
+    _review("SelfSubjectRulesReview", AUTHORIZATION),
+)
+
+CRD: Final = KindInfo(
+    kind="CustomResourceDefinition",
+    plural="customresourcedefinitions",
+    singular="customresourcedefinition",
+    group="apiextensions.k8s.io",
+    short_names=("crd", "crds"),
+    namespaced=False,
+    columns=(Column("Created At", ".metadata.creationTimestamp"),),
+    has_status=False,
+    reconciled=False,
+    verbs=_READ,
+)
+POD: Final = KindInfo(
+    kind="Pod",
+    plural="pods",
+    singular="pod",
+    group="",
+    short_names=("po",),
+    categories=("all",),
+    columns=(
+        Column("Status", ".status.phase", description="Whether it runs"),
+        _AGE,
+    ),
+    has_status=False,
+    reconciled=False,
+    verbs=_READ,
+)
+SERVICE: Final = KindInfo(
+    kind="Service",
+    plural="services",
+    singular="service",
+    group="",
+    short_names=("svc",),
+    categories=("all",),
+    columns=(_AGE,),
+    has_status=False,
+    reconciled=False,
+    verbs=_READ,
+)
+
+READ_ONLY: Final = (POD, SERVICE, CRD)
+"""Served by GET alone."""

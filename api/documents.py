@@ -1,0 +1,45 @@
+"""Fixed answers: worked out once, sent as bytes, revalidated by ETag.
+
+Discovery and OpenAPI are made of them. Nothing that changes while the process runs.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+from aiohttp import web
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A fixed answer and its fingerprint."""
+
+    body: bytes
+    content_type: str
+    hash: str
+
+    @property
+    def etag(self) -> str:
+        return f'"{self.hash}"'
+
+
+def document(value: object, content_type: str = "application/json") -> Document:
+    """Encode a fixed answer (bytes are taken as they are); the hash depends on them alone."""
+    body = value if isinstance(value, bytes) else orjson.dumps(value)
+    return Document(body, content_type, hashlib.sha256(body).hexdigest()[:32].upper())
+
+
+def respond(
+    request: web.Request, found: Document, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """The document, or 304 when the client has it (RFC 9110 §13.1.2)."""
+    sent = {"ETag": found.etag, "Vary": "Accept", "Cache-Control": "public", **(headers or {})}
+    if _has(request.headers.get("If-None-Match", ""), found.etag):
+        return web.Response(status=304, headers=sent)
+    return web.Response(body=found.body, headers={**sent, "Content-Type": found.content_type})
+
+
+def _has(if_none_match: str, etag: str) -> bool:
+    tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
+    return any(tag in ("*", etag) for tag in tags)
