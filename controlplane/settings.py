@@ -75,9 +75,10 @@ class Settings(BaseModel):
     """Host ports given to records that publish one without naming it, first-last. Kubernetes'
     node port range: outside the kernel's ephemeral range, which begins at 32768."""
 
-    runtime_dir: Path = Path("/run/bunker")
+    runtime_dir: Path
     """Folder for what must not survive a reboot: secret files for containers and the agent's
-    socket. On a tmpfs, so that no secret reaches a disk."""
+    socket. On a tmpfs, so that no secret reaches a disk. Default: `/run/bunker`, and
+    `/run/bunker-<instance>` for an installation of another name."""
 
     reconcile_timeout_s: Seconds = 120.0
     """Seconds one pass over one record may take. Long enough for a slow container start; pulls
@@ -165,6 +166,7 @@ class Settings(BaseModel):
         }
         if "data_dir" not in given:
             given["data_dir"] = str(default_data_dir(env, os.getuid() if uid is None else uid))
+        given.setdefault("runtime_dir", default_runtime_dir(given.get("instance", "bunker")))
         try:
             return cls.model_validate(given)
         except ValidationError as exc:
@@ -177,6 +179,12 @@ def default_data_dir(env: Mapping[str, str], uid: int) -> Path:
         return Path("/var/lib/bunker")
     home = Path(env.get("HOME") or "/")
     return Path(env.get("XDG_DATA_HOME") or home / ".local/share") / "bunker"
+
+
+def default_runtime_dir(instance: str) -> str:
+    """The runtime folder when CP_RUNTIME_DIR is not set: one an installation, as it is removed
+    with it."""
+    return "/run/bunker" if instance == "bunker" else f"/run/bunker-{instance}"
 
 
 def _explain(exc: ValidationError) -> str:

@@ -40,8 +40,8 @@ engine_explain_refusal() {
 engine_spawn() {
   local state=$1
   say "starting a Docker engine of our own (this host has no systemd)"
-  # setsid: it outlives this script; its own log tells why it did not start
-  setsid dockerd >>"$state/engine.log" 2>&1 </dev/null &
+  # setsid: it outlives this script; 9>&-: and must not keep its lock
+  setsid dockerd >>"$state/engine.log" 2>&1 </dev/null 9>&- &
   remember_pid "$state/engine.pid" $!
 }
 

@@ -19,6 +19,11 @@ def test_defaults_put_root_in_the_system_folder() -> None:
     assert settings.secrets_dir == Path("/run/bunker/secrets")
 
 
+def test_another_installation_has_a_runtime_folder_of_its_own() -> None:
+    settings = Settings.from_env({"CP_INSTANCE": "two"}, uid=0)
+    assert settings.runtime_dir == Path("/run/bunker-two")
+
+
 @pytest.mark.parametrize(
     ("env", "expected"),
     [
