@@ -1,0 +1,369 @@
+"""A container runtime in memory, held to the same contract suite as the Docker driver.
+
+Bodies are built by the real builder, so a spec the real one refuses is refused here. `engine` is
+the world: tests inspect it, break it and count its writes there.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from controlplane.errors import ConflictError, ControlPlaneError, RetryableError, TerminalError
+from drivers.containers import (
+    LABEL_CONTAINER,
+    ContainerSpec,
+    ContainerState,
+    EngineInfo,
+    ImageState,
+    NetworkAttachment,
+    NetworkSpec,
+    NetworkState,
+    OwnerChanged,
+    VolumeSpec,
+    VolumeState,
+)
+from drivers.digest import same_digest
+from drivers.docker_body import container_body, container_labels
+from drivers.fake.engine import MOMENT, Container, FakeEngine, with_network, without_network
+
+
+class FakeContainers:
+    """`images` "any": every image is there already; else as CP_IMAGES means it."""
+
+    def __init__(
+        self,
+        engine: FakeEngine | None = None,
+        *,
+        images: Literal["any", "upstream", "local"] = "any",
+        info: EngineInfo | None = None,
+        secrets_root: str = "/run/bunker/secrets",
+        guard: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.engine = engine or FakeEngine()
+        self._images = images
+        self._info = info or EngineInfo("fake", 16, 30 << 30, "/var/lib/docker")
+        self._secrets_root = secrets_root
+        self._guard = guard
+
+    async def observe_engine(self) -> EngineInfo:
+        self._enter("observe_engine")
+        return self._info
+
+    # -- containers
+
+    async def observe_container(self, name: str, owner_uid: str, /) -> ContainerState | None:
+        self._enter("observe_container")
+        found = self._find(name, owner_uid)
+        return None if found is None else found.state
+
+    async def list_containers(self, owner_uid: str | None = None, /) -> tuple[ContainerState, ...]:
+        self._enter("list_containers")
+        ours = [c.state for c in self.engine.containers.values() if self.engine.is_ours(c.state)]
+        if owner_uid is not None:
+            ours = [s for s in ours if s.owner is not None and s.owner.uid == owner_uid]
+        return tuple(sorted(ours, key=lambda state: state.name))
+
+    async def ensure_container(
+        self, spec: ContainerSpec, /, *, secret_env: Mapping[str, str] | None = None
+    ) -> ContainerState:
+        lost = self._change("ensure_container")
+        found = self._find(spec.name, spec.owner.uid)
+        if found is None:
+            found = self._create(spec, secret_env or {})
+        if found.state.digest != spec.digest and not same_digest(found.state.digest, spec):
+            raise ConflictError(
+                f"cannot ensure container '{spec.name}': another digest", reason="DigestDiffers"
+            )
+        self._correct(found, spec)
+        _raise(lost)
+        return found.state
+
+    async def start_container(self, container_id: str, /) -> None:
+        lost = self._change("start_container")
+        found = self._existing(container_id, "start")
+        if found.state.paused:
+            self._set(found, "unpause", paused=False)
+        elif not found.state.running:
+            self._start(found)
+        _raise(lost)
+
+    async def stop_container(self, container_id: str, /, *, timeout_s: int) -> None:
+        lost = self._change("stop_container")
+        found = self._existing(container_id, "stop")
+        if found.state.running or found.state.restarting:
+            self._set(
+                found, "stop", running=False, paused=False, restarting=False, finished_at=MOMENT
+            )
+        _raise(lost)
+
+    async def pause_container(self, container_id: str, /) -> None:
+        lost = self._change("pause_container")
+        found = self._existing(container_id, "pause")
+        if not found.state.running:
+            raise ConflictError("cannot pause container: it is not running", reason="Conflict")
+        if not found.state.paused:
+            self._set(found, "pause", paused=True)
+        _raise(lost)
+
+    async def delete_container(self, container_id: str, /, *, stop_timeout_s: int = 10) -> None:
+        lost = self._change("delete_container")
+        found = self.engine.containers.get(container_id)
+        if found is not None:
+            if not self.engine.is_ours(found.state):
+                raise _not_ours(f"remove container '{found.state.name}'")
+            self.engine.count("remove_container")
+            self.engine.remove(found.state.name)
+        _raise(lost)
+
+    async def exec_container(
+        self, container_id: str, argv: tuple[str, ...], /, *, stdin: bytes = b"", timeout_s: float
+    ) -> tuple[int, str]:
+        """As if argv were `cat`."""
+        self._change("exec_container")
+        if not self._existing(container_id, "run a command in").state.running:
+            raise ConflictError("cannot run a command in the container: it is not running")
+        return 0, stdin.decode()
+
+    # -- networks
+
+    async def observe_network(self, name: str, /) -> NetworkState | None:
+        self._enter("observe_network")
+        found = self.engine.network_named(name)
+        return None if found is None or found.owner is None else self._populated(found)
+
+    async def list_networks(self) -> tuple[NetworkState, ...]:
+        self._enter("list_networks")
+        ours = (n for n in self.engine.networks.values() if n.owner is not None)
+        return tuple(sorted(ours, key=lambda network: network.name))
+
+    async def ensure_network(self, spec: NetworkSpec, /) -> NetworkState:
+        lost = self._change("ensure_network")
+        found = self.engine.network_named(spec.name)
+        if found is None:
+            self.engine.count("create_network")
+            found = NetworkState(self.engine.new_id(), spec.name, spec.owner, spec.subnet)
+            self.engine.networks[found.id] = found
+        if found.owner is None or found.owner.uid != spec.owner.uid or found.subnet != spec.subnet:
+            raise _taken(f"create network '{spec.name}'")
+        _raise(lost)
+        return found
+
+    async def delete_network(self, name: str, /) -> None:
+        lost = self._change("delete_network")
+        found = self.engine.network_named(name)
+        if found is not None and found.owner is not None:
+            if self._populated(found).container_ids:
+                raise RetryableError(
+                    f"cannot remove network '{name}': containers are in it", reason="NetworkInUse"
+                )
+            self.engine.count("remove_network")
+            self.engine.remove_network(name)
+        _raise(lost)
+
+    async def observe_routes(self) -> tuple[str, ...]:
+        self._enter("observe_routes")
+        used = {network.subnet for network in self.engine.networks.values()}
+        return tuple(sorted(self.engine.routes | used))
+
+    # -- volumes
+
+    async def observe_volume(self, name: str, /) -> VolumeState | None:
+        self._enter("observe_volume")
+        found = self.engine.volumes.get(name)
+        return None if found is None or found.owner is None else found
+
+    async def list_volumes(self) -> tuple[VolumeState, ...]:
+        self._enter("list_volumes")
+        ours = (v for v in self.engine.volumes.values() if v.owner is not None)
+        return tuple(sorted(ours, key=lambda volume: volume.name))
+
+    async def ensure_volume(self, spec: VolumeSpec, /) -> VolumeState:
+        lost = self._change("ensure_volume")
+        found = self.engine.volumes.get(spec.name)
+        if found is None:
+            self.engine.count("create_volume")
+            found = self.engine.volumes[spec.name] = VolumeState(spec.name, spec.owner, MOMENT)
+        if found.owner is None or found.owner.uid != spec.owner.uid:
+            raise _taken(f"create volume '{spec.name}'")
+        _raise(lost)
+        return found
+
+    async def delete_volume(self, name: str, /) -> None:
+        lost = self._change("delete_volume")
+        found = self.engine.volumes.get(name)
+        if found is not None:
+            if found.owner is None:
+                raise _not_ours(f"remove volume '{name}'")
+            if self._mounts(name):
+                raise RetryableError(f"cannot remove volume '{name}'", reason="VolumeInUse")
+            self.engine.count("remove_volume")
+            self.engine.remove_volume(name)
+        _raise(lost)
+
+    # -- images
+
+    async def observe_image(self, reference: str, /) -> ImageState | None:
+        self._enter("observe_image")
+        if self._images == "any" and reference not in self.engine.images:
+            self.engine.add_image(reference)
+        found = self.engine.images.get(reference)
+        return None if found is None else ImageState(reference, found, "")
+
+    async def ensure_image(self, reference: str, /) -> ImageState:
+        lost = self._change("ensure_image")
+        if await self.observe_image(reference) is None:
+            if self._images == "local":
+                raise TerminalError(
+                    f"cannot find image '{reference}': build it with scripts/images",
+                    reason="ImageNotFound",
+                )
+            self.engine.count("pull_image")
+            self.engine.add_image(reference)
+        _raise(lost)
+        return ImageState(reference, self.engine.images[reference], "")
+
+    # -- events
+
+    async def events(self) -> AsyncIterator[OwnerChanged]:
+        listener = self.engine.listen()
+        try:
+            while True:
+                yield await listener.get()
+        finally:
+            self.engine.unlisten(listener)
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    # -- inside
+
+    def _enter(self, verb: str) -> ControlPlaneError | None:
+        return self.engine.enter(verb)
+
+    def _change(self, verb: str) -> ControlPlaneError | None:
+        self._guard()
+        return self.engine.enter(verb)
+
+    def _find(self, name: str, owner_uid: str) -> Container | None:
+        ours = [
+            c
+            for c in self.engine.containers.values()
+            if self.engine.is_ours(c.state)
+            and c.state.owner is not None
+            and c.state.owner.uid == owner_uid
+        ]
+        by_name = [c for c in ours if c.state.name == name]
+        made_as = [c for c in ours if c.state.labels[LABEL_CONTAINER] == name]
+        return next(iter(by_name + made_as), None)
+
+    def _existing(self, container_id: str, verb: str) -> Container:
+        found = self.engine.containers.get(container_id)
+        if found is None:
+            raise ConflictError(f"cannot {verb} container: it is gone", reason="Gone")
+        return found
+
+    def _create(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> Container:
+        epoch, instance = self._guard(), self.engine.instance
+        container_body(
+            spec, secret_env, instance=instance, epoch=epoch, secrets_root=self._secrets_root
+        )
+        if self._images != "any" and spec.image not in self.engine.images:
+            raise ConflictError(f"cannot create container '{spec.name}': no image", reason="Gone")
+        if self.engine.has_name(spec.name):
+            raise _taken(f"create container '{spec.name}'")
+        self.engine.count("create_container")
+        blank = self.engine.add_foreign(spec.name)
+        made = Container(
+            replace(
+                blank,
+                owner=spec.owner,
+                digest=spec.digest,
+                image=spec.image,
+                image_id=self.engine.images.get(spec.image, ""),
+                running=False,
+                started_at="",
+                limits=spec.limits,
+                labels=container_labels(spec, instance=instance, epoch=epoch),
+            ),
+            spec,
+            dict(secret_env),
+        )
+        self.engine.containers[blank.id] = made
+        return made
+
+    def _correct(self, found: Container, spec: ContainerSpec) -> None:
+        if found.state.name != spec.name:
+            if self.engine.has_name(spec.name):
+                raise _taken(f"rename container '{spec.name}'")
+            self._set(found, "rename", name=spec.name)
+        if found.state.limits != spec.limits:
+            self._set(found, "update", limits=spec.limits)
+        wanted = {attachment.network for attachment in spec.networks}
+        for name in found.state.networks.keys() - wanted:
+            self.engine.count("disconnect")
+            found.state = without_network(found.state, name)
+        for attachment in spec.networks:
+            self._attach(found, attachment)
+
+    def _attach(self, found: Container, wanted: NetworkAttachment) -> None:
+        network = self.engine.network_named(wanted.network)
+        if network is None:
+            raise ConflictError(
+                f"cannot connect container '{found.state.name}': there is no network"
+                f" '{wanted.network}'",
+                retry_after_s=0.5,
+                reason="NetworkMissing",
+            )
+        same_network = found.state.network_ids.get(network.name) == network.id
+        if same_network and set(found.state.aliases[network.name]) == set(wanted.aliases):
+            return
+        self.engine.count("connect")
+        address = self.engine.address_in(network) if found.state.running else ""
+        found.state = with_network(found.state, network, address, wanted.aliases)
+
+    def _start(self, found: Container) -> None:
+        for name, network_id in found.state.network_ids.items():
+            if network_id not in self.engine.networks:
+                raise ConflictError(
+                    f"cannot start container '{found.state.name}': network gone", reason="Gone"
+                )
+            address = self.engine.address_in(self.engine.networks[network_id])
+            found.state = replace(found.state, networks={**found.state.networks, name: address})
+        code = self.engine.crashing.get(found.state.image)
+        found.starts += 1
+        self._set(found, "start", running=True, restarting=False, started_at=MOMENT)
+        if code is not None:
+            self.engine.restart_loop(found.state.name, code)
+
+    def _set(self, found: Container, verb: str, **changes: object) -> None:
+        self.engine.count(f"{verb}_container")
+        self.engine.set_state(found.state.name, f"container {verb}", **changes)
+
+    def _populated(self, network: NetworkState) -> NetworkState:
+        inside = (
+            c.state.id
+            for c in self.engine.containers.values()
+            if c.state.running and c.state.network_ids.get(network.name) == network.id
+        )
+        return replace(network, container_ids=tuple(sorted(inside)))
+
+    def _mounts(self, volume: str) -> bool:
+        specs = (c.spec for c in self.engine.containers.values() if c.spec is not None)
+        return any(mount.volume == volume for spec in specs for mount in spec.volumes)
+
+
+def _raise(lost: ControlPlaneError | None) -> None:
+    if lost is not None:
+        raise lost
+
+
+def _taken(what: str) -> ConflictError:
+    return ConflictError(
+        f"cannot {what}: the one of that name is somebody else's",
+        retry_after_s=5.0,
+        reason="NameTaken",
+    )
+
+
+def _not_ours(what: str) -> ConflictError:
+    return ConflictError(f"cannot {what}: it is somebody else's", reason="NotOurs")
