@@ -1,0 +1,151 @@
+"""What this machine has: the capacity that the budget is reckoned from, and how busy it is.
+
+Read from /proc, the control group files and the file system; nothing is changed. Limits that the
+agent itself runs under count: a virtual host of a container engine has no more than those allow.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from controlplane.errors import RetryableError
+
+# cgroup v1 says "no limit" by a number near 2^63, rounded down to a page.
+_NO_LIMIT_BYTES: Final = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class HostCapacity:
+    """How much there is."""
+
+    cpu_millicores: int
+    memory_bytes: int
+    disk_bytes: int
+    """Size of the file system that holds the engine's data."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostLoad:
+    """How much of it is in use right now."""
+
+    load_1m_millis: int
+    """Load average of the last minute, in thousandths: never a float."""
+    memory_available_bytes: int
+    disk_available_bytes: int
+
+
+class HostMeter(Protocol):
+    """Measures the host."""
+
+    async def observe_host(self) -> HostCapacity:
+        """Raises RetryableError if it can't be read."""
+        ...
+
+    async def observe_load(self) -> HostLoad:
+        """Raises RetryableError if it can't be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinuxHost:
+    """The Linux host that this process runs on."""
+
+    engine_root: Path
+    """Where the container engine keeps its data (`docker info`: Docker Root Dir)."""
+    proc: Path = Path("/proc")
+    cgroups: Path = Path("/sys/fs/cgroup")
+
+    async def observe_host(self) -> HostCapacity:
+        # A hanging disk must not stop the loop.
+        return await asyncio.to_thread(self._capacity)
+
+    async def observe_load(self) -> HostLoad:
+        return await asyncio.to_thread(self._load)
+
+    def _capacity(self) -> HostCapacity:
+        try:
+            memory = _meminfo(self.proc)["MemTotal"]
+            disk = _file_system(self.engine_root)
+        except (OSError, KeyError, ValueError) as exc:
+            raise RetryableError(f"cannot measure the host: {exc}", reason="HostUnknown") from exc
+        folders = tuple(_cgroup_folders(self.proc, self.cgroups))
+        return HostCapacity(
+            cpu_millicores=min((len(os.sched_getaffinity(0)) * 1000, *_cpu_limits(folders))),
+            memory_bytes=min((memory, *_memory_limits(folders))),
+            disk_bytes=disk.f_blocks * disk.f_frsize,
+        )
+
+    def _load(self) -> HostLoad:
+        try:
+            load = (self.proc / "loadavg").read_text().split()[0]
+            memory = _meminfo(self.proc)["MemAvailable"]
+            disk = _file_system(self.engine_root)
+            return HostLoad(round(float(load) * 1000), memory, disk.f_bavail * disk.f_frsize)
+        except (OSError, KeyError, IndexError, ValueError) as exc:
+            raise RetryableError(f"cannot measure the load: {exc}", reason="HostUnknown") from exc
+
+
+def _meminfo(proc: Path) -> dict[str, int]:
+    """/proc/meminfo in bytes (it counts in KiB and writes kB)."""
+    rows = (line.split() for line in (proc / "meminfo").read_text().splitlines())
+    return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3}
+
+
+def _file_system(folder: Path) -> os.statvfs_result:
+    """Of the folder, or of the nearest one above it: an agent in a container does not see the
+    engine's own, but its root lies on the same file system."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.statvfs(folder)
+
+
+def _cgroup_folders(proc: Path, cgroups: Path) -> Iterator[Path]:
+    """Every folder whose limits bind this process: its own control groups and all above them.
+
+    https://man7.org/linux/man-pages/man7/cgroups.7.html: `hierarchy:controllers:path` a line.
+    """
+    try:
+        rows = [line.split(":", 2) for line in (proc / "self/cgroup").read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, path in (row for row in rows if len(row) == 3):
+        if controllers == "":
+            root = cgroups
+        elif "cpu" in controllers.split(",") or "memory" in controllers.split(","):
+            root = cgroups / controllers
+        else:
+            continue
+        here = root / path.lstrip("/")
+        while here != root:
+            yield here
+            here = here.parent
+        yield root
+
+
+def _numbers(folder: Path, name: str) -> list[int]:
+    """The numbers in a control file; none if it is missing or says `max`."""
+    try:
+        return [int(word) for word in (folder / name).read_text().split()]
+    except (OSError, ValueError):
+        return []
+
+
+def _cpu_limits(folders: tuple[Path, ...]) -> Iterator[int]:
+    for folder in folders:
+        quota = _numbers(folder, "cpu.max")
+        if not quota:
+            v1 = (_numbers(folder, "cpu.cfs_quota_us"), _numbers(folder, "cpu.cfs_period_us"))
+            quota = v1[0] + v1[1]
+        if len(quota) == 2 and quota[0] > 0 and quota[1] > 0:
+            yield quota[0] * 1000 // quota[1]
+
+
+def _memory_limits(folders: tuple[Path, ...]) -> Iterator[int]:
+    for folder in folders:
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            for limit in _numbers(folder, name):
+                if 0 < limit < _NO_LIMIT_BYTES:
+                    yield limit
