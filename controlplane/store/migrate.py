@@ -1,0 +1,101 @@
+"""Brings a database to this version's schema, forward only.
+
+A serving process only asks which version it is; when it must move, a process of its own does it
+(`python -m controlplane.store.migrate`), so that sqlmodel and Alembic never stay in memory.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from controlplane.errors import StoreUnavailableError, TerminalError
+from controlplane.store.connect import Connection, Database
+
+HEAD: Final = "0001"
+"""The newest migration: what this version of the code reads and writes."""
+_DSN_VARIABLE: Final = "CP_DATABASE_URL"
+
+
+async def ensure_schema(database: Database) -> None:
+    """Create the database if it is missing and migrate it if it is old; waits for PostgreSQL.
+
+    Raises TerminalError for a database that a newer version made.
+    """
+    await _ensure_database(database)
+    conn = await database.connect_patiently("migrate")
+    try:
+        version = await _version(conn)
+    finally:
+        conn.terminate()
+    if version == HEAD:
+        return
+    if version is not None and version > HEAD:
+        raise TerminalError(
+            f"cannot use the database: its schema is version {version}, newer than {HEAD}; "
+            "run the version of Bunker Cloud that made it, or a newer one",
+            reason="NewerSchema",
+        )
+    await _migrate(database)
+
+
+async def _ensure_database(database: Database) -> None:
+    try:
+        conn = await database.connect_patiently("migrate")
+    except asyncpg.InvalidCatalogNameError:
+        parts = urlsplit(database.dsn)
+        admin = Database(urlunsplit(parts._replace(path="/postgres")))
+        conn = await admin.connect_patiently("migrate")
+        name = parts.path.lstrip("/").replace('"', '""')
+        try:
+            await conn.execute(f'CREATE DATABASE "{name}"')
+        except asyncpg.DuplicateDatabaseError:
+            pass  # another starter was first
+        finally:
+            conn.terminate()
+    else:
+        conn.terminate()
+
+
+async def _version(conn: Connection) -> str | None:
+    if await conn.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
+        return None
+    found: str | None = await conn.fetchval("SELECT version_num FROM alembic_version")
+    return found
+
+
+async def _migrate(database: Database) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "controlplane.store.migrate",
+        env={**os.environ, _DSN_VARIABLE: database.dsn},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    if process.returncode != 0:
+        lines = output.decode(errors="replace").strip().splitlines() or ["no output"]
+        raise StoreUnavailableError(f"cannot migrate the database to {HEAD}: {lines[-1]}")
+
+
+def upgrade(dsn: str) -> None:
+    """Run the migrations here and now, synchronously (psycopg2)."""
+    from alembic import command
+    from alembic.config import Config
+
+    scheme, _, rest = dsn.partition("://")
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    scheme = "postgresql" if scheme == "postgres" else scheme
+    config.set_main_option("sqlalchemy.url", f"{scheme}+psycopg2://{rest}".replace("%", "%%"))
+    command.upgrade(config, "head")
+
+
+if __name__ == "__main__":
+    upgrade(os.environ[_DSN_VARIABLE])
