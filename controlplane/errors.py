@@ -28,7 +28,8 @@ class DriverUnavailableError(RetryableError):
 
 
 class StoreUnavailableError(RetryableError):
-    """PostgreSQL does not answer; nothing was written (a lost COMMIT reply was resolved)."""
+    """PostgreSQL does not answer; nothing was written (a lost COMMIT reply was resolved). Where
+    it stays away too long to resolve one, the message says that the outcome is unknown."""
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message, retry_after_s=retry_after_s, reason="StoreUnavailable")
@@ -49,6 +50,14 @@ class TerminalError(ControlPlaneError):
         self.reason = reason
 
 
+class InvalidFieldError(TerminalError):
+    """A write that one field makes impossible (422 Invalid), beyond what a schema can say."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class ConflictError(RetryableError):
     """Lost the optimistic lock: read again and retry now, silently."""
 
@@ -67,3 +76,15 @@ class NotFoundError(ControlPlaneError):
 
 class CompactedError(ControlPlaneError):
     """The revision asked for is older than the watch window: list again (410 Gone)."""
+
+
+class ForbiddenError(ControlPlaneError):
+    """Understood and refused, whoever asks: `reason` is CamelCase, e.g. NamespaceTerminating."""
+
+    def __init__(self, message: str, *, reason: str = "Forbidden") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SlowReaderError(ControlPlaneError):
+    """A watcher fell too far behind and was cut off: watch again from the last revision seen."""

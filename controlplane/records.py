@@ -4,7 +4,7 @@ Value types and Protocols only: SQL is in store/, the watch cache in engine/cach
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -75,6 +75,12 @@ class Change:
     after: Stored
     before: Stored | None = None
     """The state before, where the cache knew it: selectors need both."""
+    synthetic: bool = False
+    """Made up when the cache had to list again: changes before it were missed. Fine for a level
+    (requeue the key); an API watch ends with 410 Expired instead."""
+    memo: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """Encodings of this change by representation, made once for all watchers; the cache empties
+    it when the change gets old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,10 @@ class Write:
     """Field manager."""
     epoch: int | None = None
     """Set on every controller write: refused by the store when stale."""
+    within: Key | None = None
+    """For a create: a record (its namespace) that must exist and not be deleting at commit."""
+    deleting: bool = False
+    """The body carries a deletionTimestamp."""
 
 
 class Store(Protocol):
@@ -112,9 +122,20 @@ class Store(Protocol):
 
 
 class Subscription(Protocol):
-    """A live, ordered stream of changes; closed by the cache when its reader is too slow."""
+    """A live, ordered stream of changes, from the moment `View.watch` returned.
+
+    Iterating raises SlowReaderError once the reader is too far behind; after `close` it ends.
+    Cancelling an await of it loses nothing.
+    """
 
     def __aiter__(self) -> AsyncIterator[Change]: ...
+
+    async def __anext__(self) -> Change: ...
+
+    @property
+    def position(self) -> int:
+        """Every matching change up to this revision has been handed out: what a bookmark says."""
+        ...
 
     def close(self) -> None: ...
 
@@ -148,8 +169,9 @@ class View(Protocol):
 class Sealer(Protocol):
     """Encrypts what is secret in a record: the embedded backend now, Vault later."""
 
-    async def seal(self, uid: str, plaintext: bytes, /) -> bytes:
-        """AES-GCM under a per-object key, AAD = uid."""
+    async def seal(self, uid: str, plaintext: bytes, /, *, ephemeral: bool = False) -> bytes:
+        """AES-GCM under a per-object key, AAD = uid. `ephemeral`: for a dry run, whose result is
+        never stored; opens like any other, and leaves no key behind."""
         ...
 
     async def open(self, uid: str, blob: bytes, /) -> bytes: ...

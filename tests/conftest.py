@@ -4,6 +4,16 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+# fixtures on the real PostgreSQL: import their names here, for every suite
+from tests.postgres import (  # noqa: F401
+    _template,
+    cache,
+    database,
+    postgres_cluster,
+    records,
+    store,
+)
+
 # A loaded machine is no reason to fail: wall-clock deadlines are off, example counts bound time.
 settings.register_profile(
     "fast",

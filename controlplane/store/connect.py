@@ -14,10 +14,15 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from controlplane.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
+    from asyncpg.pool import PoolConnectionProxy
+
+    Row = asyncpg.Record
+    Dedicated = asyncpg.Connection[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = Dedicated | PoolConnectionProxy[asyncpg.Record]
 else:
-    Connection = asyncpg.Connection
+    Row = asyncpg.Record
+    Dedicated = Connection = asyncpg.Connection
     Pool = asyncpg.Pool
 
 CALL_TIMEOUT_S: Final = 5.0
@@ -59,7 +64,7 @@ class Database:
 
     async def connect(
         self, application: str, settings: Mapping[str, str] | None = None
-    ) -> Connection:
+    ) -> Dedicated:
         """One attempt at a dedicated connection; raises one of LOST when PostgreSQL is away."""
         return await asyncpg.connect(
             self.dsn,
@@ -70,7 +75,7 @@ class Database:
 
     async def connect_patiently(
         self, application: str, settings: Mapping[str, str] | None = None
-    ) -> Connection:
+    ) -> Dedicated:
         """Try again until there is a connection, at most 2 s apart."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(LOST),
@@ -83,7 +88,7 @@ class Database:
         """A pooled connection for one short piece of work; LOST becomes StoreUnavailableError."""
         with unavailable_when_lost(action):
             if self._pool is None:
-                self._pool = asyncpg.create_pool(
+                pool = asyncpg.create_pool(
                     self.dsn,
                     min_size=0,
                     max_size=_POOL_SIZE,
@@ -91,7 +96,7 @@ class Database:
                     command_timeout=CALL_TIMEOUT_S,
                     server_settings={"application_name": "bunker reads"},
                 )
-            await self._pool
+                self._pool = await pool
             async with self._pool.acquire(timeout=CALL_TIMEOUT_S) as conn:
                 yield conn
 

@@ -1,0 +1,149 @@
+"""What a batch of writes comes to: who wins, the revisions, and the hash chain. Pure.
+
+Writes are decided one after another against the state the database showed under the counter's
+lock, so a batch means exactly what its writes would have meant one by one.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+
+from controlplane.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ControlPlaneError,
+    ForbiddenError,
+    NotFoundError,
+    StaleEpochError,
+)
+from controlplane.records import Key, Write
+
+EMPTY_HEAD: Final = hashlib.sha256(b"").digest()
+"""Head of a log without changes."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What compare-and-set needs of a current record."""
+
+    uid: str
+    revision: int
+    deleting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A write with the place it gets in the log."""
+
+    write: Write
+    revision: int
+    body_sha256: bytes
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of a batch before it is written; `refused` is by index into the batch."""
+
+    accepted: tuple[Accepted, ...]
+    refused: Mapping[int, ControlPlaneError]
+    head: bytes
+
+
+def refusal(
+    write: Write, rows: Mapping[Key, Row], epochs: frozenset[int]
+) -> ControlPlaneError | None:
+    """Why this write may not be made now, or None."""
+    if write.epoch is not None and write.epoch not in epochs:
+        return StaleEpochError(f"cannot {write.verb} {write.key}: epoch {write.epoch} is over")
+    row = rows.get(write.key)
+    if write.verb == "create":
+        if row is not None:
+            return AlreadyExistsError(f"cannot create {write.key}: it already exists")
+        return _outside(write, rows)
+    if row is None or row.uid != write.uid:
+        return NotFoundError(f"cannot {write.verb} {write.key}: not found")
+    if row.revision != write.expected_revision:
+        return ConflictError(
+            f"cannot {write.verb} {write.key}: the object has been modified; please apply "
+            "your changes to the latest version and try again"
+        )
+    return None
+
+
+def _outside(write: Write, rows: Mapping[Key, Row]) -> ControlPlaneError | None:
+    """Why the record this one must live in (its namespace) doesn't take it, or None."""
+    if write.within is None:
+        return None
+    home = rows.get(write.within)
+    if home is None:
+        return NotFoundError(f"cannot create {write.key}: {write.within} not found")
+    if home.deleting:
+        return ForbiddenError(
+            f"cannot create {write.key}: {write.within} is being terminated",
+            reason="NamespaceTerminating",
+        )
+    return None
+
+
+def decide(
+    batch: Sequence[Write],
+    rows: Mapping[Key, Row],
+    epochs: frozenset[int],
+    *,
+    revision: int,
+    head: bytes,
+    at: datetime,
+) -> Verdict:
+    """Accept or refuse each write in order, after `revision` and its hash `head`."""
+    current = dict(rows)
+    accepted: list[Accepted] = []
+    refused: dict[int, ControlPlaneError] = {}
+    for index, write in enumerate(batch):
+        if (error := refusal(write, current, epochs)) is not None:
+            refused[index] = error
+            continue
+        revision += 1
+        digest = content_digest(write.body, write.managed_fields)
+        head = chain(head, revision, at, write, digest)
+        accepted.append(Accepted(write, revision, digest, head))
+        if write.verb == "delete":
+            del current[write.key]
+        else:
+            current[write.key] = Row(write.uid, revision, write.deleting)
+    return Verdict(tuple(accepted), refused, head)
+
+
+def content_digest(body: bytes, managed_fields: bytes) -> bytes:
+    """sha256 of the body's length (8 bytes, big-endian), the body, and its managedFields."""
+    return hashlib.sha256(b"%b%b%b" % (len(body).to_bytes(8), body, managed_fields)).digest()
+
+
+def chain(previous: bytes, revision: int, at: datetime, write: Write, digest: bytes) -> bytes:
+    """Hash of a change: sha256(previous hash, content digest, metadata as a JSON array)."""
+    key = write.key
+    fields = (
+        revision,
+        microseconds(at),
+        write.verb,
+        write.actor,
+        write.manager,
+        write.uid,
+        key.kind,
+        key.namespace,
+        key.name,
+        write.generation,
+        write.epoch,
+    )
+    return hashlib.sha256(b"%b%b%b" % (previous, digest, orjson.dumps(fields))).digest()
+
+
+def microseconds(at: datetime) -> int:
+    """Microseconds since 1970, exactly: PostgreSQL's resolution, without a float on the way."""
+    since = at - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

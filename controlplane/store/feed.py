@@ -1,0 +1,172 @@
+"""Follows the change log: every committed change reaches the local cache once, in order.
+
+NOTIFY only wakes it; the truth is the log, read by revision at least once a second. A read that
+does not continue exactly where the last one ended makes it list everything again. Several
+readers (the feed itself, and the writer before it acknowledges) share one `Tail`: whatever both
+deliver is taken once.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+import asyncpg
+
+from controlplane.records import Change, Key, Stored, Verb
+from controlplane.store.batch import EMPTY_HEAD
+from controlplane.store.connect import LOST, Connection, Database, Row
+
+CHANNEL: Final = "bunker_changes"
+_POLL_S: Final = 1.0
+_READ_LIMIT: Final = 1000
+
+_CHANGES_SQL: Final = """
+SELECT revision, verb, uid, kind, namespace, name, generation, body, managed_fields, hash
+FROM changes WHERE revision > $1 ORDER BY revision LIMIT $2
+"""
+_OBJECTS_SQL: Final = """
+SELECT revision, uid, kind, namespace, name, generation, body, managed_fields FROM objects
+"""
+# the hash of the change the tail stands at: NULL when that change is gone or never was
+_POSITION_SQL: Final = """
+SELECT revision, head, (SELECT hash FROM changes WHERE revision = $1) AS hash,
+    anchor, anchor_hash FROM counter
+"""
+
+
+class Sink(Protocol):
+    """What the log is followed for: the watch cache."""
+
+    @property
+    def revision(self) -> int: ...
+
+    def apply(self, changes: Sequence[Change], /) -> None:
+        """Take changes that continue exactly at `revision`."""
+        ...
+
+    def reset(self, snapshot: Iterable[Stored], revision: int, /) -> None:
+        """Become this snapshot, telling watchers what differs."""
+        ...
+
+
+class Tail:
+    """Where the sink stands in the log, and the one way to move it forward."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._head = EMPTY_HEAD
+        self.synced = asyncio.Event()
+        """Set once the sink has had its first snapshot."""
+
+    @property
+    def revision(self) -> int:
+        return self._sink.revision
+
+    def offer(self, changes: Sequence[Change], head: bytes) -> bool:
+        """Apply those that are new; False if something between is missing (nothing applied)."""
+        known = self._sink.revision
+        if not changes or changes[-1].revision <= known:
+            return True
+        if changes[0].revision > known + 1 or not self.synced.is_set():
+            return False
+        self._sink.apply([change for change in changes if change.revision > known])
+        self._head = head
+        return True
+
+    async def catch_up(self, conn: Connection) -> None:
+        """Bring the sink to the log's end, by changes where they continue, else by a snapshot."""
+        if not self.synced.is_set():
+            await self._relist(conn)
+        while True:
+            after = self._sink.revision
+            rows = await conn.fetch(_CHANGES_SQL, after, _READ_LIMIT)
+            if not rows:
+                return
+            whole = rows[0]["revision"] == after + 1 and all(r["body"] is not None for r in rows)
+            if not whole or not self.offer([_change(row) for row in rows], rows[-1]["hash"]):
+                await self._relist(conn)
+
+    async def check(self, conn: Connection) -> None:
+        """After a reconnect: list again unless the log still continues what we have.
+
+        A database restored from a backup may have another history behind the same revisions.
+        """
+        if not self.synced.is_set():
+            return
+        row = await conn.fetchrow(_POSITION_SQL, self._sink.revision)
+        assert row is not None
+        at_anchor = row["anchor"] == self._sink.revision
+        if (row["anchor_hash"] if at_anchor else row["hash"]) != self._head:
+            await self._relist(conn, force=True)
+
+    async def _relist(self, conn: Connection, *, force: bool = False) -> None:
+        """Objects and revision from one snapshot; an older one than we have is dropped."""
+        async with conn.transaction(isolation="repeatable_read", readonly=True):
+            counter = await conn.fetchrow("SELECT revision, head FROM counter")
+            assert counter is not None
+            snapshot = [_stored(row) async for row in conn.cursor(_OBJECTS_SQL, prefetch=1000)]
+        if force or not self.synced.is_set() or counter["revision"] > self._sink.revision:
+            self._sink.reset(snapshot, counter["revision"])
+            self._head = counter["head"]
+            self.synced.set()
+
+
+class Feed:
+    """The background reader; `run` never returns by itself."""
+
+    def __init__(self, database: Database, tail: Tail) -> None:
+        self._database = database
+        self._tail = tail
+        self._hint = asyncio.Event()
+        self.own_pids: set[int] = set()
+        """Backends whose hints are old news here: their batches were applied by the writer."""
+        self.connected = False
+
+    def nudge(self) -> None:
+        """Read the log soon: somebody knows that there is more."""
+        self._hint.set()
+
+    async def run(self) -> None:
+        """Follow the log for ever, reconnecting as often as needed."""
+        while True:
+            conn = await self._database.connect_patiently("feed")
+            try:
+                await self._follow(conn)
+            except LOST:
+                continue
+            finally:
+                self.connected = False
+                conn.terminate()
+
+    async def _follow(self, conn: Connection) -> None:
+        await conn.add_listener(CHANNEL, self._heard)
+        await self._tail.check(conn)
+        while True:
+            self._hint.clear()
+            await self._tail.catch_up(conn)
+            self.connected = True
+            try:
+                async with asyncio.timeout(_POLL_S):
+                    await self._hint.wait()
+            except TimeoutError:
+                pass  # the poll is also the heartbeat: a dead socket fails the next read
+
+    def _heard(self, _conn: object, pid: int, _channel: str, _payload: object) -> None:
+        if pid not in self.own_pids:
+            self._hint.set()
+
+
+def _stored(row: Row | asyncpg.Record) -> Stored:
+    return Stored(
+        key=Key(row["kind"], row["namespace"], row["name"]),
+        uid=row["uid"],
+        revision=row["revision"],
+        generation=row["generation"],
+        body=row["body"],
+        managed_fields=row["managed_fields"],
+    )
+
+
+def _change(row: Row) -> Change:
+    verb: Verb = row["verb"]
+    return Change(row["revision"], verb, _stored(row))

@@ -1,0 +1,363 @@
+"""The group-commit writer: all writes of this process, many to a transaction.
+
+Callers hand over a write and wait; one task takes whatever waits (at most 256), decides it under
+the counter row's lock, writes it as set-based statements, commits once, puts it into the local
+cache and answers everyone. The lock orders the batches of several processes, so revisions are
+gapless and in commit order.
+
+When the reply to a COMMIT is lost, the batch's uuid at its revision tells whether it happened.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from controlplane.errors import StoreUnavailableError, TerminalError
+from controlplane.records import Change, Key, Stored, Write
+from controlplane.store.batch import Accepted, Row, Verdict, decide
+from controlplane.store.connect import LOST, Connection, Database, Dedicated
+from controlplane.store.feed import Feed, Tail
+
+MAX_BATCH: Final = 256
+_MAX_BATCH_BYTES: Final = 8 * 2**20
+"""Keeps one transaction's parameters, and their copies, small."""
+_MAX_WAITING: Final = 20_000
+_DEADLINE_S: Final = 4.0
+"""Longest a batch may take until it is ready to commit."""
+_COMMIT_DEADLINE_S: Final = 2.0
+_RESOLVE_DEADLINE_S: Final = 4.0
+_SETTINGS: Final = {
+    "synchronous_commit": "on",
+    # a frozen process must not hold the counter's lock for long
+    "idle_in_transaction_session_timeout": "5s",
+    # the planner sees arrays of unknown length; every access here is by primary key
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+}
+
+_LOCK_SQL: Final = "BEGIN; SELECT 1 FROM counter FOR UPDATE"
+# a statement of its own: its snapshot is taken after the lock was granted
+_STATE_SQL: Final = """
+SELECT c.revision AS counter, c.head, clock_timestamp() AS at,
+    ARRAY(SELECT epoch FROM leases) AS epochs,
+    o.kind, o.namespace, o.name, o.uid, o.revision, o.deleting
+FROM counter c LEFT JOIN (
+    objects o JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (kind, namespace, name)
+    ON o.kind = k.kind AND o.namespace = k.namespace AND o.name = k.name
+) ON true
+"""
+_APPLY_SQL: Final = """
+WITH c AS MATERIALIZED (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[],
+        $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bytea[], $11::bytea[],
+        $12::bytea[], $13::bytea[], $14::bigint[], $15::bool[])
+    AS c (revision, verb, actor, manager, uid, kind, namespace, name, generation, body,
+        body_sha256, managed_fields, hash, epoch, deleting)
+), logged AS (
+    INSERT INTO changes (revision, at, verb, actor, manager, uid, kind, namespace, name,
+        generation, body, body_sha256, managed_fields, hash, batch, epoch)
+    SELECT revision, $16, verb, actor, manager, uid, kind, namespace, name,
+        generation, body, body_sha256, managed_fields, hash, $17, epoch FROM c
+), written AS (
+    INSERT INTO objects AS o (kind, namespace, name, uid, revision, generation, deleting, body,
+        managed_fields)
+    SELECT kind, namespace, name, uid, revision, generation, deleting, body, managed_fields
+    FROM c WHERE verb <> 'delete'
+    ON CONFLICT (kind, namespace, name) DO UPDATE SET uid = excluded.uid,
+        revision = excluded.revision, generation = excluded.generation,
+        deleting = excluded.deleting, body = excluded.body,
+        managed_fields = excluded.managed_fields
+), removed AS (
+    DELETE FROM objects o USING c WHERE c.verb = 'delete'
+    AND o.kind = c.kind AND o.namespace = c.namespace AND o.name = c.name
+), forgotten AS (
+    DELETE FROM object_keys k USING c WHERE c.verb = 'delete' AND k.uid = c.uid
+), counted AS (
+    UPDATE counter SET revision = $18, head = $19
+)
+SELECT pg_notify('bunker_changes', '')
+"""
+
+
+class _UnknownOutcomeError(Exception):
+    """COMMIT was sent, no reply came, and nobody could be asked whether it happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    write: Write
+    done: asyncio.Future[Stored]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A batch on its way: what was decided, and how to recognise it in the log."""
+
+    id: UUID
+    verdict: Verdict
+
+    @property
+    def first_revision(self) -> int:
+        return self.verdict.accepted[0].revision
+
+
+class Writer:
+    """`write` from any task; `run` as one background task of the process."""
+
+    def __init__(self, database: Database, tail: Tail, feed: Feed) -> None:
+        self._database = database
+        self._tail = tail
+        self._feed = feed
+        self._waiting: deque[_Pending] = deque()
+        self._arrived = asyncio.Event()
+        self.connected = False
+        self.served = asyncio.Event()
+        """Set once there has been a connection."""
+
+    async def write(self, write: Write) -> Stored:
+        """Commit durably and return what was stored; see records.Store.write."""
+        if not self.connected or len(self._waiting) >= _MAX_WAITING:
+            why = "too many writes wait" if self.connected else "PostgreSQL does not answer"
+            raise StoreUnavailableError(f"cannot {write.verb} {write.key}: {why}")
+        done: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Pending(write, done))
+        self._arrived.set()
+        return await done
+
+    async def run(self) -> None:
+        """Serve writes for ever; while PostgreSQL is away they fail at once."""
+        try:
+            while True:
+                conn = await self._connect()
+                try:
+                    await self._serve(conn)
+                except LOST:
+                    continue
+                finally:
+                    self._disconnected(conn)
+        finally:
+            self._fail_waiting("the store is closing")
+
+    async def _connect(self) -> Dedicated:
+        conn = await self._database.connect_patiently("writer", _SETTINGS)
+        self._feed.own_pids.add(conn.get_server_pid())
+        self.connected = True
+        self.served.set()
+        return conn
+
+    def _disconnected(self, conn: Dedicated) -> None:
+        self.connected = False
+        self._feed.own_pids.discard(conn.get_server_pid())
+        conn.terminate()
+        self._fail_waiting("PostgreSQL does not answer")
+
+    def _fail_waiting(self, why: str) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        _fail(waiting, why)
+
+    async def _serve(self, conn: Dedicated) -> None:
+        while True:
+            await self._arrived.wait()
+            # those just answered may write again at once: one batch instead of two halves
+            await asyncio.sleep(0)
+            self._arrived.clear()
+            while batch := self._take():
+                await self._settle(conn, batch)
+                await asyncio.sleep(0)
+
+    def _take(self) -> list[_Pending]:
+        """The next batch: in order, each key at most once, bounded in number and bytes."""
+        batch: list[_Pending] = []
+        later: list[_Pending] = []
+        keys: set[Key] = set()
+        size = 0
+        while self._waiting and len(batch) < MAX_BATCH and len(later) < MAX_BATCH:
+            pending = self._waiting.popleft()
+            if pending.done.done():
+                continue  # its caller was cancelled before anything happened
+            size += len(pending.write.body) + len(pending.write.managed_fields)
+            fits = pending.write.key not in keys and (not batch or size <= _MAX_BATCH_BYTES)
+            (batch if fits else later).append(pending)
+            keys.add(pending.write.key)
+        self._waiting.extendleft(reversed(later))
+        return batch
+
+    async def _settle(self, conn: Dedicated, batch: Sequence[_Pending]) -> None:
+        """Commit a batch and answer each of its callers; raises one of LOST to reconnect."""
+        try:
+            await self._commit(conn, batch)
+        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+            await self._settle(conn, batch)
+        except LOST:
+            _fail(batch, "PostgreSQL does not answer")
+            raise
+        except _UnknownOutcomeError as exc:
+            _fail(batch, "PostgreSQL does not answer; the outcome is unknown")
+            raise ConnectionError("the reply to a commit was lost") from exc
+        except Exception as exc:  # noqa: BLE001  # whatever one write cannot be stored for
+            await self._isolate(conn, batch, exc)
+        except BaseException:
+            _fail(batch, "the store is closing; the outcome is unknown")
+            raise
+
+    async def _isolate(self, conn: Dedicated, batch: Sequence[_Pending], cause: Exception) -> None:
+        """One write that PostgreSQL can't take must not fail its neighbours: try them singly."""
+        if conn.is_in_transaction():
+            await conn.execute("ROLLBACK")
+        if len(batch) > 1:
+            for pending in batch:
+                await self._settle(conn, [pending])
+            return
+        error = TerminalError(
+            f"cannot {batch[0].write.verb} {batch[0].write.key}: it cannot be stored "
+            f"({type(cause).__name__})",
+            reason="NotStorable",
+        )
+        error.__cause__ = cause
+        _answer(batch[0], error)
+
+    async def _commit(self, conn: Dedicated, batch: Sequence[_Pending]) -> None:
+        async with asyncio.timeout(_DEADLINE_S):
+            await conn.execute(_LOCK_SQL)
+            verdict, at = await _decide(conn, [pending.write for pending in batch])
+            attempt = _Attempt(uuid4(), verdict)
+            if verdict.accepted:
+                await _apply(conn, attempt, at)
+        if verdict.accepted:
+            try:
+                await conn.execute("COMMIT", timeout=_COMMIT_DEADLINE_S)
+            except LOST:
+                await self._resolve(attempt)
+        else:
+            await conn.execute("ROLLBACK")
+        for index, error in verdict.refused.items():
+            _answer(batch[index], error)
+        won = [p for index, p in enumerate(batch) if index not in verdict.refused]
+        await self._acknowledge(conn, won, verdict)
+
+    async def _resolve(self, attempt: _Attempt) -> None:
+        """Find out on a new connection whether a COMMIT without reply happened.
+
+        Returns if it did; raises ConnectionError if it did not, _UnknownOutcomeError if
+        PostgreSQL stays away.
+        """
+        try:
+            async with asyncio.timeout(_RESOLVE_DEADLINE_S):
+                found = await self._batch_at(attempt.first_revision)
+        except LOST as exc:
+            raise _UnknownOutcomeError from exc
+        if found != attempt.id:
+            raise ConnectionError("the connection was lost before the commit")
+
+    async def _batch_at(self, revision: int) -> UUID | None:
+        conn = await self._database.connect_patiently("resolve")
+        try:
+            # the lock is granted only when the old transaction has ended, one way or the other
+            await conn.execute(_LOCK_SQL)
+            sql = "SELECT batch FROM changes WHERE revision = $1"
+            found: UUID | None = await conn.fetchval(sql, revision)
+        finally:
+            conn.terminate()
+        return found
+
+    async def _acknowledge(
+        self, conn: Connection, won: Sequence[_Pending], verdict: Verdict
+    ) -> None:
+        """Into the cache first, then to the callers; reads what other processes wrote between."""
+        stored = [_stored(item) for item in verdict.accepted]
+        changes = [
+            Change(item.revision, item.write.verb, after)
+            for item, after in zip(verdict.accepted, stored, strict=True)
+        ]
+        try:
+            if not self._tail.offer(changes, verdict.head):
+                await self._tail.catch_up(conn)
+        finally:
+            # committed is committed, whatever became of the connection since
+            for pending, after in zip(won, stored, strict=True):
+                if not pending.done.done():
+                    pending.done.set_result(after)
+
+
+async def _decide(conn: Connection, writes: Sequence[Write]) -> tuple[Verdict, datetime]:
+    keys = {write.key for write in writes} | {w.within for w in writes if w.within is not None}
+    rows = await conn.fetch(
+        _STATE_SQL,
+        [key.kind for key in keys],
+        [key.namespace for key in keys],
+        [key.name for key in keys],
+    )
+    counter = rows[0]
+    current = {
+        Key(row["kind"], row["namespace"], row["name"]): Row(
+            row["uid"], row["revision"], row["deleting"]
+        )
+        for row in rows
+        if row["kind"] is not None
+    }
+    verdict = decide(
+        writes,
+        current,
+        frozenset(counter["epochs"]),
+        revision=counter["counter"],
+        head=counter["head"],
+        at=counter["at"],
+    )
+    return verdict, counter["at"]
+
+
+async def _apply(conn: Connection, attempt: _Attempt, at: datetime) -> None:
+    accepted = attempt.verdict.accepted
+    writes = [item.write for item in accepted]
+    await conn.fetchval(
+        _APPLY_SQL,
+        [item.revision for item in accepted],
+        [write.verb for write in writes],
+        [write.actor for write in writes],
+        [write.manager for write in writes],
+        [write.uid for write in writes],
+        [write.key.kind for write in writes],
+        [write.key.namespace for write in writes],
+        [write.key.name for write in writes],
+        [write.generation for write in writes],
+        [write.body for write in writes],
+        [item.body_sha256 for item in accepted],
+        [write.managed_fields for write in writes],
+        [item.hash for item in accepted],
+        [write.epoch for write in writes],
+        [write.deleting for write in writes],
+        at,
+        attempt.id,
+        accepted[-1].revision,
+        attempt.verdict.head,
+    )
+
+
+def _stored(item: Accepted) -> Stored:
+    write = item.write
+    return Stored(
+        key=write.key,
+        uid=write.uid,
+        revision=item.revision,
+        generation=write.generation,
+        body=write.body,
+        managed_fields=write.managed_fields,
+    )
+
+
+def _answer(pending: _Pending, error: Exception) -> None:
+    if not pending.done.done():
+        pending.done.set_exception(error)
+
+
+def _fail(batch: Sequence[_Pending] | deque[_Pending], why: str) -> None:
+    for pending in batch:
+        write = pending.write
+        _answer(pending, StoreUnavailableError(f"cannot {write.verb} {write.key}: {why}"))
