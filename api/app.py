@@ -8,13 +8,18 @@ from typing import Final
 
 from aiohttp import web
 
-from api import discovery, errors, probes, records
+from api import discovery, errors, openapi, openapi_v2, probes, records
 from api.context import Call, Context
 from api.middleware import Load, Metrics, authenticate, bounded, failed, finish
 from api.routes import Handler, Route, RouteTable
 from api.target import is_resource_path, resolve
 
-ALL: Final[tuple[Route, ...]] = (*probes.ROUTES, *discovery.ROUTES)
+ALL: Final[tuple[Route, ...]] = (
+    *probes.ROUTES,
+    *discovery.ROUTES,
+    *openapi.ROUTES,
+    *openapi_v2.ROUTES,
+)
 """Every path that is not a record."""
 
 HANDLERS: Final[dict[tuple[str, str], Handler]] = {**records.HANDLERS}

@@ -56,14 +56,14 @@ def _base64(value: int | bytes, _depth: int) -> str:
 
 
 def _json(value: int | bytes, depth: int) -> Any:
-    for number, inner in _fields(_bytes(value)):
+    for number, inner in read_fields(_bytes(value)):
         if number == 1:
             return orjson.loads(_bytes(inner))
     return None
 
 
 def _time(value: int | bytes, depth: int) -> str | None:
-    found = dict(_fields(_bytes(value)))
+    found = dict(read_fields(_bytes(value)))
     if not found:  # Go's zero time is written as an empty message
         return None
     when = datetime.fromtimestamp(_integer(found.get(1, 0), depth), UTC)
@@ -71,7 +71,7 @@ def _time(value: int | bytes, depth: int) -> str | None:
 
 
 def _micro_time(value: int | bytes, depth: int) -> str | None:
-    found = dict(_fields(_bytes(value)))
+    found = dict(read_fields(_bytes(value)))
     if not found:
         return None
     when = datetime.fromtimestamp(_integer(found.get(1, 0), depth), UTC)
@@ -219,7 +219,7 @@ def decode_protobuf(body: bytes) -> dict[str, Any]:
 
 def _envelope(body: bytes) -> dict[str, Any]:
     """runtime.Unknown: 1 = TypeMeta, 2 = the object's own message."""
-    parts = dict(_fields(body))
+    parts = dict(read_fields(body))
     types = _decode(_bytes(parts.get(1, b"")), _texts((1, "apiVersion"), (2, "kind")), 0)
     kind = types.get("kind", "")
     if kind not in _KINDS:
@@ -233,11 +233,11 @@ def _decode(body: bytes, table: Table, depth: int) -> dict[str, Any]:
     if depth > _MAX_DEPTH:
         raise ProtobufError("messages are nested too deeply")
     found: dict[str, Any] = {}
-    for number, value in _fields(body):
+    for number, value in read_fields(body):
         if (field := table.get(number)) is None:
             continue
         if field.mapped:
-            entry = dict(_fields(_bytes(value)))
+            entry = dict(read_fields(_bytes(value)))
             key = _text(entry.get(1, b""), depth)
             found.setdefault(field.name, {})[key] = field.read(entry.get(2, b""), depth)
             continue
@@ -249,7 +249,7 @@ def _decode(body: bytes, table: Table, depth: int) -> dict[str, Any]:
     return found
 
 
-def _fields(body: bytes) -> Iterator[tuple[int, int | bytes]]:
+def read_fields(body: bytes) -> Iterator[tuple[int, int | bytes]]:
     """(field number, varint or bytes) of each field of a message, in order."""
     at = 0
     while at < len(body):
