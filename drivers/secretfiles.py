@@ -1,8 +1,10 @@
 """Secret files for containers: written by the agent in memory, mounted read-only, never in env.
 
-`<root>/<key>/` is a folder in a tmpfs, mode 0700, owned by the container's user; the key is the
-owner's uid or begins with it. After a reboot nothing is there until it is written again. What is
-in the files, and when, is the reconcilers' to say; nothing here resolves a Secret.
+`<root>/<key>/` is a folder in a tmpfs, mode 0700, owned by the container's user; where that user
+is the image's own business, every user of the container may read it (0755, files 0444): on the
+host the root, 0700, keeps everyone out. The key is the owner's uid or begins with it.
+After a reboot nothing is there until it is written again. What is in the files, and when, is the
+reconcilers' to say; nothing here resolves a Secret.
 """
 
 import asyncio
@@ -21,11 +23,11 @@ from controlplane.errors import RetryableError, TerminalError
 T = TypeVar("T")
 
 _KEY: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,127}")
-_FILE: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+_FILE: Final = re.compile(r"(?:[-._a-zA-Z0-9]{1,253}/){0,2}[-._a-zA-Z0-9]{1,253}")
+"""A file's name, or that of one a folder or two down (`bindings/shop-db/uri`)."""
 _STAGING: Final = ".staging"
 _MADE: Final = ".made"
-_FILE_MODE: Final = 0o400
-_FOLDER_MODE: Final = 0o700
+_PRIVATE: Final = 0o700
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ class SecretFiles(Protocol):
         /,
         *,
         version: str,
-        user_id: int,
-        group_id: int,
+        user: tuple[int, int] | None,
     ) -> SecretFilesState:
-        """Exactly these files, each replaced atomically (a reader sees the old or the new one).
+        """Exactly these files, each replaced atomically (a reader sees the old or the new one);
+        a name may be `folder/name`. `user` is the uid and gid that may read them, None: every
+        user of the container.
         The folder itself stays, as running containers have it mounted. Twice = once."""
         ...
 
@@ -77,10 +80,29 @@ def check_names(key: str, files: Mapping[str, bytes]) -> None:
     if not _KEY.fullmatch(key):
         raise TerminalError(f"cannot write secret files '{key}': the key is malformed")
     for name in files:
-        if not _FILE.fullmatch(name) or name in {".", ".."}:
+        if not _FILE.fullmatch(name) or not {".", ".."}.isdisjoint(name.split("/")):
             raise TerminalError(
                 f"cannot write secret files '{key}': {name!r} can't be a file's name"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may read a folder of secrets: one user, or (None) every user of the container."""
+
+    user: tuple[int, int] | None
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        return self.user or (os.geteuid(), os.getegid())
+
+    @property
+    def file_mode(self) -> int:
+        return 0o444 if self.user is None else 0o400
+
+    @property
+    def folder_mode(self) -> int:
+        return 0o755 if self.user is None else _PRIVATE
 
 
 def content_of(files: Mapping[str, bytes]) -> bytes:
@@ -137,12 +159,11 @@ class HostSecretFiles:
         /,
         *,
         version: str,
-        user_id: int,
-        group_id: int,
+        user: tuple[int, int] | None,
     ) -> SecretFilesState:
         check_names(key, files)
         found = await self._on_host(
-            "write", key, lambda: self._ensure(key, files, version, (user_id, group_id))
+            "write", key, lambda: self._ensure(key, files, version, Access(user))
         )
         if found is None or not found.intact:
             raise RetryableError(f"cannot write secret files '{key}': changed meanwhile")
@@ -172,38 +193,45 @@ class HostSecretFiles:
         if not folder.is_dir() or folder.is_symlink():
             return None
         made = self._read_made(key)
-        owner = (made.user_id, made.group_id)
-        intact = _as_promised(folder, _FOLDER_MODE, owner) and made.digest == self._digest_now(
-            folder, owner
-        )
+        intact = made.digest != "" and made.digest == self._digest_now(folder, made.access)
         return SecretFilesState(key, str(folder), made.version, intact)
 
-    def _digest_now(self, folder: Path, owner: tuple[int, int]) -> str:
-        """ "" if anything in it isn't a plain file with the mode and owner promised."""
-        paths = list(folder.iterdir())
-        if not all(_as_promised(path, _FILE_MODE, owner) for path in paths):
+    def _digest_now(self, folder: Path, access: Access) -> str:
+        """ "" if anything in it isn't a plain file or folder with the mode and owner promised."""
+        inside = list(folder.rglob("*"))
+        files = [path for path in inside if path.is_file() and not path.is_symlink()]
+        folders = [folder, *(path for path in inside if path.is_dir() and not path.is_symlink())]
+        if (
+            len(files) + len(folders) != len(inside) + 1
+            or not all(_as_promised(path, access.file_mode, access.owner) for path in files)
+            or not all(_as_promised(path, access.folder_mode, access.owner) for path in folders)
+        ):
             return ""
-        return self._digest(content_of({path.name: path.read_bytes() for path in paths}))
+        named = {str(path.relative_to(folder)): path.read_bytes() for path in files}
+        return self._digest(content_of(named))
 
     def _ensure(
-        self, key: str, files: Mapping[str, bytes], version: str, owner: tuple[int, int]
+        self, key: str, files: Mapping[str, bytes], version: str, access: Access
     ) -> SecretFilesState | None:
         self._prepare(key)
         folder = self._root / key
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            folder.unlink()
-        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-        os.chown(folder, *owner)
-        folder.chmod(_FOLDER_MODE)
-        for name, content in files.items():
-            path = folder / name
-            if not _as_promised(path, _FILE_MODE, owner) or path.read_bytes() != content:
-                self._replace(path, content, owner, _FILE_MODE)
-        for path in folder.iterdir():
-            if path.name not in files:
+        wanted = {folder / name: content for name, content in files.items()}
+        folders = {folder} | {
+            parent for path in wanted for parent in path.parents if parent.is_relative_to(folder)
+        }
+        for parent in sorted(folders):
+            _make_folder(parent, access)
+        for path, content in wanted.items():
+            if (
+                not _as_promised(path, access.file_mode, access.owner)
+                or path.read_bytes() != content
+            ):
+                self._replace(path, content, access.owner, access.file_mode)
+        for path in list(folder.rglob("*")):
+            if path not in wanted and path not in folders:
                 _remove(path)
         # Last: a crash before it leaves files that are not intact, and so written again.
-        made = _Made(version, self._digest(content_of(files)), *owner)
+        made = _Made(version, self._digest(content_of(files)), access)
         self._write_made(key, made)
         return self._observe(key)
 
@@ -216,9 +244,9 @@ class HostSecretFiles:
                 " choose a folder on a tmpfs",
                 reason="SecretsOnDisk",
             )
-        self._root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        self._root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
         for folder in (self._root, self._root / _STAGING, self._root / _MADE):
-            folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+            folder.mkdir(mode=_PRIVATE, exist_ok=True)
             found = folder.lstat()
             # Somebody else's folder, or a link to it, would hand them every secret.
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
@@ -226,11 +254,11 @@ class HostSecretFiles:
                     f"cannot write secret files '{key}': {folder} is not this user's folder",
                     reason="SecretsNotPrivate",
                 )
-            folder.chmod(_FOLDER_MODE)
+            folder.chmod(_PRIVATE)
 
     def _replace(self, path: Path, content: bytes, owner: tuple[int, int], mode: int) -> None:
         # Staged outside the container's folder: it never sees half a file or a strange name.
-        staged = self._root / _STAGING / f"{path.parent.name}.{path.name}"
+        staged = self._root / _STAGING / str(path.relative_to(self._root)).replace("/", ":")
         _remove(staged)
         handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
@@ -253,17 +281,13 @@ class HostSecretFiles:
     def _read_made(self, key: str) -> "_Made":
         try:
             raw = json.loads((self._root / _MADE / key).read_bytes())
-            return _Made(raw["version"], raw["digest"], raw["user_id"], raw["group_id"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return _Made("", "", -1, -1)
+            user = None if raw["user"] is None else (int(raw["user"][0]), int(raw["user"][1]))
+            return _Made(raw["version"], raw["digest"], Access(user))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):
+            return _Made("", "", Access(None))
 
     def _write_made(self, key: str, made: "_Made") -> None:
-        raw = {
-            "version": made.version,
-            "digest": made.digest,
-            "user_id": made.user_id,
-            "group_id": made.group_id,
-        }
+        raw = {"version": made.version, "digest": made.digest, "user": made.access.user}
         self._replace(
             self._root / _MADE / key, json.dumps(raw).encode(), (os.geteuid(), os.getegid()), 0o600
         )
@@ -275,8 +299,15 @@ class _Made:
 
     version: str
     digest: str
-    user_id: int
-    group_id: int
+    access: Access
+
+
+def _make_folder(folder: Path, access: Access) -> None:
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        folder.unlink()
+    folder.mkdir(mode=_PRIVATE, exist_ok=True)
+    os.chown(folder, *access.owner)
+    folder.chmod(access.folder_mode)
 
 
 def _as_promised(path: Path, mode: int, owner: tuple[int, int]) -> bool:
@@ -284,12 +315,8 @@ def _as_promised(path: Path, mode: int, owner: tuple[int, int]) -> bool:
         found = path.lstat()
     except FileNotFoundError:
         return False
-    kind = stat.S_ISDIR if mode == _FOLDER_MODE else stat.S_ISREG
-    return (
-        kind(found.st_mode)
-        and stat.S_IMODE(found.st_mode) == mode
-        and (found.st_uid, found.st_gid) == owner
-    )
+    # no link passes: its own mode is 0777
+    return stat.S_IMODE(found.st_mode) == mode and (found.st_uid, found.st_gid) == owner
 
 
 def _remove(path: Path) -> None:

@@ -5,7 +5,7 @@ capabilities, and so none to forbid.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
@@ -60,11 +60,14 @@ class EnvFromSource(Model):
         return self
 
     @property
+    def kind(self) -> Literal["Secret", "ConfigMap"]:
+        return "ConfigMap" if self.secret_ref is None else "Secret"
+
+    @property
     def reads(self) -> str:
         """As a reconciler names what it reads: `Secret/name` or `ConfigMap/name`."""
-        if self.secret_ref is not None:
-            return f"Secret/{self.secret_ref.name}"
-        return f"ConfigMap/{self.config_map_ref.name if self.config_map_ref else ''}"
+        ref = self.secret_ref or self.config_map_ref
+        return f"{self.kind}/{ref.name if ref else ''}"
 
 
 class DatabaseRef(Model):

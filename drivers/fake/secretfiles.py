@@ -12,8 +12,7 @@ from drivers.secretfiles import SecretFilesState, check_names
 class _Folder:
     files: dict[str, bytes]
     version: str
-    user_id: int
-    group_id: int
+    user: tuple[int, int] | None
     intact: bool = True
 
 
@@ -61,12 +60,11 @@ class FakeSecretFiles:
         /,
         *,
         version: str,
-        user_id: int,
-        group_id: int,
+        user: tuple[int, int] | None,
     ) -> SecretFilesState:
         check_names(key, files)
         self._fail("ensure_files")
-        made = _Folder(dict(files), version, user_id, group_id)
+        made = _Folder(dict(files), version, user)
         if self.folders.get(key) != made:
             self.folders[key] = made
             self.writes += 1

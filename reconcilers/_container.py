@@ -1,0 +1,322 @@
+"""The sub-plan shared by kinds that run containers: from what is wanted and seen to steps.
+
+Pure but for `ContainerSteps.apply`. It knows no kind: what runs, and whether it serves, is each
+kind's own business.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Literal, assert_never
+
+from controlplane.errors import RetryableError, TerminalError
+from controlplane.plan import SecretReader, Wait
+from drivers.containers import Containers, ContainerSpec, ContainerState, Owner
+from drivers.digest import container_digest, same_digest
+from drivers.secretfiles import SecretFiles
+from resources.meta import Footprint, Record
+
+CRASH_LOOP_RESTARTS: Final = 3
+"""So many restarts by the engine, and again waiting for the next: a person should look."""
+CRASH_RECHECK_S: Final = 10.0
+"""Each restart is an event and wakes the record anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSource:
+    """Which values of a Secret or ConfigMap become files or variables; never the values."""
+
+    kind: Literal["Secret", "ConfigMap"]
+    name: str
+    content: str
+    """HMAC of its content, as resolved: another one is another source."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFolder:
+    """Each key of a Secret as one file in a folder, relative to where secrets are mounted."""
+
+    path: str
+    source: SecretSource
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """One file composed from a Secret's keys: `requirepass {password}`."""
+
+    path: str
+    source: SecretSource
+    template: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretVariables:
+    """Keys of a Secret or ConfigMap as environment variables.
+
+    `names` maps key to variable; None: every key, with `prefix` before it.
+    """
+
+    source: SecretSource
+    prefix: str = ""
+    names: tuple[tuple[str, str], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureImage:
+    """Make sure the image is on the host."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSecrets:
+    """Put a record's secret files where its containers find them, all or none."""
+
+    owner_uid: str
+    namespace: str
+    files: tuple[SecretFile | SecretFolder, ...]
+    version: str
+    user: tuple[int, int] | None = None
+    """uid and gid that may read them; None: every user of the container."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSecrets:
+    """Take a record's secret files away."""
+
+    owner_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunContainer:
+    """Create a container that doesn't exist, and start it."""
+
+    spec: ContainerSpec
+    variables: tuple[SecretVariables, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FixContainer:
+    """Correct name, limits and networks in place, and start it if it doesn't run."""
+
+    spec: ContainerSpec
+    variables: tuple[SecretVariables, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    """Start or unpause a container that is as it should be."""
+
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartContainer:
+    """Stop gracefully and start: what it read at its start has changed."""
+
+    container_id: str
+    stop_timeout_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveContainer:
+    """Stop gracefully and remove; what it wrote on volumes stays."""
+
+    container_id: str
+    stop_timeout_s: int
+
+
+ContainerStep = (
+    EnsureImage
+    | WriteSecrets
+    | RemoveSecrets
+    | RunContainer
+    | FixContainer
+    | StartContainer
+    | RestartContainer
+    | RemoveContainer
+)
+
+
+def owner_of(record: Record) -> Owner:
+    """The owner labels of everything that stands for this record outside."""
+    meta = record.metadata
+    return Owner(meta.uid, record.info.kind, meta.namespace, meta.name)
+
+
+def sealed(spec: ContainerSpec) -> ContainerSpec:
+    """The same spec with its digest."""
+    return replace(spec, digest=container_digest(spec))
+
+
+def version_of(files: tuple[SecretFile | SecretFolder, ...]) -> str:
+    """Changes whenever the files would: made of content HMACs, and so tells nothing else."""
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:32]
+
+
+def current(spec: ContainerSpec, state: ContainerState) -> bool:
+    """Whether the container can stay: all that differs can be corrected in place."""
+    return same_digest(state.digest, spec)
+
+
+def plan_container(
+    spec: ContainerSpec,
+    state: ContainerState | None,
+    network_id: str | None,
+    *,
+    variables: tuple[SecretVariables, ...] = (),
+) -> tuple[ContainerStep, ...]:
+    """Steps from what is seen to `spec`, running. Empty: it runs as it should.
+
+    `network_id` is the present id of the namespace's network: a network that was removed and
+    made again has another, and its containers must be connected anew.
+    """
+    if state is None:
+        return (RunContainer(spec, variables),)
+    if not current(spec, state):
+        remove = RemoveContainer(state.id, spec.stop_timeout_s)
+        return (remove, RunContainer(spec, variables))
+    if not _in_place(spec, state, network_id):
+        return (FixContainer(spec, variables),)
+    if state.paused or not (state.running or state.restarting):
+        return (StartContainer(state.id),)
+    return ()
+
+
+def _in_place(spec: ContainerSpec, state: ContainerState, network_id: str | None) -> bool:
+    """Whether name, limits and networks are as wanted."""
+    return (
+        state.name == spec.name
+        and state.limits == spec.limits
+        and state.networks.keys() == {network.network for network in spec.networks}
+        and all(
+            # "" until the first start: the engine then finds the network by name
+            state.network_ids.get(network.network) in ("", network_id)
+            and set(network.aliases) == set(state.aliases.get(network.network, ()))
+            for network in spec.networks
+        )
+    )
+
+
+def trouble(state: ContainerState) -> Wait | None:
+    """Why a container that should run keeps dying, and what to do; None if it doesn't."""
+    if not state.restarting or state.restart_count < CRASH_LOOP_RESTARTS:
+        return None
+    cause = f"it exited with code {state.exit_code}"
+    fix = "read its logs and correct the command or the configuration"
+    if state.oom_killed:
+        cause = f"it needed more than {state.limits.memory_bytes // 2**20} MiB of memory"
+        fix = "give it more memory (spec.resources or spec.plan)"
+    message = f"container '{state.name}' keeps dying: {cause}; {fix}"
+    return Wait("CrashLooping", message, CRASH_RECHECK_S)
+
+
+def age_s(state: ContainerState, now: datetime) -> float:
+    """Seconds since it was started; 0 if it never was."""
+    try:
+        started = datetime.fromisoformat(state.started_at[:19] + "+00:00")
+    except ValueError:
+        return 0.0
+    return max(0.0, (now - started).total_seconds())
+
+
+def recheck_s(age: float) -> float:
+    """When to ask a starting server again: a tenth of its age, so that a fast one is found at
+    once and one that never answers costs nothing (0.1 s to 10 s)."""
+    return min(10.0, max(0.1, age / 10))
+
+
+def held(*states: ContainerState) -> Footprint:
+    """What existing containers hold of the host: their limits, running or not."""
+    return sum(
+        (Footprint(s.limits.cpu_millicores, s.limits.memory_bytes) for s in states), Footprint()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSteps:
+    """Carries the steps out."""
+
+    containers: Containers
+    files: SecretFiles
+    values: SecretReader
+
+    async def apply(self, step: ContainerStep, /) -> None:
+        """One idempotent effect; raises only errors.py types."""
+        match step:
+            case EnsureImage(reference=reference):
+                await self.containers.ensure_image(reference)
+            case WriteSecrets():
+                await self._write(step)
+            case RemoveSecrets(owner_uid=uid):
+                await self.files.delete_files(uid)
+            case (
+                RunContainer(spec=spec, variables=variables)
+                | FixContainer(spec=spec, variables=variables)
+            ):
+                env = await self._env(spec.owner.namespace, variables)
+                state = await self.containers.ensure_container(spec, secret_env=env)
+                await self.containers.start_container(state.id)
+            case StartContainer(container_id=container_id):
+                await self.containers.start_container(container_id)
+            case RestartContainer(container_id=container_id, stop_timeout_s=timeout_s):
+                await self.containers.stop_container(container_id, timeout_s=timeout_s)
+                await self.containers.start_container(container_id)
+            case RemoveContainer(container_id=container_id, stop_timeout_s=timeout_s):
+                await self.containers.delete_container(container_id, stop_timeout_s=timeout_s)
+            case _:
+                assert_never(step)
+
+    async def _read(self, namespace: str, source: SecretSource) -> Mapping[str, bytes]:
+        values = await self.values.read(source.kind, namespace, source.name)
+        if values is None:
+            raise RetryableError(
+                f"cannot read {source.kind} '{source.name}': it is gone", reason="SecretMissing"
+            )
+        return values
+
+    async def _write(self, step: WriteSecrets) -> None:
+        content: dict[str, bytes] = {}
+        for file in step.files:
+            values = await self._read(step.namespace, file.source)
+            if isinstance(file, SecretFolder):
+                content |= {f"{file.path}/{key}": value for key, value in values.items()}
+            else:
+                content[file.path] = _composed(file, values)
+        await self.files.ensure_files(step.owner_uid, content, version=step.version, user=step.user)
+
+    async def _env(self, namespace: str, variables: tuple[SecretVariables, ...]) -> dict[str, str]:
+        env: dict[str, str] = {}
+        for item in variables:
+            values = await self._read(namespace, item.source)
+            names = item.names or tuple((key, item.prefix + key) for key in values)
+            for key, name in names:
+                env[name] = _variable(item.source, key, name, values)
+        return env
+
+
+def _composed(file: SecretFile, values: Mapping[str, bytes]) -> bytes:
+    try:
+        return file.template.format_map({k: v.decode() for k, v in values.items()}).encode()
+    except (KeyError, UnicodeDecodeError) as exc:
+        what = "lacks a key" if isinstance(exc, KeyError) else "holds bytes that are not text"
+        raise TerminalError(
+            f"cannot write file '{file.path}': Secret '{file.source.name}' {what}",
+            reason="SecretInvalid",
+        ) from None  # the cause carries the value
+
+
+def _variable(source: SecretSource, key: str, name: str, values: Mapping[str, bytes]) -> str:
+    where = f"cannot set variable '{name}': key '{key}' of {source.kind} '{source.name}'"
+    if not name.replace("_", "a").isalnum() or not name.isascii() or name[0].isdigit():
+        raise TerminalError(f"{where} is no name of a variable", reason="SecretInvalid")
+    if key not in values:
+        raise TerminalError(f"{where} does not exist", reason="SecretInvalid")
+    try:
+        text = values[key].decode()
+    except UnicodeDecodeError:
+        raise TerminalError(f"{where} is not text", reason="SecretInvalid") from None
+    if "\0" in text:
+        raise TerminalError(f"{where} contains a NUL character", reason="SecretInvalid")
+    return text

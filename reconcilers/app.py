@@ -1,0 +1,408 @@
+"""App: so many replicas of one container, changed one at a time, told apart by a slot label.
+
+Not here: routing between replicas (the engine's DNS has all of them under the App's name) and
+waiting in a pass (the engine of this project comes back).
+"""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from controlplane.clock import Clock
+from controlplane.plan import Plan, Reconciler, Report, Wait, Want
+from drivers.containers import (
+    LABEL_PREFIX,
+    LABEL_SLOT,
+    LABEL_UID,
+    SECRETS_PATH,
+    Containers,
+    ContainerSpec,
+    ContainerState,
+    Limits,
+    NetworkAttachment,
+    PublishedPort,
+)
+from drivers.probe import Probe, Target
+from drivers.secretfiles import SecretFiles
+from reconcilers import _container as box
+from resources.app import App, AppStatus, HealthCheck
+
+BINDINGS: Final = "bindings"
+STOP_TIMEOUT_S: Final = 10
+SETTLED_S: Final = 2.0
+"""Without a port to ask, one that was restarted counts as serving after so long."""
+KEEP_CAPS: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
+"""What entrypoints of public images need to take over their folders and drop to their own user
+(nginx, httpd); everything else is dropped, and no-new-privileges is on."""
+LABEL_GIVEN: Final = LABEL_PREFIX + "given"
+"""What of other records its variables were made from, hashed: another needs a new container."""
+_PLAIN_KEYS: Final = (
+    ("host", "_HOST"),
+    ("port", "_PORT"),
+    ("username", "_USERNAME"),
+    ("database", "_DATABASE"),
+)
+"""Key of a binding, and the ending of the variable that has its value."""
+_FILE_KEYS: Final = (("password", "_PASSWORD_FILE"), ("uri", "_URI_FILE"))
+"""Key of a binding, and the ending of the variable that has the path of its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One container of the App."""
+
+    slot: int
+    state: ContainerState
+    serves: bool
+    age_s: float = 0.0
+    """Seconds since it was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppSeen:
+    """What runs of it, by slot."""
+
+    replicas: tuple[Replica, ...] = ()
+    image_here: bool = True
+    network_id: str | None = None
+    files_here: bool = False
+    files_version: str | None = None
+    """What its secret files were made from; None: there are none, or somebody changed them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What of other records goes into its containers."""
+
+    files: tuple[box.SecretFolder, ...] = ()
+    variables: tuple[box.SecretVariables, ...] = ()
+    given: str = ""
+    complete: bool = True
+    """False: something it names is missing now; what runs is left as it is."""
+
+    @property
+    def version(self) -> str | None:
+        return box.version_of(self.files) if self.files else None
+
+
+@dataclass(frozen=True, slots=True)
+class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
+    containers: Containers
+    files: SecretFiles
+    probe: Probe
+    clock: Clock
+    steps: box.ContainerSteps
+
+    def reads(self, want: App, /) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(source.reads for source in want.spec.env_from))
+
+    async def observe(self, want: Want[App], /) -> AppSeen:
+        uid = want.record.metadata.uid
+        states, network, image, files = await asyncio.gather(
+            self.containers.list_containers(uid),
+            self.containers.observe_network(want.network),
+            self.containers.observe_image(want.record.spec.image),
+            self.files.observe_files(uid),
+        )
+        replicas = await asyncio.gather(*(self._replica(want, state) for state in states))
+        return AppSeen(
+            tuple(sorted(replicas, key=lambda r: (r.slot, r.state.name != _name(want, r.slot)))),
+            image is not None,
+            network.id if network else None,
+            files is not None,
+            files.version if files and files.intact else None,
+        )
+
+    async def _replica(self, want: Want[App], state: ContainerState) -> Replica:
+        slot = state.labels.get(LABEL_SLOT, "")
+        age_s = box.age_s(state, self.clock.now())
+        serves = await self._serves(want, state, age_s)
+        return Replica(int(slot) if slot.isdecimal() else -1, state, serves, age_s)
+
+    async def _serves(self, want: Want[App], state: ContainerState, age_s: float) -> bool:
+        if not state.running or state.paused or state.restarting:
+            return False
+        spec = want.record.spec
+        port = spec.probe_port
+        if port is None:
+            return state.restart_count == 0 or age_s >= SETTLED_S
+        address = state.networks.get(want.network)
+        if not address:
+            return False
+        check = spec.health_check or HealthCheck()
+        timeout_s = float(check.timeout_seconds)
+        target = Target(address, port, check.path)
+        return (await self.probe.observe(target, timeout_s=timeout_s)).ok
+
+    def plan(self, want: Want[App], seen: AppSeen, /) -> Plan[box.ContainerStep]:
+        if want.deleting:
+            return Plan(_removal(want, seen))
+        total = want.record.spec.replicas
+        extra = [r for r in seen.replicas if not 0 <= r.slot < total] + _doubles(seen)
+        if extra:
+            return Plan(tuple(_remove(replica) for replica in reversed(extra)))
+        if total == 0:
+            return Plan()
+        if wait := _blocked(want, seen):
+            return Plan(wait=wait)
+        inputs = inputs_of(want)
+        steps = self._container_steps(want, seen, inputs)
+        if inputs.complete and inputs.version != seen.files_version:
+            steps = self._files_steps(want, seen, inputs, steps)
+        return Plan(steps) if steps else _settle(want, seen)
+
+    def _files_steps(
+        self, want: Want[App], seen: AppSeen, inputs: Inputs, then: tuple[box.ContainerStep, ...]
+    ) -> tuple[box.ContainerStep, ...]:
+        meta = want.record.metadata
+        if inputs.version is not None:
+            # readable by any user of the container: as which one it runs is its image's business
+            write = box.WriteSecrets(meta.uid, meta.namespace, inputs.files, inputs.version)
+            return (write, *then)
+        if then or self._updated(want, list(seen.replicas)) < len(seen.replicas):
+            return then  # an old replica still has them mounted
+        return (box.RemoveSecrets(meta.uid),)
+
+    def _container_steps(
+        self, want: Want[App], seen: AppSeen, inputs: Inputs
+    ) -> tuple[box.ContainerStep, ...]:
+        missing: list[box.ContainerStep] = []
+        fixes: list[box.ContainerStep] = []
+        outdated: list[tuple[Replica, ContainerSpec]] = []
+        by_slot = {replica.slot: replica for replica in seen.replicas}
+        for slot in range(want.record.spec.replicas):
+            replica = by_slot.get(slot)
+            spec = self._spec(want, inputs, slot, replica)
+            if replica is None:
+                missing.append(box.RunContainer(spec, inputs.variables))
+            elif box.current(spec, replica.state):
+                fixes += box.plan_container(spec, replica.state, seen.network_id)
+            else:
+                outdated.append((replica, spec))
+        if not inputs.complete:
+            return tuple(fixes)
+        makes = missing
+        if not missing and not fixes:
+            makes = _roll(outdated, seen, inputs)
+        if makes and not seen.image_here:
+            makes = [box.EnsureImage(want.record.spec.image), *makes]
+        return (*fixes, *makes)
+
+    def _spec(
+        self, want: Want[App], inputs: Inputs, slot: int, replica: Replica | None
+    ) -> ContainerSpec:
+        record = want.record
+        spec = record.spec
+        ports: tuple[PublishedPort, ...] = ()
+        if spec.publish is not None and spec.port is not None:
+            ports = (PublishedPort(spec.port, want.ports[0], spec.publish.address),)
+        given = inputs.given
+        if not inputs.complete and replica is not None:
+            given = replica.state.labels.get(LABEL_GIVEN, "")
+        labels = {LABEL_SLOT: str(slot)} | ({LABEL_GIVEN: given} if given else {})
+        uid = record.metadata.uid
+        return box.sealed(
+            ContainerSpec(
+                name=_name(want, slot),
+                owner=box.owner_of(record),
+                image=spec.image,
+                digest="",
+                limits=Limits(spec.resources.cpu, spec.resources.memory),
+                command=spec.command,
+                env=_env(want),
+                networks=(NetworkAttachment(want.network, (record.metadata.name,)),),
+                secrets_dir=self.files.path_of(uid) if spec.database_refs else None,
+                ports=ports,
+                stop_timeout_s=STOP_TIMEOUT_S,
+                labels=labels,
+                keep_caps=KEEP_CAPS,
+            )
+        )
+
+    def status(self, want: Want[App], seen: AppSeen, /) -> Report:
+        record = want.record
+        total = record.spec.replicas
+        live = [replica for replica in seen.replicas if 0 <= replica.slot < total]
+        serving = sum(replica.serves for replica in live)
+        updated = self._updated(want, live)
+        port, publish = record.spec.port, record.spec.publish
+        status = AppStatus(
+            replicas=len(seen.replicas),
+            ready_replicas=serving,
+            updated_replicas=updated,
+            serving=f"{serving}/{total}",
+            selector=f"{LABEL_UID}={record.metadata.uid}",
+            image=live[0].state.image if live else None,
+            endpoint=f"{record.metadata.name}:{port}" if port else None,
+            published=f"{publish.address}:{want.ports[0]}" if publish and want.ports else None,
+        )
+        # while replicas are exchanged one by one, one of several may be away
+        needed = total if updated == len(live) else max(1, total - 1)
+        ready = not want.deleting and serving >= needed
+        reason, message = _readiness(want, seen, serving, ready)
+        check = record.spec.health_check or HealthCheck()
+        probed = ready and total > 0 and record.spec.probe_port is not None
+        return Report(
+            status,
+            ready,
+            reason,
+            message,
+            in_use=box.held(*(replica.state for replica in seen.replicas)),
+            recheck_after_s=float(check.interval_seconds) if probed else None,
+        )
+
+    def _updated(self, want: Want[App], live: list[Replica]) -> int:
+        if want.record.spec.publish is not None and not want.ports:
+            return 0
+        inputs = inputs_of(want)
+        return sum(box.current(self._spec(want, inputs, r.slot, r), r.state) for r in live)
+
+    async def apply(self, step: box.ContainerStep, /) -> None:
+        await self.steps.apply(step)
+
+
+def _name(want: Want[App], slot: int) -> str:
+    return f"{want.record.owned_name}-{slot}"
+
+
+def _remove(replica: Replica) -> box.RemoveContainer:
+    return box.RemoveContainer(replica.state.id, STOP_TIMEOUT_S)
+
+
+def _removal(want: Want[App], seen: AppSeen) -> tuple[box.ContainerStep, ...]:
+    steps: tuple[box.ContainerStep, ...] = tuple(_remove(r) for r in reversed(seen.replicas))
+    if seen.files_here:
+        steps += (box.RemoveSecrets(want.record.metadata.uid),)
+    return steps
+
+
+def _doubles(seen: AppSeen) -> list[Replica]:
+    """A second container of a slot (a renamed one whose successor was made); the first stays."""
+    slots: set[int] = set()
+    doubles = []
+    for replica in seen.replicas:
+        if replica.slot in slots:
+            doubles.append(replica)
+        slots.add(replica.slot)
+    return doubles
+
+
+def _blocked(want: Want[App], seen: AppSeen) -> Wait | None:
+    """What must be there before a container can be made; nothing stops what runs."""
+    if not want.network_ready or seen.network_id is None:
+        return Wait("NamespaceNotReady", "waiting for the namespace's network")
+    if want.record.spec.publish is not None and not want.ports:
+        return Wait("PortPending", "waiting for a port of the host")
+    return None if seen.replicas else _missing(want, ready_only=True)
+
+
+def _missing(want: Want[App], *, ready_only: bool) -> Wait | None:
+    """Which record that it names is missing, or (for a first start) not ready."""
+    for name, content in sorted(want.secrets.items()):
+        if content is None:
+            kind, _, bare = name.partition("/")
+            message = f"waiting for {kind} '{bare}' of spec.envFrom: there is none; create it"
+            return Wait(f"{kind}Missing", message)
+    for ref in want.refs.values():
+        if ref.binding is None or (ready_only and not ref.ready):
+            why = ref.message or "it has no credentials yet"
+            return Wait(f"{ref.kind}NotReady", f"waiting for {ref.kind} '{ref.name}': {why}")
+    return None
+
+
+def inputs_of(want: Want[App]) -> Inputs:
+    """Files and variables that come from what it names."""
+    spec = want.record.spec
+    refs = {ref.name: ref for ref in want.refs.values()}
+    files: list[box.SecretFolder] = []
+    variables: list[box.SecretVariables] = []
+    given: list[str] = []
+    for item in spec.env_from:
+        name = item.reads.partition("/")[2]
+        source = box.SecretSource(item.kind, name, want.secrets.get(item.reads) or "")
+        variables.append(box.SecretVariables(source, item.prefix))
+        given.append(source.content)
+    for wanted in spec.database_refs:
+        ref = refs.get(wanted.name)
+        binding = ref.binding if ref else None
+        source = box.SecretSource(
+            "Secret",
+            binding.secret_name if binding else "",
+            binding.content_hmac if binding else "",
+        )
+        files.append(box.SecretFolder(f"{BINDINGS}/{wanted.name}", source))
+        if wanted.env_prefix:
+            names = tuple((key, wanted.env_prefix + end) for key, end in _PLAIN_KEYS)
+            variables.append(box.SecretVariables(source, names=names))
+            # not the content: a new password is a changed file, and restarts nothing
+            given.append(ref.uid or "" if ref else "")
+    return Inputs(
+        tuple(files),
+        tuple(variables),
+        hashlib.sha256(repr(given).encode()).hexdigest()[:16] if given else "",
+        _missing(want, ready_only=False) is None,
+    )
+
+
+def _env(want: Want[App]) -> dict[str, str]:
+    env: dict[str, str] = {}
+    spec = want.record.spec
+    if spec.database_refs:
+        env["SERVICE_BINDING_ROOT"] = f"{SECRETS_PATH}/{BINDINGS}"
+    for ref in spec.database_refs:
+        if ref.env_prefix:
+            folder = f"{SECRETS_PATH}/{BINDINGS}/{ref.name}"
+            env |= {ref.env_prefix + end: f"{folder}/{key}" for key, end in _FILE_KEYS}
+    return env | {item.name: item.value for item in spec.env}
+
+
+def _roll(
+    outdated: list[tuple[Replica, ContainerSpec]], seen: AppSeen, inputs: Inputs
+) -> list[box.ContainerStep]:
+    """Exchange one replica: a broken one at once, a serving one only while all serve."""
+    broken = [pair for pair in outdated if not pair[0].serves]
+    if not broken and not all(replica.serves for replica in seen.replicas):
+        return []
+    return [
+        step
+        for replica, spec in (broken or outdated)[:1]
+        for step in (_remove(replica), box.RunContainer(spec, inputs.variables))
+    ]
+
+
+def _settle(want: Want[App], seen: AppSeen) -> Plan[box.ContainerStep]:
+    if wait := _missing(want, ready_only=False):
+        return Plan(wait=wait)
+    for replica in seen.replicas:
+        if wait := box.trouble(replica.state):
+            return Plan(wait=wait)
+    starting = [replica for replica in seen.replicas if not replica.serves]
+    if not starting:
+        return Plan()
+    youngest_s = min(replica.age_s for replica in starting)
+    return Plan(wait=Wait("Starting", _silence(want, starting), box.recheck_s(youngest_s)))
+
+
+def _silence(want: Want[App], starting: list[Replica]) -> str:
+    names = ", ".join(f"'{replica.state.name}'" for replica in starting)
+    port = want.record.spec.probe_port
+    if port is None:
+        return f"{names} restarted a moment ago"
+    check = want.record.spec.health_check
+    what = f"GET {check.path} on port" if check and check.path else "connections to port"
+    return f"{names} does not answer {what} {port} yet; if it lasts, read its logs"
+
+
+def _readiness(want: Want[App], seen: AppSeen, serving: int, ready: bool) -> tuple[str, str]:
+    total = want.record.spec.replicas
+    if want.deleting:
+        return "Terminating", "it is being removed"
+    if total == 0:
+        return "ScaledToZero", "spec.replicas is 0, and so nothing runs"
+    if ready:
+        return "Serving", f"{serving} of {total} replicas serve"
+    for replica in seen.replicas:
+        if wait := box.trouble(replica.state):
+            return wait.reason, wait.message
+    return "NotServing", f"{serving} of {total} replicas serve"

@@ -1,0 +1,455 @@
+"""Database: one server in one container, its data on a Volume record, its password in a Secret.
+
+The engines differ in a table (_engines below): image, command, files, how to ask and how to heal.
+Deliberately not here: backups, pooling and parameters, which are kinds and fields to come.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+from controlplane.clock import Clock
+from controlplane.plan import (
+    ChildRef,
+    EnsureChild,
+    EnsureSecret,
+    Generated,
+    OrphanChild,
+    Plan,
+    Reconciler,
+    RecordStep,
+    RemoveChild,
+    Report,
+    SecretReader,
+    Template,
+    Wait,
+    Want,
+)
+from drivers.containers import (
+    SECRETS_PATH,
+    Containers,
+    ContainerSpec,
+    ContainerState,
+    Limits,
+    NetworkAttachment,
+    PublishedPort,
+    VolumeMount,
+)
+from drivers.secretfiles import SecretFiles
+from reconcilers import _container as box
+from reconcilers._images import ImageChoice, Source, image_for
+from reconcilers._servers import Answer, DatabaseServers, Login
+from resources.database import VERSIONS, Database, DatabaseStatus
+from resources.meta import SecretRef
+from resources.quantity import format_bytes
+
+STOP_TIMEOUT_S: Final = 60
+"""A checkpoint or a save of a few GiB; killed before its end, a server recovers from its log."""
+SERVED_RECHECK_S: Final = 60.0
+"""A server whose container lives seldom stops serving; what kills the container is an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSeen:
+    """What runs of it."""
+
+    container: ContainerState | None = None
+    image_here: bool = True
+    network_id: str | None = None
+    files_here: bool = False
+    files_version: str | None = None
+    """What its secret files were made from; None: there are none, or somebody changed them."""
+    answer: Answer = "silent"
+    secret_true: bool = True
+    """Whether its Secret, if there is one, says where and as whom it is reached."""
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HealPassword:
+    """Make the running server's password the one of the Secret."""
+
+    container_id: str
+    engine: str
+    namespace: str
+    secret_name: str
+    login: Login
+
+
+DatabaseStep = box.ContainerStep | HealPassword
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
+    containers: Containers
+    files: SecretFiles
+    values: SecretReader
+    servers: DatabaseServers
+    clock: Clock
+    steps: box.ContainerSteps
+    images: Source
+
+    def children(self, want: Database, namespace_uid: str, /) -> tuple[ChildRef, ...]:
+        return (
+            ChildRef("Volume", volume_name(want, namespace_uid)),
+            ChildRef("Secret", want.secret_name),
+        )
+
+    async def observe(self, want: Want[Database], /) -> DatabaseSeen:
+        record = want.record
+        uid = record.metadata.uid
+        container, network, image, files, values = await asyncio.gather(
+            self.containers.observe_container(record.owned_name, uid),
+            self.containers.observe_network(want.network),
+            self.containers.observe_image(self._image(want).reference),
+            self.files.observe_files(uid),
+            self.values.read("Secret", record.metadata.namespace, record.secret_name),
+        )
+        answer: Answer = "silent"
+        address = container.networks.get(want.network) if container else None
+        if container and container.running and not container.paused and address and values:
+            password = values.get("password", b"").decode()
+            answer = await self.servers.ask(
+                record.spec.engine, address, record.port, _login(record), password
+            )
+        return DatabaseSeen(
+            container,
+            image is not None,
+            network.id if network else None,
+            files is not None,
+            files.version if files and files.intact else None,
+            answer,
+            values is None or _tells_truth(record, values),
+            box.age_s(container, self.clock.now()) if container else 0.0,
+        )
+
+    def plan(self, want: Want[Database], seen: DatabaseSeen, /) -> Plan[DatabaseStep]:
+        if want.deleting:
+            return Plan((*_removal(want, seen), *_release(want)))
+        if not want.network_ready or seen.network_id is None:
+            message = "waiting for the namespace's network"
+            return Plan(wait=Wait("NamespaceNotReady", message))
+        if want.record.spec.publish is not None and not want.ports:
+            return Plan(wait=Wait("PortPending", "waiting for a port of the host"))
+        if records := self._records(want, seen):
+            return Plan(records)
+        mount = _mounted(want)
+        if mount is None:
+            return Plan(wait=_volume_wait(want))
+        return self._plan_server(want, seen, mount)
+
+    def _plan_server(
+        self, want: Want[Database], seen: DatabaseSeen, mount: str
+    ) -> Plan[DatabaseStep]:
+        spec = self._spec(want, mount)
+        files = _files(want)
+        steps = box.plan_container(spec, seen.container, seen.network_id)
+        if seen.files_version != box.version_of(files):
+            user = (self._image(want).uid, self._image(want).gid)
+            meta = want.record.metadata
+            write = box.WriteSecrets(meta.uid, meta.namespace, files, box.version_of(files), user)
+            steps = (write, *steps)
+        if steps:
+            pull = () if seen.image_here else (box.EnsureImage(spec.image),)
+            return Plan((*pull, *steps))
+        if seen.container is None:  # unreachable: a missing one is a step
+            return Plan()
+        return _plan_answer(want, seen, seen.container)
+
+    def _records(self, want: Want[Database], seen: DatabaseSeen) -> tuple[RecordStep, ...]:
+        """Its Volume and its Secret, as they should be."""
+        record = want.record
+        steps: list[RecordStep] = []
+        name = volume_name(record, want.namespace_uid)
+        volume = want.children.get(("Volume", name))
+        spec = self._volume_spec(want)
+        if volume is None or not volume.owned or not _holds(volume.spec, spec):
+            steps.append(EnsureChild("Volume", name, spec, adopt_if_equal=("claim",)))
+        secret = want.children.get(("Secret", record.secret_name))
+        keys = _secret_keys(record)
+        complete = secret is not None and secret.owned and keys.keys() <= set(secret.secret_keys)
+        if not complete or not seen.secret_true:
+            steps.append(EnsureSecret(record.secret_name, keys, claim=name))
+        return tuple(steps)
+
+    def _volume_spec(self, want: Want[Database]) -> dict[str, Any]:
+        record = want.record
+        meta = record.metadata
+        return {
+            "claim": {
+                "namespace": meta.namespace,
+                "namespaceUid": want.namespace_uid,
+                "kind": record.info.kind,
+                "name": meta.name,
+                "engine": record.spec.engine,
+            },
+            "major": _major(want),
+            "size": format_bytes(record.spec.storage_bytes),
+            "secretRef": {"namespace": meta.namespace, "name": record.secret_name},
+        }
+
+    def _image(self, want: Want[Database]) -> ImageChoice:
+        return image_for(want.record.spec.engine, _major(want), source=self.images)
+
+    def _spec(self, want: Want[Database], mount: str) -> ContainerSpec:
+        record = want.record
+        limits = record.spec.limits
+        image = self._image(want)
+        ports: tuple[PublishedPort, ...] = ()
+        if record.spec.publish is not None:
+            ports = (PublishedPort(record.port, want.ports[0], record.spec.publish.address),)
+        return box.sealed(
+            ContainerSpec(
+                name=record.owned_name,
+                owner=box.owner_of(record),
+                image=image.reference,
+                digest="",
+                limits=Limits(limits.cpu, limits.memory),
+                command=_command(record),
+                env=_env(record),
+                networks=(NetworkAttachment(want.network, (record.metadata.name,)),),
+                volumes=(VolumeMount(mount, image.data_path),),
+                secrets_dir=self.files.path_of(record.metadata.uid),
+                ports=ports,
+                user=image.user,
+                stop_timeout_s=STOP_TIMEOUT_S,
+            )
+        )
+
+    def status(self, want: Want[Database], seen: DatabaseSeen, /) -> Report:
+        record = want.record
+        publish = record.spec.publish
+        state = seen.container
+        known = ("Secret", record.secret_name) in want.children
+        status = DatabaseStatus(
+            version=_major(want),
+            image=state.image if state else None,
+            endpoint=f"{record.metadata.name}:{record.port}",
+            published=f"{publish.address}:{want.ports[0]}" if publish and want.ports else None,
+            secret_ref=SecretRef(name=record.secret_name) if known else None,
+            volume=volume_name(record, want.namespace_uid),
+            container=state.name if state else None,
+        )
+        reason, message = _readiness(want, seen)
+        return Report(
+            status,
+            reason == "Serving",
+            reason,
+            message,
+            in_use=box.held(state) if state else box.held(),
+            recheck_after_s=SERVED_RECHECK_S if reason == "Serving" else None,
+        )
+
+    async def apply(self, step: DatabaseStep, /) -> None:
+        match step:
+            case HealPassword(
+                container_id=container_id,
+                engine=engine,
+                namespace=namespace,
+                secret_name=name,
+                login=login,
+            ):
+                values = await self.values.read("Secret", namespace, name)
+                password = (values or {}).get("password", b"").decode()
+                await self.servers.heal(engine, container_id, login, password)
+            case _:
+                await self.steps.apply(step)
+
+
+def volume_name(record: Database, namespace_uid: str) -> str:
+    """Name of its Volume: the same for the next record of this name, not for another tenant's."""
+    if record.spec.volume_ref is not None:
+        return record.spec.volume_ref.name
+    meta = record.metadata
+    parts = (record.info.singular, meta.namespace, meta.name, record.spec.engine, namespace_uid[:8])
+    return "-".join(parts)
+
+
+def _major(want: Want[Database]) -> str:
+    """The version asked for; else the one that wrote the data; else the newest on offer."""
+    record = want.record
+    if record.spec.version is not None:
+        return record.spec.version
+    volume = want.children.get(("Volume", volume_name(record, want.namespace_uid)))
+    written = str(volume.spec.get("major", "")) if volume else ""
+    offered = VERSIONS[record.spec.engine]
+    return written if written in offered else record.status.version or offered[-1]
+
+
+def _holds(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a child's spec has all that is wanted; what else it says is its own business."""
+    return all(
+        _holds(found.get(key) or {}, value)
+        if isinstance(value, Mapping)
+        else found.get(key) == value
+        for key, value in wanted.items()
+    )
+
+
+def _mounted(want: Want[Database]) -> str | None:
+    """Name of the engine's volume, once it is there."""
+    volume = want.children.get(("Volume", volume_name(want.record, want.namespace_uid)))
+    if volume is None or volume.deleting or not volume.ready:
+        return None
+    name = volume.status.get("dockerName")
+    return str(name) if name else None
+
+
+def _volume_wait(want: Want[Database]) -> Wait:
+    name = volume_name(want.record, want.namespace_uid)
+    volume = want.children.get(("Volume", name))
+    if volume is not None and volume.deleting:
+        message = f"Volume '{name}' is being deleted; a new one is made when it is gone"
+        return Wait("VolumeDeleting", message, 1.0)
+    return Wait("VolumePending", f"waiting for Volume '{name}': see its conditions if it lasts")
+
+
+def _login(record: Database) -> Login:
+    return Login(record.spec.user_name, record.spec.database_name)
+
+
+def _secret_keys(record: Database) -> dict[str, str | Generated | Template]:
+    """Keys of https://servicebinding.io/spec/core/1.1.0/#well-known-secret-entries."""
+    scheme = {"postgres": "postgresql", "redis": "redis"}[record.spec.engine]
+    login = _login(record)
+    return {
+        "type": scheme,
+        "provider": "bunker",
+        "host": record.metadata.name,
+        "port": str(record.port),
+        "username": login.username,
+        "password": Generated(),
+        "database": login.database,
+        "uri": Template(f"{scheme}://{{username}}:{{password}}@{{host}}:{{port}}/{{database}}"),
+    }
+
+
+def _tells_truth(record: Database, values: Mapping[str, bytes]) -> bool:
+    """Whether its Secret says what this record says; never tells what it says."""
+    text = {key: value.decode(errors="replace") for key, value in values.items()}
+    return all(
+        text.get(key) == (wanted.text.format_map(text) if isinstance(wanted, Template) else wanted)
+        for key, wanted in _secret_keys(record).items()
+        if not isinstance(wanted, Generated)
+    )
+
+
+def _files(want: Want[Database]) -> tuple[box.SecretFile, ...]:
+    record = want.record
+    secret = want.children.get(("Secret", record.secret_name))
+    source = box.SecretSource("Secret", record.secret_name, secret.content_hmac if secret else "")
+    match record.spec.engine:
+        case "postgres":
+            return (box.SecretFile("password", source, "{password}"),)
+        case "redis":
+            # three quarters: a rewrite of the log copies what changes meanwhile
+            # (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/)
+            maxmemory = record.spec.limits.memory * 3 // 4
+            lines = (
+                "requirepass {password}",
+                "appendonly yes",
+                "dir /data",
+                f"maxmemory {maxmemory}",
+                "maxmemory-policy noeviction",
+                "",
+            )
+            return (box.SecretFile("redis.conf", source, "\n".join(lines)),)
+        case _:
+            assert_never(record.spec.engine)
+
+
+def _command(record: Database) -> tuple[str, ...]:
+    match record.spec.engine:
+        case "postgres":
+            return ()
+        case "redis":
+            return ("redis-server", f"{SECRETS_PATH}/redis.conf")
+        case _:
+            assert_never(record.spec.engine)
+
+
+def _env(record: Database) -> dict[str, str]:
+    if record.spec.engine != "postgres":
+        return {}
+    login = _login(record)
+    return {
+        "POSTGRES_USER": login.username,
+        "POSTGRES_DB": login.database,
+        "POSTGRES_PASSWORD_FILE": f"{SECRETS_PATH}/password",
+    }
+
+
+def _removal(want: Want[Database], seen: DatabaseSeen) -> tuple[DatabaseStep, ...]:
+    steps: tuple[DatabaseStep, ...] = ()
+    if seen.container is not None:
+        steps += (box.RemoveContainer(seen.container.id, STOP_TIMEOUT_S),)
+    if seen.files_here:
+        steps += (box.RemoveSecrets(want.record.metadata.uid),)
+    return steps
+
+
+def _release(want: Want[Database]) -> tuple[RecordStep, ...]:
+    """Its Volume and Secret: kept for the next record of this name, or destroyed with it."""
+    names = (
+        ("Volume", volume_name(want.record, want.namespace_uid)),
+        ("Secret", want.record.secret_name),
+    )
+    owned = [
+        (child.kind, child.name)
+        for child in (want.children.get(name) for name in names)
+        if child is not None and child.owned and not child.deleting
+    ]
+    if want.record.spec.deletion_policy == "Retain":
+        return tuple(OrphanChild(kind, name) for kind, name in owned)
+    return tuple(RemoveChild(kind, name) for kind, name in owned)
+
+
+def _plan_answer(
+    want: Want[Database], seen: DatabaseSeen, container: ContainerState
+) -> Plan[DatabaseStep]:
+    """The container is as it should be: does the server serve?"""
+    record = want.record
+    match seen.answer:
+        case "serving":
+            return Plan()
+        case "denied" if record.spec.engine == "redis":
+            # it reads its password when it starts, and takes no new one from who lacks the old
+            return Plan((box.RestartContainer(container.id, STOP_TIMEOUT_S),))
+        case "denied":
+            heal = HealPassword(
+                container.id,
+                record.spec.engine,
+                record.metadata.namespace,
+                record.secret_name,
+                _login(record),
+            )
+            return Plan((heal,))
+        case "silent":
+            starting = Wait("Starting", _silence(container), box.recheck_s(seen.age_s))
+            return Plan(wait=box.trouble(container) or starting)
+        case _:
+            assert_never(seen.answer)
+
+
+def _silence(container: ContainerState) -> str:
+    return (
+        f"container '{container.name}' runs and its server does not answer yet; if it lasts, "
+        "read its logs"
+    )
+
+
+def _readiness(want: Want[Database], seen: DatabaseSeen) -> tuple[str, str]:
+    if want.deleting:
+        return "Terminating", "it is being removed"
+    if seen.container is None:
+        return "NotCreated", "its container is not made yet"
+    if wait := box.trouble(seen.container):
+        return wait.reason, wait.message
+    if seen.answer == "serving":
+        return "Serving", "it answers and takes its password"
+    if seen.answer == "denied":
+        return "PasswordRejected", "it answers, and its password is being set to the Secret's"
+    if not seen.container.running or seen.container.paused:
+        return "NotRunning", "its container does not run and is being started"
+    return "Starting", _silence(seen.container)

@@ -1,0 +1,70 @@
+"""Who reconciles which kind. The composition root hands in the drivers; nothing is scanned."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controlplane.clock import Clock
+from controlplane.plan import Reconciler, SecretReader, Usage
+from drivers.containers import Containers
+from drivers.host import HostMeter
+from drivers.probe import Probe
+from drivers.secretfiles import SecretFiles
+from reconcilers._container import ContainerSteps
+from reconcilers._images import Source
+from reconcilers._servers import DatabaseServers
+from reconcilers.app import AppReconciler
+from reconcilers.database import DatabaseReconciler
+from reconcilers.host import HostReconciler
+from reconcilers.namespace import NamespaceReconciler
+from reconcilers.quota import QuotaReconciler
+from reconcilers.volume import VolumeReconciler
+
+
+@dataclass(frozen=True, slots=True)
+class Drivers:
+    """Everything a reconciler may act on or read from."""
+
+    containers: Containers
+    files: SecretFiles
+    values: SecretReader
+    usage: Usage
+    probe: Probe
+    meter: HostMeter
+    servers: DatabaseServers
+    clock: Clock
+    images: Source
+
+    @property
+    def steps(self) -> ContainerSteps:
+        """Carries out the steps that kinds with containers share."""
+        return ContainerSteps(self.containers, self.files, self.values)
+
+
+AnyReconciler = Reconciler[Any, Any, Any]
+"""The engine drives each kind without knowing its types."""
+
+
+def _database(given: Drivers) -> AnyReconciler:
+    return DatabaseReconciler(
+        given.containers,
+        given.files,
+        given.values,
+        given.servers,
+        given.clock,
+        given.steps,
+        given.images,
+    )
+
+
+RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
+    "Namespace": lambda given: NamespaceReconciler(given.containers),
+    "Volume": lambda given: VolumeReconciler(given.containers),
+    "Host": lambda given: HostReconciler(given.containers, given.meter, given.usage),
+    "Quota": lambda given: QuotaReconciler(given.usage),
+    "Database": _database,
+    "App": lambda given: AppReconciler(
+        given.containers, given.files, given.probe, given.clock, given.steps
+    ),
+}
+"""By kind: how to build its reconciler from the drivers it needs."""
