@@ -29,11 +29,13 @@ from drivers.docker_events import Snapshot, Watch
 from drivers.docker_images import DockerImages
 from drivers.docker_inspect import owner_of
 from drivers.docker_networks import DockerNetworks, DockerVolumes
+from drivers.docker_sdk import Engine
 
 
 class DockerContainers:
     """Containers on a Docker engine. `guard` gives the epoch to label with, and raises
-    StaleEpochError once this process may no longer act; it is asked before every change."""
+    StaleEpochError once this process may no longer act; it is asked before every change.
+    `engine` is for tests that make the connection fail."""
 
     def __init__(
         self,
@@ -42,13 +44,14 @@ class DockerContainers:
         clock: Clock | None = None,
         guard: Callable[[], int] = lambda: 0,
         route_file: Path = Path("/proc/net/route"),
+        engine: Engine | None = None,
     ) -> None:
         self._config = config
         self._clock = clock or SystemClock()
         self._route_file = route_file
         self._known = Known()
         self.cache = InspectCache()
-        self._calls = DockerCalls(config, guard)
+        self._calls = DockerCalls(config, guard, engine)
         self._networks = DockerNetworks(self._calls, self._known)
         self._volumes = DockerVolumes(self._calls, self._known)
         self._images = DockerImages(self._calls)

@@ -43,9 +43,11 @@ class DockerConfig:
 class DockerCalls:
     """One engine, its thread pools, and the translation of its errors."""
 
-    def __init__(self, config: DockerConfig, guard: Callable[[], int]) -> None:
+    def __init__(
+        self, config: DockerConfig, guard: Callable[[], int], engine: Engine | None = None
+    ) -> None:
         self.config = config
-        self.engine = Engine(
+        self.engine = engine or Engine(
             config.url, timeout_s=config.timeout_s, pool_size=QUICK_THREADS + SLOW_THREADS + 2
         )
         self.guard = guard

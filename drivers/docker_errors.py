@@ -60,6 +60,15 @@ def translate(error: EngineError, what: str) -> ControlPlaneError:
         return _conflict(error, message)
     if error.status >= 500:
         return _server_error(error, message)
+    return _bad_request(error, message)
+
+
+def _bad_request(error: EngineRefusedError, message: str) -> ControlPlaneError:
+    if "has active endpoints" in str(error):
+        # 403, as what follows
+        return RetryableError(message, retry_after_s=1.0, reason="NetworkInUse")
+    if "overlaps" in str(error):
+        return RetryableError(message, retry_after_s=5.0, reason="SubnetInUse")
     if "bind source path does not exist" in str(error):
         # 400 like any bad spec, but the secrets folder comes back once it is written again.
         return RetryableError(message, reason="SecretsMissing")
@@ -70,7 +79,7 @@ def _conflict(error: EngineRefusedError, message: str) -> ControlPlaneError:
     text = str(error)
     if "already in progress" in text or "marked for removal" in text:
         return RetryableError(message, retry_after_s=0.5, reason="RemovalInProgress")
-    if "already in use by container" in text or "already in use" in text:
+    if "already in use" in text:
         return ConflictError(message, retry_after_s=5.0, reason="NameTaken")
     return ConflictError(message, reason="Conflict")
 

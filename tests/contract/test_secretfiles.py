@@ -1,0 +1,140 @@
+"""What every place for secret files must do: one suite on the fake and on a real tmpfs."""
+
+import hashlib
+import hmac
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from controlplane.errors import TerminalError
+from drivers.fake.secretfiles import FakeSecretFiles
+from drivers.secretfiles import HostSecretFiles, SecretFiles
+
+
+class Place(Protocol):
+    """Secret files, and somebody who meddles with them."""
+
+    files: SecretFiles
+
+    def tamper(self, key: str, name: str, content: bytes | None) -> None: ...
+    def reboot(self) -> None: ...
+    def content(self, key: str) -> dict[str, bytes]: ...
+
+
+class FakePlace:
+    def __init__(self) -> None:
+        self.fake = FakeSecretFiles()
+        self.files: SecretFiles = self.fake
+        self.tamper, self.reboot = self.fake.tamper, self.fake.reboot
+
+    def content(self, key: str) -> dict[str, bytes]:
+        return self.fake.folders[key].files
+
+
+class HostPlace:
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "secrets"
+        self.files: SecretFiles = HostSecretFiles(self.root, keyed)
+
+    def tamper(self, key: str, name: str, content: bytes | None) -> None:
+        path = self.root / key / name
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+            path.chmod(0o400)
+
+    def reboot(self) -> None:
+        shutil.rmtree(self.root)
+
+    def content(self, key: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self.root / key).iterdir()}
+
+
+def keyed(content: bytes) -> str:
+    return hmac.new(b"key", content, hashlib.sha256).hexdigest()
+
+
+ME = {"user_id": os.geteuid(), "group_id": os.getegid()}
+
+
+@pytest.fixture(params=["fake", "host"])
+def place(request: Any) -> Iterator[Place]:
+    if request.param == "fake":
+        yield FakePlace()
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield HostPlace(Path(folder))
+
+
+async def test_observe_files_is_none_when_absent(place: Place) -> None:
+    assert await place.files.observe_files("uid-1") is None
+    assert await place.files.list_files() == ()
+
+
+async def test_ensure_files_writes_exactly_these(place: Place) -> None:
+    await place.files.ensure_files("uid-1", {"a": b"1", "b": b"2"}, version="v1", **ME)
+    made = await place.files.ensure_files("uid-1", {"b": b"3", "c": b""}, version="v2", **ME)
+    assert place.content("uid-1") == {"b": b"3", "c": b""}
+    assert (made.version, made.intact) == ("v2", True)
+    assert made.path == place.files.path_of("uid-1")
+    assert made == await place.files.observe_files("uid-1")
+
+
+async def test_ensure_files_twice_is_once(place: Place) -> None:
+    first = await place.files.ensure_files("uid-1", {"a": b"1"}, version="v1", **ME)
+    assert first == await place.files.ensure_files("uid-1", {"a": b"1"}, version="v1", **ME)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a", b"changed", id="changed"),
+        pytest.param("a", None, id="removed"),
+        pytest.param("more", b"", id="added"),
+    ],
+)
+async def test_tampered_files_are_seen_and_mended(
+    place: Place, name: str, content: bytes | None
+) -> None:
+    await place.files.ensure_files("uid-1", {"a": b"1"}, version="v1", **ME)
+    place.tamper("uid-1", name, content)
+    seen = await place.files.observe_files("uid-1")
+    assert seen is not None
+    assert not seen.intact
+    assert (await place.files.ensure_files("uid-1", {"a": b"1"}, version="v1", **ME)).intact
+    assert place.content("uid-1") == {"a": b"1"}
+
+
+async def test_files_are_gone_after_a_reboot_and_come_back(place: Place) -> None:
+    await place.files.ensure_files("uid-1", {"a": b"1"}, version="v1", **ME)
+    place.reboot()
+    assert await place.files.observe_files("uid-1") is None
+    assert (await place.files.ensure_files("uid-1", {"a": b"1"}, version="v1", **ME)).intact
+
+
+async def test_delete_files_of_an_absent_one_succeeds(place: Place) -> None:
+    await place.files.ensure_files("uid-1", {"a": b"1"}, version="v1", **ME)
+    await place.files.ensure_files("uid-2", {"a": b"1"}, version="v1", **ME)
+    for _ in range(2):
+        await place.files.delete_files("uid-1")
+    assert await place.files.list_files() == ("uid-2",)
+
+
+@pytest.mark.parametrize("key", ["", "..", "../x", "a/b", ".made", "UP"])
+async def test_malformed_keys_are_refused(place: Place, key: str) -> None:
+    with pytest.raises(TerminalError):
+        await place.files.ensure_files(key, {}, version="", **ME)
+    with pytest.raises(TerminalError):
+        await place.files.delete_files(key)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\0b", "é"])
+async def test_malformed_names_are_refused(place: Place, name: str) -> None:
+    with pytest.raises(TerminalError):
+        await place.files.ensure_files("uid-1", {name: b"x"}, version="", **ME)
+    assert await place.files.observe_files("uid-1") is None

@@ -1,0 +1,215 @@
+"""The same container runtime twice, fake and real, with the same ways to interfere from outside."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from controlplane.errors import DriverUnavailableError
+from drivers.containers import (
+    Containers,
+    ContainerSpec,
+    Limits,
+    NetworkAttachment,
+    NetworkSpec,
+    Owner,
+)
+from drivers.digest import container_digest
+from drivers.docker import DockerContainers
+from drivers.docker_calls import DockerConfig
+from drivers.docker_errors import EngineError, EngineTimeoutError
+from drivers.docker_networks import instance_filter
+from drivers.docker_sdk import Engine
+from drivers.fake.containers import FakeContainers
+from drivers.fake.engine import FakeEngine
+
+_serial = itertools.count()
+
+
+class World(Protocol):
+    """A runtime, and an outsider who reaches into it."""
+
+    driver: Containers
+    instance: str
+    image: str
+    subnet: str
+
+    def kill(self, name: str) -> None: ...
+    def pause(self, name: str) -> None: ...
+    def rename(self, name: str, new_name: str) -> None: ...
+    def remove(self, name: str) -> None: ...
+    def update(self, name: str, limits: Limits) -> None: ...
+    def disconnect(self, name: str, network: str) -> None: ...
+    def remove_network(self, name: str) -> None: ...
+    def remove_volume(self, name: str) -> None: ...
+    def add_foreign(self, name: str) -> str: ...
+    def exists(self, container_id: str) -> bool: ...
+    def lose_next_reply(self, verb: str) -> None: ...
+    def close(self) -> None: ...
+
+
+def owner(world: World, name: str = "shop") -> Owner:
+    return Owner(uid=f"uid-{world.instance}-{name}", kind="App", namespace="ns", name=name)
+
+
+def spec(world: World, name: str = "shop", **changes: Any) -> ContainerSpec:
+    """A small container; its digest is made for it."""
+    blank = ContainerSpec(
+        name=f"{world.instance}-{name}",
+        owner=owner(world, name),
+        image=world.image,
+        digest="",
+        limits=Limits(cpu_millicores=200, memory_bytes=32 << 20, pids=64),
+        stop_timeout_s=1,
+    )
+    wanted = replace(blank, **changes)
+    return replace(wanted, digest=container_digest(wanted))
+
+
+def network_spec(world: World, name: str = "net") -> NetworkSpec:
+    return NetworkSpec(
+        f"{world.instance}-{name}", Owner(f"uid-{name}", "Namespace", "", "ns"), world.subnet
+    )
+
+
+async def with_network(world: World, **changes: Any) -> ContainerSpec:
+    """A spec in a network that exists."""
+    network = await world.driver.ensure_network(network_spec(world))
+    return spec(world, networks=(NetworkAttachment(network.name, ("db", "shop")),), **changes)
+
+
+class FakeWorld:
+    """Interference is the fake engine's own."""
+
+    def __init__(self) -> None:
+        self.instance = f"fake{next(_serial)}"
+        self.image = "bunker-test/busybox:1"
+        self.subnet = "10.231.0.0/28"
+        self.engine = FakeEngine(self.instance)
+        self.driver: Containers = FakeContainers(self.engine)
+        self.kill, self.pause, self.rename = (
+            self.engine.kill,
+            self.engine.pause,
+            self.engine.rename,
+        )
+        self.remove, self.update = self.engine.remove, self.engine.update
+        self.disconnect = self.engine.disconnect
+        self.remove_network = self.engine.remove_network
+        self.remove_volume = self.engine.remove_volume
+
+    def add_foreign(self, name: str) -> str:
+        return self.engine.add_foreign(name).id
+
+    def exists(self, container_id: str) -> bool:
+        return container_id in self.engine.containers
+
+    def lose_next_reply(self, verb: str) -> None:
+        lost = DriverUnavailableError("docker", f"cannot {verb}: no answer")
+        self.engine.fail_next(verb, lost, reply_lost=True)
+
+    def close(self) -> None:
+        pass
+
+
+class LossyEngine(Engine):
+    """Does what is asked, and now and then doesn't say so."""
+
+    lose: str = ""
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *args: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        answer = super().call(method, path, *args, query=query, body=body, timeout_s=timeout_s)
+        if method == "POST" and self.lose and path == self.lose:
+            self.lose = ""
+            raise EngineTimeoutError("lost on purpose")
+        return answer
+
+
+class DockerWorld:
+    """Interference goes straight to the engine, past the driver."""
+
+    def __init__(self, image: str, subnet: str) -> None:
+        self.instance = f"ct{os.getpid()}x{next(_serial)}"
+        self.image = image
+        self.subnet = subnet
+        self.raw = Engine("unix:///var/run/docker.sock", timeout_s=20, pool_size=4)
+        self.lossy = LossyEngine("unix:///var/run/docker.sock", timeout_s=20, pool_size=16)
+        self.driver: Containers = DockerContainers(
+            DockerConfig(instance=self.instance, images="local"), engine=self.lossy
+        )
+        self.foreign: list[str] = []
+
+    def kill(self, name: str) -> None:
+        self.raw.call("POST", "/containers/{}/kill", name)
+
+    def pause(self, name: str) -> None:
+        self.raw.call("POST", "/containers/{}/pause", name)
+
+    def rename(self, name: str, new_name: str) -> None:
+        self.raw.call("POST", "/containers/{}/rename", name, query={"name": new_name})
+
+    def remove(self, name: str) -> None:
+        self.raw.call("DELETE", "/containers/{}", name, query={"force": "1", "v": "1"})
+
+    def update(self, name: str, limits: Limits) -> None:
+        changes = {
+            "NanoCpus": limits.cpu_millicores * 1_000_000,
+            "Memory": limits.memory_bytes,
+            "MemorySwap": limits.memory_bytes,
+            "PidsLimit": limits.pids,
+        }
+        self.raw.call("POST", "/containers/{}/update", name, body=changes)
+
+    def disconnect(self, name: str, network: str) -> None:
+        body = {"Container": name, "Force": True}
+        self.raw.call("POST", "/networks/{}/disconnect", network, body=body)
+
+    def remove_network(self, name: str) -> None:
+        for container in self.raw.call("GET", "/networks/{}", name)["Containers"]:
+            self.disconnect(container, name)
+        self.raw.call("DELETE", "/networks/{}", name)
+
+    def remove_volume(self, name: str) -> None:
+        self.raw.call("DELETE", "/volumes/{}", name)
+
+    def add_foreign(self, name: str) -> str:
+        made = self.raw.call(
+            "POST", "/containers/create", query={"name": name}, body={"Image": self.image}
+        )
+        self.foreign.append(made["Id"])
+        return str(made["Id"])
+
+    def exists(self, container_id: str) -> bool:
+        listed = self.raw.call("GET", "/containers/json", query={"all": "1"})
+        return any(raw["Id"] == container_id for raw in listed)
+
+    def lose_next_reply(self, verb: str) -> None:
+        self.lossy.lose = {
+            "ensure_container": "/containers/create",
+            "ensure_network": "/networks/create",
+        }[verb]
+
+    def close(self) -> None:
+        """Remove all that this world made, and nothing else."""
+        ours = instance_filter(self.instance)
+        found = self.raw.call("GET", "/containers/json", query={"all": "1", **ours})
+        # Whatever goes wrong here: the test's own failure is what counts.
+        for container in [*(raw["Id"] for raw in found), *self.foreign]:
+            with contextlib.suppress(EngineError):
+                self.remove(container)
+        for network in self.raw.call("GET", "/networks", query=ours):
+            with contextlib.suppress(EngineError):
+                self.remove_network(network["Id"])
+        for volume in self.raw.call("GET", "/volumes", query=ours).get("Volumes") or ():
+            with contextlib.suppress(EngineError):
+                self.remove_volume(volume["Name"])
+        self.raw.close()
