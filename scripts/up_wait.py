@@ -74,7 +74,8 @@ def answers(port: int) -> str:
         with urllib.request.urlopen(url, timeout=3, context=context) as reply:
             return "" if reply.status == 200 else f"status {reply.status}"
     except urllib.error.HTTPError as exc:
-        return exc.read(300).decode(errors="replace").strip().splitlines()[-1]
+        lines = exc.read(2000).decode(errors="replace").splitlines()
+        return "; ".join(line for line in lines if line.startswith("[-]")) or str(exc)
     except OSError as exc:
         return str(getattr(exc, "reason", exc))
 

@@ -1,0 +1,153 @@
+"""PostgreSQL stopped, and the engine restarted, under it: it waits, says so and goes on."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from controlplane.store.embedded import EmbeddedPostgres
+from tests.e2e import data, records
+from tests.e2e.cloud import Cloud, Json, condition, eventually
+from tests.e2e.conftest import MakeCloud, make_namespace
+
+pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.chaos, pytest.mark.timeout(400)]
+NS = "outage"
+OUTAGE_S = 30
+# "never a hang": what a client waits at most for its 503
+ANSWER_S = 5
+
+
+def test_postgresql_stopped_for_half_a_minute(private_cloud: Cloud) -> None:
+    cloud = private_cloud
+    make_namespace(cloud, NS)
+    cloud.apply(records.app("web", NS))
+    cloud.wait_ready("app", "web", NS)
+    store = EmbeddedPostgres(cloud.data / "postgres")
+    assert store.pid() is not None, "the bundled PostgreSQL is not where it is looked for"
+    store.stop()
+    try:
+        began = time.monotonic()
+        slowest = 0.0
+        statuses: set[int] = set()
+        while time.monotonic() - began < OUTAGE_S:
+            body = records.app("late", NS)
+            path = f"/apis/bunker.cloud/v1/namespaces/{NS}/apps"
+            answer = cloud.call("POST", path, body)
+            statuses.add(answer.status)
+            slowest = max(slowest, answer.seconds)
+            if answer.status == 503:
+                assert int(answer.headers["Retry-After"]) >= 1
+                assert answer.body["kind"] == "Status"
+            assert cloud.call("GET", "/livez", token="").status == 200
+            time.sleep(1)
+        assert statuses == {503}
+        assert slowest < ANSWER_S
+        assert cloud.call("GET", "/readyz", token="").status == 503
+        assert cloud.process is not None
+        assert cloud.process.poll() is None
+    finally:
+        store.start()
+    eventually(
+        lambda: cloud.call("GET", "/readyz", token="").status == 200,
+        within_s=15,
+        what="ready again",
+    )
+    cloud.apply(records.app("late", NS))
+    cloud.wait_ready("app", "late", NS)
+
+
+@contextmanager
+def private_engine(folder: Path, images: tuple[str, ...]) -> Iterator["Engine"]:
+    engine = Engine(folder)
+    engine.start()
+    try:
+        for image in images:
+            saved = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
+            subprocess.run(
+                ["docker", "--host", engine.url, "load", "--quiet"],
+                stdin=saved.stdout,
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+            assert saved.wait() == 0
+            assert saved.stdout is not None
+            saved.stdout.close()
+        yield engine
+    finally:
+        engine.destroy()
+
+
+class Engine:
+    """A dockerd of the test's own, to be restarted at will; other engines on the host stay."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._folder}/docker.sock"
+
+    def start(self) -> None:
+        with (self._folder / "engine.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    "dockerd",
+                    f"--host={self.url}",
+                    f"--data-root={self._folder}/root",
+                    f"--exec-root={self._folder}/exec",
+                    f"--pidfile={self._folder}/docker.pid",
+                    "--bridge=none",
+                    "--log-level=warn",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        eventually(self._answers, within_s=30, what=f"an engine; see {self._folder}/engine.log")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._folder / "engine.log").read_text()[-2000:]
+        asked = ["docker", "--host", self.url, "version"]
+        return subprocess.run(asked, capture_output=True, timeout=10, check=False).returncode == 0
+
+    def stop(self) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(timeout=60)
+
+    def destroy(self) -> None:
+        self.stop()
+        # the engine leaves its overlay mounts' folders; nothing of it is mounted any more
+        subprocess.run(["rm", "-rf", str(self._folder)], check=True)
+
+
+def test_engine_restarted(make_cloud: MakeCloud, tmp_path_factory: pytest.TempPathFactory) -> None:
+    # short: a Unix socket's path has at most 107 characters
+    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/eng.XXXX"], text=True).strip())
+    images = ("bunker.local/redis:7", "bunker.local/demo:1")
+    with private_engine(folder, images) as engine, make_cloud(CP_DOCKER_HOST=engine.url) as cloud:
+        make_namespace(cloud, NS)
+        cloud.apply(records.redis("cache", NS), records.app("web", NS))
+        before = cloud.wait_ready("database", "cache", NS)
+        cloud.wait_ready("app", "web", NS)
+        data.keep(cloud, before, "kept")
+        engine.stop()
+        cloud.apply(records.app("late", NS))
+
+        def told() -> bool:
+            late: Json = cloud.get("app", "late", NS) or {}
+            return condition(late, "Synced").get("reason") == "DriverUnavailable"
+
+        eventually(told, within_s=20, what="a condition that says the engine is away")
+        assert cloud.call("GET", "/livez", token="").status == 200
+        engine.start()
+        for name in ("web", "late"):
+            cloud.wait_ready("app", name, NS, within_s=40)
+        after = cloud.wait_ready("database", "cache", NS, within_s=40)
+        assert data.kept(cloud, after) == {"kept"}
