@@ -306,8 +306,8 @@ def _missing(want: Want[App], *, ready_only: bool) -> Wait | None:
             return Wait(f"{kind}Missing", message)
     for ref in want.refs.values():
         if ref.binding is None or (ready_only and not ref.ready):
-            why = ref.message or "it has no credentials yet"
-            return Wait(f"{ref.kind}NotReady", f"waiting for {ref.kind} '{ref.name}': {why}")
+            why = ref.message or f"{ref.kind} '{ref.name}' has no credentials yet"
+            return Wait(f"{ref.kind}NotReady", f"waiting: {why}")
     return None
 
 

@@ -16,6 +16,7 @@ from controlplane.plan import (
     EnsureSecret,
     Generated,
     OrphanChild,
+    Owned,
     Plan,
     Reconciler,
     RecordStep,
@@ -42,7 +43,7 @@ from reconcilers._images import ImageChoice, Source, image_for
 from reconcilers._servers import Answer, DatabaseServers, Login
 from resources.database import VERSIONS, Database, DatabaseStatus
 from resources.meta import SecretRef
-from resources.quantity import format_bytes
+from resources.quantity import format_bytes, parse_bytes
 
 STOP_TIMEOUT_S: Final = 60
 """A checkpoint or a save of a few GiB; killed before its end, a server recovers from its log."""
@@ -132,6 +133,8 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             return Plan(wait=Wait("NamespaceNotReady", message))
         if want.record.spec.publish is not None and not want.ports:
             return Plan(wait=Wait("PortPending", "waiting for a port of the host"))
+        if wait := _other_major(want):
+            return Plan(wait=wait)
         if records := self._records(want, seen):
             return Plan(records)
         mount = _mounted(want)
@@ -150,11 +153,9 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             meta = want.record.metadata
             write = box.WriteSecrets(meta.uid, meta.namespace, files, box.version_of(files), user)
             steps = (write, *steps)
-        if steps:
+        if steps or seen.container is None:
             pull = () if seen.image_here else (box.EnsureImage(spec.image),)
             return Plan((*pull, *steps))
-        if seen.container is None:  # unreachable: a missing one is a step
-            return Plan()
         return _plan_answer(want, seen, seen.container)
 
     def _records(self, want: Want[Database], seen: DatabaseSeen) -> tuple[RecordStep, ...]:
@@ -162,7 +163,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         record = want.record
         steps: list[RecordStep] = []
         name = volume_name(record, want.namespace_uid)
-        volume = want.children.get(("Volume", name))
+        volume = _volume(want)
         spec = self._volume_spec(want)
         if volume is None or not volume.owned or not _holds(volume.spec, spec):
             steps.append(EnsureChild("Volume", name, spec, adopt_if_equal=("claim",)))
@@ -185,7 +186,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
                 "engine": record.spec.engine,
             },
             "major": _major(want),
-            "size": format_bytes(record.spec.storage_bytes),
+            "size": format_bytes(max(record.spec.storage_bytes, _volume_size(want))),
             "secretRef": {"namespace": meta.namespace, "name": record.secret_name},
         }
 
@@ -271,10 +272,33 @@ def _major(want: Want[Database]) -> str:
     record = want.record
     if record.spec.version is not None:
         return record.spec.version
-    volume = want.children.get(("Volume", volume_name(record, want.namespace_uid)))
+    volume = _volume(want)
     written = str(volume.spec.get("major", "")) if volume else ""
     offered = VERSIONS[record.spec.engine]
     return written if written in offered else record.status.version or offered[-1]
+
+
+def _volume(want: Want[Database]) -> Owned | None:
+    return want.children.get(("Volume", volume_name(want.record, want.namespace_uid)))
+
+
+def _volume_size(want: Want[Database]) -> int:
+    """What an existing Volume has: an adopted or grown one never shrinks."""
+    volume = _volume(want)
+    return parse_bytes(volume.spec.get("size", 0)) if volume else 0
+
+
+def _other_major(want: Want[Database]) -> Wait | None:
+    """A retained Volume that another major wrote: no server would start on it."""
+    volume = _volume(want)
+    written = volume.spec.get("major") if volume else None
+    if not written or written == _major(want):
+        return None
+    message = (
+        f"Volume '{volume_name(want.record, want.namespace_uid)}' holds data of version "
+        f"{written}; make this Database anew with spec.version '{written}', or under another name"
+    )
+    return Wait("VersionDiffers", message)
 
 
 def _holds(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
@@ -289,7 +313,7 @@ def _holds(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 def _mounted(want: Want[Database]) -> str | None:
     """Name of the engine's volume, once it is there."""
-    volume = want.children.get(("Volume", volume_name(want.record, want.namespace_uid)))
+    volume = _volume(want)
     if volume is None or volume.deleting or not volume.ready:
         return None
     name = volume.status.get("dockerName")
@@ -298,7 +322,7 @@ def _mounted(want: Want[Database]) -> str | None:
 
 def _volume_wait(want: Want[Database]) -> Wait:
     name = volume_name(want.record, want.namespace_uid)
-    volume = want.children.get(("Volume", name))
+    volume = _volume(want)
     if volume is not None and volume.deleting:
         message = f"Volume '{name}' is being deleted; a new one is made when it is gone"
         return Wait("VolumeDeleting", message, 1.0)

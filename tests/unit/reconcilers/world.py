@@ -1,0 +1,276 @@
+"""A small world for reconcilers: fakes, records in dicts, and a loop that carries plans out.
+
+Stands in for the engine where a test wants to see what becomes of a record; the real one has
+tests of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controlplane.errors import RetryableError
+from controlplane.plan import (
+    Binding,
+    EnsureChild,
+    EnsureSecret,
+    Generated,
+    OrphanChild,
+    Owned,
+    Plan,
+    RemoveChild,
+    Report,
+    Resolved,
+    Template,
+    Want,
+)
+from drivers.containers import NetworkSpec, Owner
+from drivers.fake.containers import FakeContainers
+from drivers.fake.engine import FakeEngine
+from drivers.fake.host import FakeHost
+from drivers.fake.probe import FakeProbe
+from drivers.fake.secretfiles import FakeSecretFiles
+from reconcilers._servers import Answer, Login
+from reconcilers.registry import RECONCILERS, AnyReconciler, Drivers
+from resources.app import App
+from resources.database import Database
+from resources.kinds import MODELS
+from resources.meta import Footprint, Record
+from tests.clock import ManualClock
+
+NETWORK = "namespace-shop-nnnnnnnn"
+NS_UID = "nnnnnnnn-1"
+UID = "uuuuuuuu-1"
+
+
+@dataclass(slots=True)
+class FakeServers:
+    """Database servers behind the fake containers: each keeps the password it started with."""
+
+    engine: FakeEngine
+    passwords: dict[tuple[str, int], str] = field(default_factory=dict)
+    """(owner's uid, start; 0 for postgres, which keeps it in its data) -> password."""
+    silent: bool = False
+    heals: int = 0
+
+    async def ask(
+        self, engine: str, address: str, port: int, login: Login, password: str, /
+    ) -> Answer:
+        for container in self.engine.containers.values():
+            if address in container.state.networks.values() and not self.silent:
+                key = (_uid(container.state.owner), container.starts if engine == "redis" else 0)
+                known = self.passwords.setdefault(key, password)
+                return "serving" if known == password else "denied"
+        return "silent"
+
+    async def heal(self, engine: str, container_id: str, login: Login, password: str, /) -> None:
+        self.heals += 1
+        owner = self.engine.containers[container_id].state.owner
+        self.passwords[(_uid(owner), 0)] = password
+
+
+def _uid(owner: Owner | None) -> str:
+    return owner.uid if owner else ""
+
+
+@dataclass(slots=True)
+class FixedUsage:
+    """What the budget says."""
+
+    used: Footprint = field(default_factory=Footprint)
+    kept: Footprint = field(default_factory=Footprint)
+
+    def allocated(self, namespace: str | None = None, /) -> Footprint:
+        return self.used
+
+    def reserved(self) -> Footprint:
+        return self.kept
+
+
+@dataclass(slots=True)
+class Values:
+    """Secrets and ConfigMaps of the namespace, by (kind, name)."""
+
+    data: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
+
+    async def read(self, kind: str, namespace: str, name: str, /) -> Mapping[str, bytes] | None:
+        return self.data.get((kind, name))
+
+
+@dataclass(slots=True)
+class World:
+    """Everything outside one record."""
+
+    engine: FakeEngine = field(default_factory=FakeEngine)
+    clock: ManualClock = field(default_factory=ManualClock)
+    values: Values = field(default_factory=Values)
+    usage: FixedUsage = field(default_factory=FixedUsage)
+    probe: FakeProbe = field(default_factory=lambda: FakeProbe(everything=True))
+    files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
+    meter: FakeHost = field(default_factory=FakeHost)
+    children: dict[tuple[str, str], Owned] = field(default_factory=dict)
+    refs: dict[str, Resolved] = field(default_factory=dict)
+    ports: tuple[int, ...] = (30001,)
+    containers: FakeContainers = field(init=False)
+    servers: FakeServers = field(init=False)
+    passes: int = 0
+
+    def __post_init__(self) -> None:
+        self.containers = FakeContainers(self.engine)
+        self.servers = FakeServers(self.engine)
+
+    @property
+    def drivers(self) -> Drivers:
+        return Drivers(
+            containers=self.containers,
+            files=self.files,
+            values=self.values,
+            usage=self.usage,
+            probe=self.probe,
+            meter=self.meter,
+            servers=self.servers,
+            clock=self.clock,
+            images="local",
+        )
+
+    def reconciler(self, kind: str) -> AnyReconciler:
+        return RECONCILERS[kind](self.drivers)
+
+    async def network(self) -> None:
+        """The namespace's network, as its own reconciler makes it."""
+        owner = Owner(NS_UID, "Namespace", "", "shop")
+        await self.containers.ensure_network(NetworkSpec(NETWORK, owner, "10.201.0.0/24"))
+
+    def want(self, record: Record) -> Want[Any]:
+        reconciler = self.reconciler(record.info.kind)
+        reads = {name: self._hmac(*_split(name)) for name in reconciler.reads(record)}
+        names = [(c.kind, c.name) for c in reconciler.children(record, NS_UID)]
+        return Want(
+            record=record,
+            namespace_uid=NS_UID,
+            network=NETWORK,
+            network_ready=self.engine.network_named(NETWORK) is not None,
+            refs=dict(self.refs),
+            secrets=reads,
+            children={name: self._child(name) for name in names if name in self.children},
+            ports=self.ports,
+            subnet="10.201.0.0/24",
+        )
+
+    def _child(self, name: tuple[str, str]) -> Owned:
+        child = self.children[name]
+        if name[0] != "Secret":
+            return child
+        keys = tuple(self.values.data[("Secret", name[1])])
+        return Owned(
+            child.kind,
+            child.name,
+            child.uid,
+            True,
+            {},
+            {},
+            self._hmac("Secret", name[1]) or "",
+            keys,
+            child.owned,
+        )
+
+    def _hmac(self, kind: str, name: str) -> str | None:
+        found = self.values.data.get((kind, name))
+        return None if found is None else f"hmac:{sorted(found.items())!r}"
+
+    def bind(self, name: str, *, ready: bool = True, path: str = "") -> None:
+        """A Database that an App refers to, with its Secret."""
+        secret = f"{name}-credentials"
+        values = {"host": name, "port": "5432", "username": "app", "database": "app"}
+        data = {key: value.encode() for key, value in values.items()}
+        self.values.data.setdefault(
+            ("Secret", secret), data | {"password": b"pw", "uri": b"postgresql://x"}
+        )
+        binding = Binding(secret, self._hmac("Secret", secret) or "")
+        self.refs[path or f"spec.databaseRefs[{name}]"] = Resolved(
+            "Database", name, f"uid-{name}", ready, "" if ready else f"{name} starts", binding
+        )
+
+    async def look(self, record: Record) -> tuple[Plan[Any], Report]:
+        """What would be done, and what is told."""
+        reconciler = self.reconciler(record.info.kind)
+        want = self.want(record)
+        seen = await reconciler.observe(want)
+        return reconciler.plan(want, seen), reconciler.status(want, seen)
+
+    async def settle(self, record: Record, *, most: int = 30) -> Report:
+        """Passes until nothing is left to do, or only waiting is."""
+        reconciler = self.reconciler(record.info.kind)
+        for _ in range(most):
+            self.passes += 1
+            plan, report = await self.look(record)
+            if not plan.steps:
+                return report
+            await self._carry_out(reconciler, plan, record)
+        raise AssertionError(f"not settled after {most} passes: {await self.look(record)}")
+
+    async def _carry_out(self, reconciler: AnyReconciler, plan: Plan[Any], record: Record) -> None:
+        for step in plan.steps:
+            try:
+                await self._step(reconciler, step, record)
+            except RetryableError:
+                return
+
+    async def _step(self, reconciler: AnyReconciler, step: Any, record: Record) -> None:
+        match step:
+            case EnsureChild(kind=kind, name=name, spec=spec):
+                status = {"dockerName": f"volume-{name}"}
+                self.children[(kind, name)] = Owned(kind, name, "v", True, spec, status)
+            case EnsureSecret(name=name, keys=keys):
+                self._ensure_secret(name, keys)
+            case OrphanChild(kind=kind, name=name):
+                child = self.children[(kind, name)]
+                self.children[(kind, name)] = Owned(
+                    kind, name, child.uid, child.ready, child.spec, child.status, owned=False
+                )
+            case RemoveChild(kind=kind, name=name):
+                del self.children[(kind, name)]
+                self.values.data.pop((kind, name), None)
+            case _:
+                await reconciler.apply(step)
+
+    def _ensure_secret(self, name: str, keys: Mapping[str, str | Generated | Template]) -> None:
+        data = self.values.data.setdefault(("Secret", name), {})
+        for key, value in keys.items():
+            if isinstance(value, str):
+                data[key] = value.encode()
+            elif isinstance(value, Generated):
+                data.setdefault(key, f"generated-{name}".encode())
+        text = {key: value.decode() for key, value in data.items()}
+        for key, value in keys.items():
+            if isinstance(value, Template):
+                data[key] = value.text.format_map(text).encode()
+        self.children[("Secret", name)] = Owned("Secret", name, "s", True, {}, {})
+
+
+def _split(name: str) -> tuple[str, str]:
+    kind, _, bare = name.partition("/")
+    return kind, bare
+
+
+def record(kind: str, spec: Mapping[str, Any], *, deleting: bool = False, **rest: Any) -> Any:
+    """A record named `shop` of the namespace `shop`."""
+    meta = {"name": "shop", "uid": UID, **({"namespace": "shop"} if _in_namespace(kind) else {})}
+    if deleting:
+        meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    return MODELS[kind].model_validate({"metadata": meta, "spec": spec, **rest})
+
+
+def _in_namespace(kind: str) -> bool:
+    return MODELS[kind].info.namespaced
+
+
+def app(*, deleting: bool = False, **spec: Any) -> App:
+    found = record("App", {"image": "shop:1", "port": 80, **spec}, deleting=deleting)
+    assert isinstance(found, App)
+    return found
+
+
+def database(engine: str = "postgres", *, deleting: bool = False, **spec: Any) -> Database:
+    found = record("Database", {"engine": engine, **spec}, deleting=deleting)
+    assert isinstance(found, Database)
+    return found
