@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from api import discovery, errors, openapi, openapi_v2, probes, records
+from api import discovery, errors, lists, openapi, openapi_v2, patching, probes, records, scale
 from api.context import Call, Context
 from api.middleware import Load, Metrics, authenticate, bounded, failed, finish
 from api.routes import Handler, Route, RouteTable
@@ -22,8 +22,13 @@ ALL: Final[tuple[Route, ...]] = (
 )
 """Every path that is not a record."""
 
-HANDLERS: Final[dict[tuple[str, str], Handler]] = {**records.HANDLERS}
-"""(verb, subresource) -> handler of record paths; "*" is any subresource."""
+HANDLERS: Final[dict[tuple[str, str], Handler]] = {
+    **records.HANDLERS,
+    **lists.HANDLERS,
+    **patching.HANDLERS,
+    **scale.HANDLERS,
+}
+"""(verb, subresource) -> handler of record paths."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _MAX_HEADER_BYTES: Final = 16 * 1024

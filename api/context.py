@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from api.paging import Snapshots
 from api.served import Catalogue, Served
 from controlplane.access import Access, User
 from controlplane.clock import Clock
@@ -99,6 +100,8 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     ready: Sequence["Check"] = ()
     """What /readyz asks besides the store: (name, async callable that raises when not ready)."""
+    snapshots: Snapshots = field(default_factory=Snapshots)
+    """Paged lists under way."""
 
 
 class Check(Protocol):

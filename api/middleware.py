@@ -16,15 +16,18 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from api import errors
 from api.answers import error_response, warning_headers
-from api.context import Call, Context
+from api.context import Call, Context, Target
 from controlplane.access import ANONYMOUS, User
 from controlplane.errors import (
     AlreadyExistsError,
     CompactedError,
     ConflictError,
+    ForbiddenError,
+    InvalidFieldError,
     NotFoundError,
     RetryableError,
 )
+from resources.meta import FieldError
 
 log = structlog.get_logger()
 
@@ -108,8 +111,8 @@ def translate(exc: Exception, call: Call | None) -> errors.StatusError:
         return errors.too_large(call.ctx.limits.body_bytes)
     if isinstance(exc, CompactedError):
         return errors.expired(str(exc))
-    if isinstance(exc, ConflictError | AlreadyExistsError | NotFoundError):
-        return _lost_race(exc, call)
+    if isinstance(exc, _RECORD_ERRORS) and call is not None and call.resource is not None:
+        return _about_record(exc, call.resource)
     if isinstance(exc, RetryableError):
         return errors.unavailable(str(exc), exc.retry_after_s)
     if isinstance(exc, TimeoutError):
@@ -118,16 +121,32 @@ def translate(exc: Exception, call: Call | None) -> errors.StatusError:
     return errors.internal()
 
 
-def _lost_race(exc: Exception, call: Call | None) -> errors.StatusError:
-    target = call.resource if call is not None else None
-    if target is None:
-        return errors.StatusError(409, "Conflict", str(exc))
+_RECORD_ERRORS: Final = (
+    ConflictError,
+    AlreadyExistsError,
+    NotFoundError,
+    ForbiddenError,
+    InvalidFieldError,
+)
+
+
+def _about_record(exc: Exception, target: Target) -> errors.StatusError:
+    """What the store refused, as Kubernetes says it."""
     info, name = target.served.info, target.name
-    if isinstance(exc, AlreadyExistsError):
-        return errors.already_exists(info, name)
-    if isinstance(exc, NotFoundError):
-        return errors.not_found(info, name)
-    return errors.conflict(info, name)
+    match exc:
+        case AlreadyExistsError():
+            return errors.already_exists(info, name)
+        case NotFoundError():
+            return errors.not_found(info, name)
+        case ForbiddenError():
+            return errors.forbidden(info, name, str(exc), [errors.Cause(exc.reason, str(exc))])
+        case InvalidFieldError():
+            message = f"Forbidden: {exc}"
+            return errors.invalid(
+                info, name, [FieldError(exc.field, "FieldValueForbidden", message)]
+            )
+        case _:
+            return errors.conflict(info, name)
 
 
 def finish(

@@ -1,15 +1,24 @@
-"""The verbs of record paths."""
+"""The verbs of one record: get, create, update, delete, and what they share with patches."""
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from aiohttp import web
 
 from api import errors
-from api.answers import answer_object
-from api.context import Call
+from api.answers import answer_object, json_response
+from api.body import read_object
+from api.context import Call, Propagation
+from api.options import WriteOptions, dry_run, write_options
 from api.routes import Handler
+from api.served import Served
+from api.writing import Base, Draft, base_of, draft_create, draft_update
 from controlplane.access import Attempt, allowed
-from controlplane.records import Key
+from controlplane.errors import AlreadyExistsError, ConflictError, NotFoundError
+from controlplane.records import Key, Stored
+
+_ATTEMPTS: Final = 5
+"""Tries of a write whose client gave no resourceVersion, before a lost race is its own."""
 
 
 def authorize(call: Call) -> None:
@@ -37,15 +46,237 @@ def authorize(call: Call) -> None:
     )
 
 
+def key_of(call: Call) -> Key:
+    """The key of the record this call names."""
+    target = call.target
+    return Key(target.served.info.kind, target.namespace or "", target.name)
+
+
+async def await_version(call: Call, *, default_fresh: bool = True) -> None:
+    """Have the cache as new as the client asked: unset is the store's newest, 0 is whatever
+    there is, N is at least N. Raises StatusError 400, 504."""
+    wanted = call.query.get("resourceVersion", "")
+    if wanted == "":
+        if default_fresh:
+            await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
+        return
+    revision = parse_version(wanted)
+    if revision > call.ctx.view.revision:
+        await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
+    if revision > call.ctx.view.revision:
+        raise errors.too_large_resource_version(revision, call.ctx.view.revision)
+
+
+def parse_version(text: str) -> int:
+    """A resourceVersion of ours. Raises StatusError 400."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise errors.bad_request(f"invalid resource version {text[:32]!r}: it must be a number")
+    return int(text)
+
+
+async def current(call: Call) -> Stored:
+    """The record as the store has it now. Raises StatusError 404."""
+    await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
+    stored = call.ctx.view.get(key_of(call))
+    if stored is None:
+        raise errors.not_found(call.target.served.info, call.target.name)
+    return stored
+
+
 async def get(call: Call) -> web.StreamResponse:
     """One record as it is."""
-    target = call.target
-    await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
-    info = target.served.info
-    stored = call.ctx.view.get(Key(info.kind, target.namespace or "", target.name))
+    await await_version(call)
+    stored = call.ctx.view.get(key_of(call))
     if stored is None:
-        raise errors.not_found(info, target.name)
+        raise errors.not_found(call.target.served.info, call.target.name)
     return answer_object(call, await call.ctx.records.read(stored))
 
 
-HANDLERS: Final[dict[tuple[str, str], Handler]] = {("get", ""): get}
+async def create(call: Call) -> web.StreamResponse:
+    """A new record."""
+    options = write_options(call)
+    sent = await read_object(call)
+    draft = draft_create(call, call.target.served, sent, options)
+    return await store_new(call, draft, options)
+
+
+async def store_new(call: Call, draft: Draft, options: WriteOptions) -> web.StreamResponse:
+    """Store a new record and answer 201."""
+    served = call.target.served
+    try:
+        stored = await call.ctx.records.create(
+            served.info.kind,
+            draft.obj,
+            actor=options.actor,
+            managed_fields=draft.managed_fields,
+            dry_run=options.dry_run,
+        )
+    except AlreadyExistsError as exc:
+        raise errors.already_exists(served.info, draft.obj["metadata"].get("name", "")) from exc
+    except NotFoundError as exc:
+        raise _no_namespace(call) from exc
+    obj = await call.ctx.records.read(stored)
+    if options.dry_run:
+        # clients tell "would be created" by the absence of a version
+        obj["metadata"].pop("resourceVersion", None)
+    return answer_object(call, obj, status=201)
+
+
+def _no_namespace(call: Call) -> errors.StatusError:
+    name = call.target.namespace or ""
+    return errors.StatusError(
+        404,
+        "NotFound",
+        f'namespaces "{name}" not found',
+        details={"name": name, "kind": "namespaces"},
+    )
+
+
+Change = Callable[[Base, Mapping[str, Any]], tuple[Draft, bool]]
+"""From what is stored (and its wire form) to what shall be, and whether the client gave a
+version: only then is a lost race the client's."""
+
+
+async def change(call: Call, options: WriteOptions, make: Change) -> tuple[Stored, Stored]:
+    """Read, change, store; again when another write came between. Returns before and after.
+
+    Raises StatusError 404, 409 and whatever `make` raises.
+    """
+    info = call.target.served.info
+    for _ in range(_ATTEMPTS):
+        before = await current(call)
+        wire = await call.ctx.records.read(before)
+        draft, versioned = make(base_of(wire, before.managed_fields), wire)
+        try:
+            after = await call.ctx.records.update(
+                before,
+                draft.obj,
+                actor=options.actor,
+                subresource=call.target.subresource,
+                managed_fields=draft.managed_fields,
+                dry_run=options.dry_run,
+            )
+        except (ConflictError, NotFoundError) as exc:
+            if versioned:
+                raise errors.conflict(info, call.target.name) from exc
+            continue
+        return before, after
+    raise errors.conflict(info, call.target.name)
+
+
+def check_preconditions(call: Call, sent: Mapping[str, Any], wire: Mapping[str, Any]) -> bool:
+    """Version and uid that the client expects, if it gave them; True if it gave a version.
+    Raises StatusError 409."""
+    info, name = call.target.served.info, call.target.name
+    meta, live = sent.get("metadata") or {}, wire["metadata"]
+    uid, version = meta.get("uid"), meta.get("resourceVersion")
+    if uid and uid != live["uid"]:
+        raise errors.conflict(
+            info,
+            name,
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {live['uid']}",
+        )
+    if version and version != live["resourceVersion"]:
+        raise errors.conflict(info, name)
+    return bool(version)
+
+
+async def update(call: Call) -> web.StreamResponse:
+    """Replace a record, or its status alone."""
+    options = write_options(call)
+    sent = await read_object(call)
+    served = call.target.served
+
+    def make(base: Base, wire: Mapping[str, Any]) -> tuple[Draft, bool]:
+        if not isinstance(sent.get("metadata", {}), dict):
+            raise errors.bad_request("metadata must be an object")
+        versioned = check_preconditions(call, sent, wire)
+        return draft_update(call, served, base, dict(sent), options), versioned
+
+    _, after = await change(call, options, make)
+    return answer_object(call, await call.ctx.records.read(after))
+
+
+async def delete(call: Call) -> web.StreamResponse:
+    """Delete a record: at once, or mark it while finalizers hold it."""
+    options = DeleteOptions(call, await read_object(call, optional=True))
+    served, name = call.target.served, call.target.name
+    for _ in range(_ATTEMPTS):
+        stored = await current(call)
+        options.check(served, stored)
+        try:
+            left = await options.carry_out(stored)
+        except (ConflictError, NotFoundError) as exc:
+            if options.revision is not None:
+                raise errors.conflict(served.info, name) from exc
+            continue
+        if left is not None:
+            return answer_object(call, await call.ctx.records.read(left))
+        return json_response(errors.success(errors.object_details(served.info, name, stored.uid)))
+    raise errors.conflict(served.info, name)
+
+
+class DeleteOptions:
+    """DeleteOptions of the body, else of the query."""
+
+    def __init__(self, call: Call, body: Mapping[str, Any]) -> None:
+        self._call = call
+        self._actor = write_options(call).actor
+        asked = body.get("dryRun") or call.request.query.getall("dryRun", [])
+        self.dry_run = dry_run(asked if isinstance(asked, list) else [asked])
+        self._propagation = _propagation(call, body)
+        conditions = body.get("preconditions") or {}
+        if not isinstance(conditions, dict):
+            raise errors.bad_request("preconditions must be an object")
+        self.uid = conditions.get("uid")
+        version = conditions.get("resourceVersion")
+        self.revision = None if version is None else parse_version(str(version))
+
+    def check(self, served: Served, stored: Stored) -> None:
+        """Raises StatusError 409 if a precondition doesn't hold."""
+        name = stored.key.name
+        if self.uid is not None and self.uid != stored.uid:
+            raise errors.conflict(
+                served.info,
+                name,
+                f"Precondition failed: UID in precondition: {self.uid}, UID in object meta: "
+                f"{stored.uid}",
+            )
+        if self.revision is not None and self.revision != stored.revision:
+            raise errors.conflict(
+                served.info,
+                name,
+                f"Precondition failed: resourceVersion in precondition: {self.revision}, "
+                f"resourceVersion in object meta: {stored.revision}",
+            )
+
+    async def carry_out(self, stored: Stored) -> Stored | None:
+        """Delete one record; what is left of it while finalizers hold it."""
+        return await self._call.ctx.records.delete(
+            stored, actor=self._actor, propagation=self._propagation, dry_run=self.dry_run
+        )
+
+
+def _propagation(call: Call, body: Mapping[str, Any]) -> Propagation:
+    given = body.get("propagationPolicy") or call.query.get("propagationPolicy") or "Background"
+    match given:
+        case "Background" | "Foreground" | "Orphan":
+            if body.get("orphanDependents") is True:
+                return "Orphan"
+            return given
+        case _:
+            raise errors.bad_request(
+                f"propagationPolicy {str(given)[:32]!r} is not supported; write Background, "
+                "Foreground or Orphan"
+            )
+
+
+HANDLERS: Final[dict[tuple[str, str], Handler]] = {
+    ("get", ""): get,
+    ("get", "status"): get,
+    ("create", ""): create,
+    ("update", ""): update,
+    ("update", "status"): update,
+    ("update", "finalize"): update,
+    ("delete", ""): delete,
+}

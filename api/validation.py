@@ -40,60 +40,70 @@ class Pruned:
         self.unknown = unknown
 
 
-def prune(served: Served, obj: Mapping[str, Any]) -> Pruned:
+def prune(served: Served, obj: Mapping[str, Any], *, defaults: bool = True) -> Pruned:
     """Keep what the schema knows, drop nulls (null means "not given"), apply defaults.
 
     Values of a wrong type are left as they are: the model names them better.
     """
     unknown: list[str] = []
-    out = _prune_map(obj, served.schema, "", unknown)
+    out = _Pruner(unknown, defaults).map(obj, served.schema, "")
     return Pruned(out, unknown)
 
 
-def _prune(value: Any, schema: Mapping[str, Any], path: str, unknown: list[str]) -> Any:
-    if isinstance(value, Mapping):
-        return _prune_map(value, schema, path, unknown)
-    if isinstance(value, list):
-        items = schema.get("items")
-        if items is not None:
-            return [_prune(v, items, f"{path}[{i}]", unknown) for i, v in enumerate(value)]
-    return value
+class _Pruner:
+    """One walk over an object and its schema."""
 
+    __slots__ = ("_defaults", "_unknown")
 
-def _prune_map(
-    value: Mapping[str, Any], schema: Mapping[str, Any], path: str, unknown: list[str]
-) -> dict[str, Any]:
-    properties = schema.get("properties")
-    if properties is None:
-        return _prune_values(value, schema, path, unknown)
-    preserve = schema.get(_PRESERVE, False)
-    out = {}
-    for name, sub in value.items():
-        known = properties.get(name)
-        if known is not None:
-            if sub is not None:
-                out[name] = _prune(sub, known, f"{path}.{name}" if path else name, unknown)
-        elif preserve or (path == "metadata" and name in _SELF_SET):
-            out[name] = sub
-        else:
-            unknown.append(f"{path}.{name}" if path else name)
-    for name, known in properties.items():
-        if "default" in known and name not in out:
-            out[name] = _fresh(known["default"])
-    return out
+    def __init__(self, unknown: list[str], defaults: bool) -> None:
+        self._unknown = unknown
+        self._defaults = defaults
 
+    def map(self, value: Mapping[str, Any], schema: Mapping[str, Any], path: str) -> dict[str, Any]:
+        properties = schema.get("properties")
+        if properties is None:
+            return self._values(value, schema, path)
+        preserve = schema.get(_PRESERVE, False)
+        out = {}
+        for name, sub in value.items():
+            known = properties.get(name)
+            if known is not None:
+                if sub is not None:
+                    out[name] = self._value(sub, known, f"{path}.{name}" if path else name)
+            elif preserve or (path == "metadata" and name in _SELF_SET):
+                out[name] = sub
+            else:
+                self._unknown.append(f"{path}.{name}" if path else name)
+        if self._defaults:
+            _set_defaults(out, properties)
+        return out
 
-def _prune_values(
-    value: Mapping[str, Any], schema: Mapping[str, Any], path: str, unknown: list[str]
-) -> dict[str, Any]:
-    values = schema.get("additionalProperties")
-    if isinstance(values, Mapping):
+    def _value(self, value: Any, schema: Mapping[str, Any], path: str) -> Any:
+        if isinstance(value, dict):
+            return self.map(value, schema, path)
+        if isinstance(value, list):
+            items = schema.get("items")
+            if items is not None:
+                return [self._value(v, items, f"{path}[{i}]") for i, v in enumerate(value)]
+        return value
+
+    def _values(
+        self, value: Mapping[str, Any], schema: Mapping[str, Any], path: str
+    ) -> dict[str, Any]:
+        values = schema.get("additionalProperties")
+        if not isinstance(values, dict):
+            return dict(value)
         return {
-            name: _prune(sub, values, f"{path}.{name}", unknown)
+            name: self._value(sub, values, f"{path}.{name}")
             for name, sub in value.items()
             if sub is not None
         }
-    return dict(value)
+
+
+def _set_defaults(out: dict[str, Any], properties: Mapping[str, Any]) -> None:
+    for name, known in properties.items():
+        if "default" in known and name not in out:
+            out[name] = _fresh(known["default"])
 
 
 def _fresh(value: Any) -> Any:

@@ -1,0 +1,184 @@
+"""LIST and DELETE of collections: selectors, consistent paging, versions.
+
+A page is cut from a snapshot taken by the first one (paging.py), so that all are of one revision.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from api import errors
+from api.answers import answer_list
+from api.body import read_object
+from api.context import Call
+from api.paging import Snapshot
+from api.records import DeleteOptions, await_version, parse_version
+from api.routes import Handler
+from api.selectors import Selector, of_query
+from controlplane.errors import ConflictError, NotFoundError
+from controlplane.records import Key, Stored
+
+_YIELD_EVERY: Final = 200
+"""Records rendered between two looks at other requests: about 2 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One answer's part of a list."""
+
+    items: Sequence[Stored]
+    revision: int
+    continue_token: str = ""
+    remaining: int = 0
+
+
+async def list_records(call: Call) -> web.StreamResponse:
+    """All records of a kind, or those selected."""
+    selector = of_query(call.query, call.target.served.info)
+    page = await _page(call, selector)
+    meta: dict[str, Any] = {"resourceVersion": str(page.revision)}
+    if page.continue_token:
+        meta["continue"] = page.continue_token
+        if not selector:
+            meta["remainingItemCount"] = page.remaining
+    items = []
+    for index, stored in enumerate(page.items):
+        items.append(await call.ctx.records.read(stored))
+        if index % _YIELD_EVERY == _YIELD_EVERY - 1:
+            await asyncio.sleep(0)
+    return answer_list(call, call.target.served, items, meta)
+
+
+async def _page(call: Call, selector: Selector) -> _Page:
+    limit = _limit(call)
+    token = call.query.get("continue", "")
+    if token:
+        return _next_page(call, token, limit)
+    await await_version(call)
+    _check_exact(call)
+    # no await between these two: the list is of exactly this revision
+    revision = call.ctx.view.revision
+    found = select(call, selector)
+    if not limit or len(found) <= limit:
+        return _Page(found, revision)
+    until = call.ctx.clock.monotonic() + call.ctx.limits.continue_s
+    snapshot = Snapshot(_question(call), revision, tuple(found), until)
+    return _cut(call.ctx.snapshots.keep(snapshot), snapshot, 0, limit)
+
+
+def select(call: Call, selector: Selector) -> Sequence[Stored]:
+    """The records a call is about, now."""
+    target = call.target
+    kind, view = target.served.info.kind, call.ctx.view
+    namespace = target.namespace
+    if selector.name is not None and (namespace is not None or not target.served.info.namespaced):
+        one = view.get(Key(kind, namespace or "", selector.name))
+        found: Sequence[Stored] = () if one is None else (one,)
+    else:
+        found = view.list(kind, namespace)
+    return [s for s in found if selector.matches(s.obj)] if selector else found
+
+
+def _limit(call: Call) -> int:
+    text = call.query.get("limit", "")
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise errors.bad_request(f"invalid limit {text[:32]!r}: it must be a whole number")
+    return int(text)
+
+
+def _check_exact(call: Call) -> None:
+    """resourceVersionMatch. Raises StatusError 400 or 410."""
+    match = call.query.get("resourceVersionMatch", "")
+    version = call.query.get("resourceVersion", "")
+    if not match:
+        return
+    if match not in ("Exact", "NotOlderThan"):
+        raise errors.bad_request("resourceVersionMatch must be Exact or NotOlderThan")
+    if not version:
+        raise errors.bad_request("resourceVersionMatch is forbidden unless resourceVersion is set")
+    if match == "NotOlderThan":
+        return
+    if parse_version(version) == 0:
+        raise errors.bad_request("resourceVersionMatch Exact is forbidden for resourceVersion 0")
+    if parse_version(version) < call.ctx.view.revision:
+        raise errors.expired(
+            f"The resourceVersion for the provided list is too old: {version}; list again"
+        )
+
+
+def _question(call: Call) -> tuple[str, ...]:
+    target = call.target
+    return (
+        target.served.info.kind,
+        target.namespace or "",
+        call.query.get("labelSelector", ""),
+        call.query.get("fieldSelector", ""),
+    )
+
+
+def _next_page(call: Call, token: str, limit: int) -> _Page:
+    if call.query.get("resourceVersion", "") not in ("", "0"):
+        raise errors.bad_request("resourceVersion is not allowed when using continue")
+    identity, start = _parse(token)
+    snapshot = call.ctx.snapshots.find(identity, call.ctx.clock.monotonic())
+    if snapshot is None:
+        raise errors.expired(
+            "The provided continue parameter is too old to display a consistent list result. "
+            "You must start a new list without the continue parameter."
+        )
+    if snapshot.question != _question(call) or start > len(snapshot.found):
+        raise errors.bad_request("the continue token is of another list; start a new list")
+    return _cut(identity, snapshot, start, limit)
+
+
+def _cut(identity: str, snapshot: Snapshot, start: int, limit: int) -> _Page:
+    end = start + limit if limit else len(snapshot.found)
+    remaining = len(snapshot.found) - end
+    if remaining <= 0:
+        return _Page(snapshot.found[start:], snapshot.revision)
+    token = base64.urlsafe_b64encode(orjson.dumps([identity, end])).decode().rstrip("=")
+    return _Page(snapshot.found[start:end], snapshot.revision, token, remaining)
+
+
+def _parse(token: str) -> tuple[str, int]:
+    try:
+        identity, start = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (binascii.Error, ValueError, TypeError) as exc:
+        raise errors.bad_request("the continue token is not valid; start a new list") from exc
+    if not isinstance(identity, str) or not isinstance(start, int) or start < 0:
+        raise errors.bad_request("the continue token is not valid; start a new list")
+    return identity, start
+
+
+async def delete_collection(call: Call) -> web.StreamResponse:
+    """Delete every record selected; answers with those it deleted or marked."""
+    options = DeleteOptions(call, await read_object(call, optional=True))
+    selector = of_query(call.query, call.target.served.info)
+    await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
+    items = []
+    for stored in tuple(select(call, selector)):
+        shown = await call.ctx.records.read(stored)
+        try:
+            left = await options.carry_out(stored)
+        except (ConflictError, NotFoundError):
+            now = call.ctx.view.get(stored.key)
+            if now is None or now.uid != stored.uid:
+                continue
+            left = await options.carry_out(now)
+        items.append(shown if left is None else await call.ctx.records.read(left))
+    meta = {"resourceVersion": str(call.ctx.view.revision)}
+    return answer_list(call, call.target.served, items, meta)
+
+
+HANDLERS: Final[dict[tuple[str, str], Handler]] = {
+    ("list", ""): list_records,
+    ("deletecollection", ""): delete_collection,
+}

@@ -1,0 +1,48 @@
+"""Snapshots of paged lists: what makes all pages of one list be of one revision.
+
+Bounded in number and age. They are this process's own: a page asked of another process, or too
+late, is 410 Expired, and the client lists again.
+"""
+
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from controlplane.records import Stored
+
+_SNAPSHOTS: Final = 64
+"""Paged lists under way at once; each is only references to records that mostly still live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a paged list saw when it began."""
+
+    question: tuple[str, ...]
+    revision: int
+    found: tuple[Stored, ...]
+    until: float
+
+
+class Snapshots:
+    """The paged lists under way in this process."""
+
+    def __init__(self) -> None:
+        self._by_id: OrderedDict[str, Snapshot] = OrderedDict()
+
+    def keep(self, snapshot: Snapshot) -> str:
+        """Remember a snapshot; the oldest gives way."""
+        token = secrets.token_urlsafe(9)
+        self._by_id[token] = snapshot
+        while len(self._by_id) > _SNAPSHOTS:
+            self._by_id.popitem(last=False)
+        return token
+
+    def find(self, token: str, now: float) -> Snapshot | None:
+        """A snapshot that is still good."""
+        snapshot = self._by_id.get(token)
+        if snapshot is not None and snapshot.until < now:
+            del self._by_id[token]
+            return None
+        return snapshot

@@ -1,0 +1,306 @@
+"""From what a client sent to what may be stored: identity, server-owned metadata, pruning,
+defaults, validation, immutable fields and ownership.
+
+Every write (create, update, each patch, apply, scale) goes through `draft_create` or
+`draft_update`; storing is records.py's. Works on plain JSON; the models judge it.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from api import errors
+from api.body import canonical
+from api.body import check as check_body
+from api.context import Call
+from api.errors import Cause
+from api.options import FieldValidation, WriteOptions
+from api.served import Served
+from api.validation import name_error, prune, validate
+from controlplane import fields
+from controlplane.clock import rfc3339
+from resources.meta import FieldError, Record
+
+_SERVER_OWNED: Final = (
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
+_SPLICED: Final = ("resourceVersion", "managedFields", "selfLink")
+"""Metadata that is never in a stored body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An object ready to be stored, with its ownership."""
+
+    obj: dict[str, Any]
+    managed_fields: bytes
+
+
+def check_identity(served: Served, obj: dict[str, Any], namespace: str | None, name: str) -> None:
+    """Kind, version, namespace and name must be those of the path; absent ones are filled in.
+    Raises StatusError 400."""
+    info = served.info
+    for field, want in (("apiVersion", info.api_version), ("kind", info.kind)):
+        have = obj.setdefault(field, want)
+        if have != want:
+            raise errors.bad_request(
+                f"{field} in the object ({_short(have)}) does not match the expected {field} "
+                f"({want}); write {want}, or send it to its own path"
+            )
+    meta = obj.setdefault("metadata", {})
+    if not isinstance(meta, dict):
+        raise errors.bad_request("metadata must be an object")
+    if namespace is None:
+        meta.pop("namespace", None)
+    elif meta.setdefault("namespace", namespace) in ("", None):
+        meta["namespace"] = namespace
+    elif meta["namespace"] != namespace:
+        raise errors.bad_request(
+            f"the namespace of the provided object ({_short(meta['namespace'])}) does not match "
+            f"the namespace sent on the request ({namespace})"
+        )
+    if name and meta.setdefault("name", name) != name:
+        raise errors.bad_request(
+            f"the name of the object ({_short(meta['name'])}) does not match the name on the URL "
+            f"({name})"
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:80] + "…"
+
+
+def report_unknown(call: Call, served: Served, unknown: list[str], how: FieldValidation) -> None:
+    """Strict refuses unknown fields with 400, Warn adds Warning headers, Ignore is silent."""
+    if not unknown or how == "Ignore":
+        return
+    told = [f'unknown field "{path}"' for path in unknown[:20]]
+    if how == "Warn":
+        call.warnings += told
+        return
+    info = served.info
+    raise errors.bad_request(
+        f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: '
+        f"strict decoding error: {', '.join(told)}",
+        [Cause("FieldValueInvalid", text, path) for text, path in zip(told, unknown, strict=False)],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An object of known fields and the model that accepted it."""
+
+    obj: dict[str, Any]
+    model: Record
+
+
+def judged(call: Call, served: Served, obj: Mapping[str, Any], options: WriteOptions) -> Judged:
+    """Prune, default and validate. Raises StatusError 400 or 422."""
+    found = prune(served, obj)
+    report_unknown(call, served, found.unknown, options.field_validation)
+    model, wrong = validate(served, found.obj)
+    if wrong or model is None:
+        meta = found.obj.get("metadata") or {}
+        raise errors.invalid(served.info, str(meta.get("name") or ""), wrong)
+    return Judged(found.obj, model)
+
+
+def draft_create(call: Call, served: Served, sent: dict[str, Any], options: WriteOptions) -> Draft:
+    """A new object. Ownership is that of an Update by its creator."""
+    prepared = prepare_create(call, served, sent, options)
+    managed = fields.after_update(
+        b"[]",
+        None,
+        prepared,
+        manager=options.actor.manager,
+        api_version=served.info.api_version,
+        time=rfc3339(call.ctx.clock.now()),
+        topology=served.topology,
+    )
+    return Draft(prepared, managed)
+
+
+def prepare_create(
+    call: Call, served: Served, sent: dict[str, Any], options: WriteOptions
+) -> dict[str, Any]:
+    """A new object as it may be stored, without ownership."""
+    target = call.target
+    check_identity(served, sent, target.namespace, target.name)
+    meta = sent["metadata"] = dict(sent["metadata"])
+    if meta.get("resourceVersion"):
+        raise errors.bad_request("resourceVersion should not be set on objects to be created")
+    for name in (*_SERVER_OWNED, *_SPLICED):
+        meta.pop(name, None)
+    if served.info.has_status:
+        sent.pop("status", None)
+    obj = core_conventions(served, judged(call, served, sent, options).obj)
+    _check_name(served, obj["metadata"])
+    _check_size(call, obj)
+    return obj
+
+
+def _check_name(served: Served, meta: Mapping[str, Any]) -> None:
+    """A name, or a prefix that makes one with five random characters after it."""
+    name, prefix = meta.get("name"), meta.get("generateName")
+    if name:
+        return
+    if not prefix:
+        why = "Required value: write metadata.name or metadata.generateName"
+        raise errors.invalid(
+            served.info, "", [FieldError("metadata.name", "FieldValueRequired", why)]
+        )
+    # Kubernetes cuts a long prefix rather than refuse it
+    limit = 63 if served.info.dns_name else 253
+    why_not = name_error(served, str(prefix)[: limit - 5] + "xxxxx")
+    if why_not is not None:
+        wrong = FieldError(
+            "metadata.generateName", "FieldValueInvalid", f"Invalid value: {prefix!r}: {why_not}"
+        )
+        raise errors.invalid(served.info, str(prefix), [wrong])
+
+
+def _check_size(call: Call, obj: Mapping[str, Any]) -> None:
+    """Patches grow objects: the stored whole is held to the limit of a body."""
+    if len(canonical(obj)) > call.ctx.limits.body_bytes:
+        raise errors.too_large(call.ctx.limits.body_bytes)
+
+
+def core_conventions(served: Served, obj: dict[str, Any]) -> dict[str, Any]:
+    """What Kubernetes itself does to its core kinds on every write."""
+    info = served.info
+    if info.group:
+        return obj
+    if info.kind == "Secret":
+        encode_string_data(obj)
+    elif info.kind == "Namespace" and obj["metadata"].get("name"):
+        meta = obj["metadata"]
+        named = {"kubernetes.io/metadata.name": meta["name"]}
+        meta["labels"] = {**(meta.get("labels") or {}), **named}
+    return obj
+
+
+def encode_string_data(obj: dict[str, Any]) -> None:
+    """A Secret's stringData is written into data, base64, and never kept."""
+    plain = obj.pop("stringData", None)
+    if plain:
+        encoded = {k: base64.b64encode(v.encode()).decode() for k, v in plain.items()}
+        obj["data"] = {**(obj.get("data") or {}), **encoded}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What is stored now, in wire form without what is spliced in."""
+
+    obj: dict[str, Any]
+    managed_fields: bytes
+
+
+def base_of(wire: Mapping[str, Any], managed_fields: bytes) -> Base:
+    """From a wire object (as Records.read gives it)."""
+    meta = {k: v for k, v in wire["metadata"].items() if k not in _SPLICED}
+    return Base({**wire, "metadata": meta}, managed_fields)
+
+
+def draft_update(
+    call: Call, served: Served, base: Base, sent: dict[str, Any], options: WriteOptions
+) -> Draft:
+    """The object after an update or patch, with ownership moved to whoever changed what."""
+    managed = client_managed(sent, base)
+    obj = prepare_update(call, served, base, sent, options)
+    managed = fields.after_update(
+        managed,
+        base.obj,
+        obj,
+        manager=options.actor.manager,
+        api_version=served.info.api_version,
+        time=rfc3339(call.ctx.clock.now()),
+        subresource=call.target.subresource,
+        topology=served.topology,
+    )
+    return Draft(obj, managed)
+
+
+def client_managed(sent: Mapping[str, Any], base: Base) -> bytes:
+    """managedFields as the client wants them: clients may rewrite ownership (kubectl does, when
+    it moves from client-side to server-side apply). Absent keeps what is stored."""
+    given = (sent.get("metadata") or {}).get("managedFields")
+    if given is None:
+        return base.managed_fields
+    if not isinstance(given, list) or not all(isinstance(e, dict) for e in given):
+        raise errors.bad_request("metadata.managedFields must be a list of objects")
+    owners = fields.parse(given)
+    if fields.ownership(owners) == fields.ownership(fields.parse(base.managed_fields)):
+        return base.managed_fields
+    return fields.dump(owners)
+
+
+def prepare_update(
+    call: Call, served: Served, base: Base, sent: dict[str, Any], options: WriteOptions
+) -> dict[str, Any]:
+    """The object after a write, as it may be stored, without ownership.
+
+    The main endpoint leaves status alone, /status leaves everything else alone.
+    """
+    target = call.target
+    check_body(sent)
+    check_identity(served, sent, target.namespace, target.name)
+    sent = _only_this_endpoint(served, base, sent, target.subresource)
+    meta = sent["metadata"] = dict(sent["metadata"])
+    for name in _SPLICED:
+        meta.pop(name, None)
+    for name in _SERVER_OWNED:
+        meta.pop(name, None)
+        if name in base.obj["metadata"]:
+            meta[name] = base.obj["metadata"][name]
+    meta.pop("generateName", None)
+    if "generateName" in base.obj["metadata"]:
+        meta["generateName"] = base.obj["metadata"]["generateName"]
+    pruned = judged(call, served, sent, options)
+    obj = core_conventions(served, pruned.obj)
+    if obj != base.obj:
+        _check_changes(served, base, pruned.model, obj)
+        _check_size(call, obj)
+    return obj
+
+
+def _only_this_endpoint(
+    served: Served, base: Base, sent: dict[str, Any], subresource: str
+) -> dict[str, Any]:
+    if subresource == "status":
+        kept = dict(base.obj)
+        kept.pop("status", None)
+        if sent.get("status") is not None:
+            kept["status"] = sent["status"]
+        return kept
+    if not served.info.has_status:
+        return sent
+    kept = {name: value for name, value in sent.items() if name != "status"}
+    if "status" in base.obj:
+        kept["status"] = base.obj["status"]
+    return kept
+
+
+def _check_changes(served: Served, base: Base, model: Record, obj: Mapping[str, Any]) -> None:
+    """Immutable fields, and no new finalizers on what is being deleted."""
+    name = obj["metadata"]["name"]
+    before = base.obj["metadata"]
+    if before.get("deletionTimestamp"):
+        new = set(obj["metadata"].get("finalizers") or ()) - set(before.get("finalizers") or ())
+        if new:
+            why = f"Forbidden: no new finalizers can be added if the object is being deleted, \
+found new finalizers {sorted(new)}"
+            raise errors.invalid(
+                served.info, name, [FieldError("metadata.finalizers", "FieldValueForbidden", why)]
+            )
+    old, _ = validate(served, base.obj)
+    if old is None:
+        return  # stored by an older version: an update is how it gets valid
+    wrong = model.check_update(old)
+    if wrong:
+        raise errors.invalid(served.info, name, wrong)
