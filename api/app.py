@@ -3,6 +3,7 @@
 Generic over kinds. What is served where: docs/api.md.
 """
 
+import asyncio
 import time
 from typing import Final
 
@@ -31,8 +32,8 @@ HANDLERS: Final[dict[tuple[str, str], Handler]] = {
 """(verb, subresource) -> handler of record paths."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
-_MAX_HEADER_BYTES: Final = 16 * 1024
-"""Of one header line and of the request line; kubectl's longest selectors stay far below."""
+SILENT: Final[web.AppKey[set[asyncio.BaseProtocol]]] = web.AppKey("silent", set)
+"""Connections that have not sent a request yet (serve.py drops them in time)."""
 
 
 class _Entry:
@@ -43,11 +44,13 @@ class _Entry:
         self._routes = RouteTable(ALL)
         self._metrics = Metrics(ctx.registry)
         self._load = Load()
+        self.silent: set[asyncio.BaseProtocol] = set()
         self._metrics.inflight.set_function(lambda: self._load.requests)
-        self._metrics.streams.set_function(lambda: self._load.streams)
+        self._metrics.streams.set_function(lambda: len(self._load.streams))
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         started = time.perf_counter()
+        self.silent.discard(request.protocol)
         call: Call | None = None
         labels = (request.method if request.method in _METHODS else "OTHER", "")
         try:
@@ -58,6 +61,12 @@ class _Entry:
         except Exception as exc:  # noqa: BLE001  # the outermost boundary: all become a Status
             response = failed(exc, call)
         return finish(self._metrics, call, response, started, labels)
+
+    async def end_streams(self, app: web.Application) -> None:
+        """End watches and streams: their clients come back elsewhere, or later."""
+        del app
+        for task in tuple(self._load.streams):
+            task.cancel()
 
     async def _understand(self, request: web.Request) -> tuple[Handler, Call, Route | None]:
         """Who asks for what, and who answers it. Authentication comes before anything is told."""
@@ -103,12 +112,9 @@ def _labels(call: Call, route: Route | None, default: tuple[str, str]) -> tuple[
 
 def build_app(ctx: Context) -> web.Application:
     """The whole HTTP surface as one application."""
-    app = web.Application(
-        client_max_size=ctx.limits.body_bytes,
-        handler_args={
-            "max_line_size": _MAX_HEADER_BYTES,
-            "max_field_size": _MAX_HEADER_BYTES,
-        },
-    )
-    app.router.add_route("*", "/{path:.*}", _Entry(ctx).__call__)
+    app = web.Application(client_max_size=ctx.limits.body_bytes)
+    entry = _Entry(ctx)
+    app[SILENT] = entry.silent
+    app.on_shutdown.append(entry.end_streams)
+    app.router.add_route("*", "/{path:.*}", entry.__call__)
     return app

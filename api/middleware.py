@@ -7,8 +7,8 @@ deadline, except watches and streams, which bound themselves.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
@@ -57,7 +57,7 @@ class Load:
     """How much is going on in this process."""
 
     requests: int = 0
-    streams: int = 0
+    streams: set[asyncio.Task[Any]] = field(default_factory=set)
 
 
 def bearer(request: web.Request) -> str:
@@ -86,13 +86,15 @@ async def bounded(
 ) -> web.StreamResponse:
     """Run a handler within the process's bounds. Raises StatusError 429 or 504."""
     if streams:
-        if load.streams >= ctx.limits.watches:
+        if len(load.streams) >= ctx.limits.watches:
             raise errors.too_many_requests()
-        load.streams += 1
+        task = asyncio.current_task()
+        assert task is not None
+        load.streams.add(task)
         try:
             return await handle()
         finally:
-            load.streams -= 1
+            load.streams.discard(task)
     if load.requests >= ctx.limits.concurrency:
         raise errors.too_many_requests()
     load.requests += 1

@@ -48,14 +48,14 @@ class TokenRow(Protocol):
     @property
     def groups(self) -> Sequence[str]: ...
     @property
-    def expires_at(self) -> datetime | None: ...
+    def expires_at(self) -> datetime: ...
 
 
 class TokenStore(Protocol):
     """Where token hashes live."""
 
     async def put(
-        self, token_hash: bytes, user: str, groups: Sequence[str], expires_at: datetime | None, /
+        self, token_hash: bytes, user: str, groups: Sequence[str], expires_at: datetime, /
     ) -> None: ...
 
     async def find(self, token_hash: bytes, /) -> TokenRow | None: ...
@@ -111,10 +111,10 @@ class Access:
         self._clock = clock
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
 
-    async def issue(self, user: str, groups: Sequence[str], *, ttl: timedelta | None) -> str:
+    async def issue(self, user: str, groups: Sequence[str], *, ttl: timedelta) -> str:
         """Make a token and store its hash. The token itself is returned once, here."""
         token = secrets.token_urlsafe(32)
-        expires_at = None if ttl is None else self._clock.now() + ttl
+        expires_at = self._clock.now() + ttl
         await self._tokens.put(token_hash(token), user, tuple(groups), expires_at)
         return token
 

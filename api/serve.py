@@ -1,0 +1,88 @@
+"""Serves the application on TLS: bounds on connections, and a shutdown that lets requests end."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from api.app import SILENT
+
+_KEEPALIVE_S: Final = 75.0
+"""Idle connections; clients reuse theirs well within it."""
+_HANDSHAKE_S: Final = 10.0
+"""A connection that has not finished its TLS handshake by then is dropped."""
+_FIRST_REQUEST_S: Final = 15.0
+"""A connection that has not sent its first request's headers by then is dropped."""
+_SHUTDOWN_S: Final = 5.0
+"""How long requests under way may take once it is told to stop; streams end at once."""
+_BACKLOG: Final = 1024
+_CONNECTIONS: Final = 4096
+"""Open at once; more are closed unanswered. About 15 KiB each with TLS."""
+_MAX_HEADER_BYTES: Final = 16 * 1024
+"""Of one header line and of the request line: the longest selector accepted fits."""
+
+
+class _Doorman:
+    """Makes a protocol for each connection; drops those that say nothing."""
+
+    def __init__(self, server: web.Server, silent: set[asyncio.BaseProtocol]) -> None:
+        self._server = server
+        self._silent = silent
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        if len(self._server.connections) >= _CONNECTIONS:
+            return _Refusing()
+        handler = self._server()
+        self._silent.add(handler)
+        loop = asyncio.get_running_loop()
+        loop.call_later(_HANDSHAKE_S + _FIRST_REQUEST_S, self._drop_silent, handler)
+        return handler
+
+    def _drop_silent(self, handler: web.RequestHandler) -> None:
+        if handler in self._silent:
+            self._silent.discard(handler)
+            if handler.transport is not None:
+                handler.transport.abort()
+
+
+class _Refusing(asyncio.Protocol):
+    """Closes at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+@asynccontextmanager
+async def serving(
+    app: web.Application, address: str, port: int, context: ssl.SSLContext
+) -> AsyncIterator[int]:
+    """Serve for the length of a block; yields the port (port 0 picks a free one)."""
+    runner = web.AppRunner(
+        app,
+        handle_signals=False,
+        access_log=None,
+        keepalive_timeout=_KEEPALIVE_S,
+        shutdown_timeout=_SHUTDOWN_S,
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+        # who went away gets no answer: a handler that waits for nobody only holds memory
+        handler_cancellation=True,
+    )
+    await runner.setup()
+    assert runner.server is not None
+    listening = await asyncio.get_running_loop().create_server(
+        _Doorman(runner.server, app[SILENT]),
+        address,
+        port,
+        ssl=context,
+        backlog=_BACKLOG,
+        ssl_handshake_timeout=_HANDSHAKE_S,
+    )
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+        await runner.cleanup()
