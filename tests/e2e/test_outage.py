@@ -1,6 +1,7 @@
 """PostgreSQL stopped, and the engine restarted, under it: it waits, says so and goes on."""
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,9 +128,9 @@ class Engine:
         subprocess.run(["rm", "-rf", str(self._folder)], check=True)
 
 
-def test_engine_restarted(make_cloud: MakeCloud, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_engine_restarted(make_cloud: MakeCloud) -> None:
     # short: a Unix socket's path has at most 107 characters
-    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/eng.XXXX"], text=True).strip())
+    folder = Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp"))
     images = ("bunker.local/redis:7", "bunker.local/demo:1")
     with private_engine(folder, images) as engine, make_cloud(CP_DOCKER_HOST=engine.url) as cloud:
         make_namespace(cloud, NS)
