@@ -61,10 +61,15 @@ def answer_list(
 
 
 def json_response(
-    body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+    body: Any,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    indent: bool = False,
 ) -> web.Response:
-    """Any JSON document."""
-    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type=JSON)
+    """Any JSON document; indented where people read it as it is."""
+    raw = orjson.dumps(body, option=orjson.OPT_INDENT_2 if indent else None)
+    return web.Response(body=raw, status=status, headers=headers, content_type=JSON)
 
 
 def error_response(error: errors.StatusError) -> web.Response:

@@ -9,9 +9,23 @@ from typing import Final
 
 from aiohttp import web
 
-from api import discovery, errors, lists, openapi, openapi_v2, patching, probes, records, scale
+from api import (
+    discovery,
+    errors,
+    lists,
+    openapi,
+    openapi_v2,
+    patching,
+    probes,
+    readonly,
+    records,
+    reviews,
+    scale,
+    watch,
+)
 from api.context import Call, Context
 from api.middleware import Load, Metrics, authenticate, bounded, failed, finish
+from api.pulse import Pulse
 from api.routes import Handler, Route, RouteTable
 from api.target import is_resource_path, resolve
 
@@ -20,6 +34,8 @@ ALL: Final[tuple[Route, ...]] = (
     *discovery.ROUTES,
     *openapi.ROUTES,
     *openapi_v2.ROUTES,
+    *readonly.ROUTES,
+    *reviews.ROUTES,
 )
 """Every path that is not a record."""
 
@@ -28,6 +44,7 @@ HANDLERS: Final[dict[tuple[str, str], Handler]] = {
     **lists.HANDLERS,
     **patching.HANDLERS,
     **scale.HANDLERS,
+    **watch.HANDLERS,
 }
 """(verb, subresource) -> handler of record paths."""
 
@@ -56,8 +73,9 @@ class _Entry:
         try:
             handler, call, route = await self._understand(request)
             labels = _labels(call, route, labels)
-            streams = route.streams if route is not None else call.target.verb == "watch"
-            response = await bounded(self._ctx, self._load, lambda: handler(call), streams=streams)
+            response = await bounded(
+                self._ctx, self._load, lambda: handler(call), streams=_streams(call, route)
+            )
         except Exception as exc:  # noqa: BLE001  # the outermost boundary: all become a Status
             response = failed(exc, call)
         return finish(self._metrics, call, response, started, labels)
@@ -95,6 +113,12 @@ class _Entry:
         return handler
 
 
+def _streams(call: Call, route: Route | None) -> bool:
+    if route is None:
+        return call.target.verb == "watch"
+    return route.streams or (route.watches and call.flag("watch"))
+
+
 def _as_get(request: web.Request) -> str:
     return "GET" if request.method == "HEAD" else request.method
 
@@ -115,6 +139,7 @@ def build_app(ctx: Context) -> web.Application:
     app = web.Application(client_max_size=ctx.limits.body_bytes)
     entry = _Entry(ctx)
     app[SILENT] = entry.silent
+    watch.install(app, Pulse(ctx.access, ctx.clock, ctx.registry))
     app.on_shutdown.append(entry.end_streams)
     app.router.add_route("*", "/{path:.*}", entry.__call__)
     return app

@@ -5,6 +5,7 @@ default and example. Structural schemas come from schema.py; this never changes 
 """
 
 import copy
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -85,7 +86,8 @@ def _complete(schema: Schema) -> None:
     if schema.get("x-kubernetes-int-or-string"):
         schema.update(type="string", format="int-or-string")
         schema.pop("anyOf", None)
-    text = schema.get("description", "")
+    # sources are wrapped by hand; clients wrap for themselves. A blank line stays a paragraph
+    text = re.sub(r"(?<!\n)\n(?!\n)", " ", schema.get("description", ""))
     if "default" in schema and "Default:" not in text:
         text = f"{text} Default: `{_spelled(schema['default'])}`."
     if "example" in schema and "Example:" not in text:

@@ -26,6 +26,8 @@ class Route:
     """Answered without a token."""
     streams: bool = False
     """No deadline, and counted as a watch: the handler bounds itself and watches Call.alive."""
+    watches: bool = False
+    """Streams in that sense when asked with ?watch."""
     resource: str = ""
     """Resource label of the metrics; empty for paths that are no resources."""
 

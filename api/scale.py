@@ -49,8 +49,9 @@ def _replicas(call: Call, sent: Mapping[str, Any]) -> int:
 
 
 async def get(call: Call) -> web.StreamResponse:
-    """The Scale of a record."""
-    return json_response(scale_of(await call.ctx.records.read(await current(call))))
+    """The Scale of a record; indented, since `kubectl get --raw` is how people look at one."""
+    wire = await call.ctx.records.read(await current(call))
+    return json_response(scale_of(wire), indent=True)
 
 
 async def update(call: Call) -> web.StreamResponse:

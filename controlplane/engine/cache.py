@@ -9,7 +9,7 @@ Deliberately no I/O and no knowledge of any kind.
 
 import asyncio
 import heapq
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import count, islice
@@ -18,7 +18,7 @@ from typing import Final
 import orjson
 
 from controlplane.errors import CompactedError, SlowReaderError
-from controlplane.records import Change, Key, Stored, Verb
+from controlplane.records import Change, Key, Stored
 
 RING_CHANGES: Final = 16_384
 RING_BYTES: Final = 16 * 2**20
@@ -106,14 +106,14 @@ class Cache:
         async with asyncio.timeout(timeout_s):
             await reached
 
-    def apply(self, changes: Sequence[tuple[Verb, Stored]], /) -> None:
+    def apply(self, changes: Sequence[Change], /) -> None:
         """Take changes that continue exactly at `revision` (store.feed.Sink)."""
-        for verb, stored in changes:
-            assert stored.revision == self._revision + 1, "a revision is missing"
-            change = Change(stored.revision, verb, stored, self._take(verb, stored))
-            self._revision = stored.revision
-            self._ring.add(change)
-            self._tell(change)
+        for change in changes:
+            assert change.revision == self._revision + 1, "a revision is missing"
+            whole = self._take(change)
+            self._revision = change.revision
+            self._ring.add(whole)
+            self._tell(whole)
         self._wake_waiters()
 
     def reset(self, snapshot: Iterable[Stored], revision: int, /) -> None:
@@ -125,45 +125,48 @@ class Cache:
         """
         latest = {stored.key: stored for stored in snapshot}
         changes = [c for stored in latest.values() for c in self._differences(stored)]
-        changes.sort(key=lambda change: change[1].revision)
+        changes.sort(key=lambda change: change.revision)
         changes += [
-            ("delete", _at(stored, revision))
+            Change(revision, "delete", _at(stored, revision), synthetic=True)
             for shelf in self._shelves.values()
             for stored in shelf.records.values()
             if stored.key not in latest
         ]
         self._ring.clear(revision)
-        for verb, stored in changes:
-            before = self._take(verb, stored)
-            self._tell(Change(stored.revision, verb, stored, before, synthetic=True))
+        for change in changes:
+            self._tell(self._take(change))
         self._revision = revision
         self._wake_waiters()
 
-    def _differences(self, stored: Stored) -> Sequence[tuple[Verb, Stored]]:
+    def _differences(self, stored: Stored) -> Sequence[Change]:
         had = self.get(stored.key)
-        if had is None:
-            return [("create", stored)]
-        if had.uid != stored.uid:
-            return [("delete", _at(had, stored.revision)), ("create", stored)]
-        return [] if had.revision == stored.revision else [("update", stored)]
+        if had is not None and (had.uid, had.revision) == (stored.uid, stored.revision):
+            return []
+        if had is None or had.uid == stored.uid:
+            verb: Final = "create" if had is None else "update"
+            return [Change(stored.revision, verb, stored, synthetic=True)]
+        gone = Change(stored.revision, "delete", _at(had, stored.revision), synthetic=True)
+        return [gone, Change(stored.revision, "create", stored, synthetic=True)]
 
-    def _take(self, verb: Verb, stored: Stored) -> Stored | None:
-        """Into the indexes; returns what was there before."""
-        key = stored.key
+    def _take(self, change: Change) -> Change:
+        """Into the indexes; returns the change with what was there before."""
+        key = change.after.key
         shelf = self._shelf(key)
         before = shelf.records.get(key.name)
         if before is not None:
             self._disown(before)
-        if verb == "delete":
+        if change.verb == "delete":
             shelf.remove(key.name)
             self._size -= before is not None
             if not shelf.records:
                 self._drop_shelf(key)
         else:
-            shelf.put(stored)
+            shelf.put(change.after)
             self._size += before is None
-            self._own(stored)
-        return before
+            self._own(change.after)
+        return Change(
+            change.revision, change.verb, change.after, before, change.synthetic, change.memo
+        )
 
     def _shelf(self, key: Key) -> "_Shelf":
         shelf = self._shelves.get((key.kind, key.namespace))
@@ -268,37 +271,26 @@ class Watcher:
 
 
 class _Shelf:
-    """Records of one kind in one namespace; their names are put in order when somebody lists.
+    """Records of one kind in one namespace, with their names in order."""
 
-    A list costs a step a record anyway, and sorting what is nearly sorted no more than that.
-    """
-
-    __slots__ = ("_names", "_ordered", "records")
+    __slots__ = ("names", "records")
 
     def __init__(self) -> None:
         self.records: dict[str, Stored] = {}
-        self._names: list[str] = []
-        self._ordered = True
+        self.names: list[str] = []
 
     def put(self, stored: Stored) -> None:
         name = stored.key.name
         if name not in self.records:
-            self._names.append(name)
-            self._ordered = False
+            insort(self.names, name)
         self.records[name] = stored
 
     def remove(self, name: str) -> None:
         if self.records.pop(name, None) is not None:
-            self._ordered = False
+            del self.names[bisect_left(self.names, name)]
 
     def sorted(self) -> Iterable[Stored]:
-        if not self._ordered:
-            # a name that was removed and came back is in there twice
-            names = sorted(self._names)
-            pairs = zip(names, [*names[1:], None], strict=True)
-            self._names = [name for name, after in pairs if name != after and name in self.records]
-            self._ordered = True
-        return map(self.records.__getitem__, self._names)
+        return map(self.records.__getitem__, self.names)
 
 
 class _Ring:

@@ -1,0 +1,151 @@
+"""GET, LIST and WATCH of what is served but not stored: Pods, Services, definitions of kinds.
+
+None of it changes while the process runs, so a watch is what there is, then bookmarks. Writes
+are answered 405 by the route table.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from aiohttp import web
+
+from api import errors, tables
+from api.answers import asked, include, json_response
+from api.builtin import CRD, POD, SERVICE
+from api.context import Call
+from api.crds import definitions
+from api.pulse import Lifeline
+from api.routes import Handler, Route
+from api.selectors import Selector, of_query
+from api.served import Catalogue
+from api.watch import PULSE
+from api.watch_events import Encoder, line
+from controlplane.access import Attempt, allowed
+from resources.meta import KindInfo
+
+Obj = Mapping[str, Any]
+
+_LASTS_S: Final = 1800.0
+_BOOKMARK_S: Final = 45.0
+
+
+@lru_cache(maxsize=8)
+def _definitions(catalogue: Catalogue) -> tuple[Obj, ...]:
+    return tuple(definitions(catalogue))
+
+
+def _nothing(_catalogue: Catalogue) -> tuple[Obj, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One read-only kind and where its objects come from."""
+
+    info: KindInfo
+    objects: Callable[[Catalogue], Sequence[Obj]]
+
+    def routes(self) -> Iterator[Route]:
+        """Every path it is read by."""
+        info = self.info
+        prefix = f"/apis/{info.group}/{info.version}" if info.group else f"/api/{info.version}"
+        everywhere = f"{prefix}/{info.plural}"
+        yield Route("GET", everywhere, self._list, resource=info.plural, watches=True)
+        collection = everywhere
+        if info.namespaced:
+            collection = f"{prefix}/namespaces/{{namespace}}/{info.plural}"
+            yield Route("GET", collection, self._list, resource=info.plural, watches=True)
+        yield Route("GET", f"{collection}/{{name}}", self._get, resource=info.plural)
+
+    @property
+    def _get(self) -> Handler:
+        async def get(call: Call) -> web.StreamResponse:
+            self._authorize(call, "get")
+            for obj in self._selected(call, Selector()):
+                if obj["metadata"]["name"] == call.params["name"]:
+                    form, now = asked(call), call.ctx.clock.now()
+                    return json_response(
+                        tables.item(form, self.info, obj, now=now, include=include(call))
+                    )
+            raise errors.not_found(self.info, call.params["name"])
+
+        return get
+
+    @property
+    def _list(self) -> Handler:
+        async def listed(call: Call) -> web.StreamResponse:
+            watches = call.flag("watch")
+            self._authorize(call, "watch" if watches else "list")
+            found = self._selected(call, of_query(call.query, self.info))
+            if watches:
+                return await self._watch(call, found)
+            meta = {"resourceVersion": str(call.ctx.view.revision)}
+            form, now = asked(call), call.ctx.clock.now()
+            return json_response(
+                tables.collection(
+                    form, self.info, found, metadata=meta, now=now, include=include(call)
+                )
+            )
+
+        return listed
+
+    def _authorize(self, call: Call, verb: str) -> None:
+        info, namespace = self.info, call.params.get("namespace", "")
+        attempt = Attempt(verb, info.group, info.plural, namespace=namespace)
+        if not allowed(call.user, attempt):
+            raise errors.forbidden(
+                info, call.params.get("name", ""), f'User "{call.user.name}" cannot {verb} it'
+            )
+
+    def _selected(self, call: Call, selector: Selector) -> list[Obj]:
+        namespace = call.params.get("namespace")
+        return [
+            obj
+            for obj in self.objects(call.ctx.kinds)
+            if namespace in (None, obj["metadata"].get("namespace")) and selector.matches(obj)
+        ]
+
+    async def _watch(self, call: Call, found: Sequence[Obj]) -> web.StreamResponse:
+        form, rows = asked(call), include(call)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        encoder = Encoder(call.ctx, self.info, form, rows)
+        held = _lifeline(call, self.info)
+        with call.request.app[PULSE].holding(held):
+            await response.prepare(call.request)
+            if call.query.get("resourceVersion", "") in ("", "0"):
+                for obj in found:
+                    now = call.ctx.clock.now()
+                    shown = tables.item(form, self.info, obj, now=now, include=rows)
+                    await response.write(line("ADDED", shown))
+            if call.flag("sendInitialEvents") and call.flag("allowWatchBookmarks"):
+                await response.write(encoder.bookmark(call.ctx.view.revision, ends_initial=True))
+            while not held.ended:
+                await held.wait(asyncio.Event().wait())
+                if held.bookmark_due and not held.ended:
+                    held.bookmark_due = False
+                    await response.write(encoder.bookmark(call.ctx.view.revision))
+        return response
+
+
+def _lifeline(call: Call, info: KindInfo) -> Lifeline:
+    now = call.ctx.clock.monotonic()
+    text = call.query.get("timeoutSeconds", "")
+    lasts_s = float(text) if text.isascii() and text.isdecimal() and len(text) < 10 else _LASTS_S
+    every_s = _BOOKMARK_S if call.flag("allowWatchBookmarks") else 0.0
+    return Lifeline(
+        call.request,
+        call.token,
+        info.plural,
+        ends_at=now + (lasts_s or _LASTS_S),
+        bookmark_every_s=every_s,
+        bookmark_at=now + every_s,
+    )
+
+
+_KINDS: Final = (_Kind(POD, _nothing), _Kind(SERVICE, _nothing), _Kind(CRD, _definitions))
+
+ROUTES: Final[tuple[Route, ...]] = tuple(route for kind in _KINDS for route in kind.routes())
+"""Paths of all read-only kinds."""

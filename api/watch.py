@@ -1,0 +1,204 @@
+"""WATCH: a record's changes as one JSON document a line, from the watch cache.
+
+Nothing lost, nothing twice, in revision order: the initial state and the subscription are taken
+at one revision, without an await between them. A reader that can't keep up is cut off, by the
+cache when too many changes wait and here when the socket takes nothing; it comes back with the
+last version it saw.
+"""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from api import errors
+from api.context import Call
+from api.pulse import Lifeline, Pulse
+from api.records import await_version
+from api.routes import Handler
+from api.watch_events import Encoder, line, transition
+from api.watch_options import WatchOptions, watch_options
+from controlplane.errors import CompactedError, SecretsUnavailableError, SlowReaderError
+from controlplane.records import Change, Stored, Subscription
+
+PULSE: Final = web.AppKey("pulse", Pulse)
+
+_WRITE_S: Final = 20.0
+"""A socket that takes nothing for so long is given up: its client reads too slowly or is gone."""
+_CHUNK_BYTES: Final = 32 * 1024
+_LEAST_BOOKMARK_S: Final = 30
+_SPREAD_BOOKMARK_S: Final = 30
+_KEEPALIVE: Final = (
+    ("TCP_KEEPIDLE", 30),
+    ("TCP_KEEPINTVL", 10),
+    ("TCP_KEEPCNT", 3),
+    ("TCP_USER_TIMEOUT", 60_000),
+)
+"""A half-open socket is found dead within a minute; without it, only when something is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where a watch begins: the state there is, and what follows it."""
+
+    initial: Sequence[Stored]
+    revision: int
+    changes: Subscription
+
+
+async def watch(call: Call) -> web.StreamResponse:
+    """Stream the changes of a kind. Raises StatusError before anything is sent."""
+    options = watch_options(call)
+    await await_version(call, default_fresh=options.fresh)
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    try:
+        start = _start(call, options)
+    except CompactedError as exc:
+        await response.prepare(call.request)
+        status = errors.expired(f"too old resource version: {exc}")
+        await response.write(line("ERROR", status.wire()))
+        return response
+    held = _lifeline(call, options)
+    try:
+        with call.request.app[PULSE].holding(held):
+            await response.prepare(call.request)
+            _keep_alive(call.request)
+            await _Stream(call, options, held, response).run(start)
+    except (ConnectionError, TimeoutError):
+        _abort(call.request)
+    finally:
+        start.changes.close()
+    return response
+
+
+def _lifeline(call: Call, options: WatchOptions) -> Lifeline:
+    """The watch as the pulse sees it."""
+    now = call.ctx.clock.monotonic()
+    every_s = _LEAST_BOOKMARK_S + secrets.randbelow(_SPREAD_BOOKMARK_S) if options.bookmarks else 0
+    return Lifeline(
+        call.request,
+        call.token,
+        call.target.served.info.plural,
+        ends_at=now + options.lasts_s,
+        bookmark_every_s=every_s,
+        bookmark_at=now + every_s,
+    )
+
+
+def _start(call: Call, options: WatchOptions) -> _Start:
+    """No await in here: state and subscription are of one revision. Raises CompactedError."""
+    view, target = call.ctx.view, call.target
+    kind = target.served.info.kind
+    if options.since is not None:
+        changes = view.watch(frozenset({kind}), options.since)
+        return _Start((), options.since, changes)
+    revision = view.revision
+    found = view.list(kind, target.namespace)
+    if options.selector:
+        found = [stored for stored in found if options.selector.matches(stored.obj)]
+    return _Start(found, revision, view.watch(frozenset({kind}), revision))
+
+
+class _Stream:
+    """One watch under way."""
+
+    def __init__(
+        self, call: Call, options: WatchOptions, held: Lifeline, response: web.StreamResponse
+    ) -> None:
+        self._options = options
+        self._namespace = call.target.namespace
+        self._held = held
+        self._response = response
+        self._encoder = Encoder(call.ctx, call.target.served.info, options.form, options.include)
+
+    async def run(self, start: _Start) -> None:
+        """Until the client, the clock, the pulse or the cache ends it."""
+        async for chunk in self._initial(start):
+            await self._write(chunk)
+        try:
+            while not self._held.ended:
+                await self._next(start.changes)
+        except SecretsUnavailableError as exc:
+            await self._fail(errors.unavailable(str(exc), exc.retry_after_s))
+        except _ExpiredError:
+            await self._fail(errors.expired("changes were missed meanwhile: list again"))
+        except (StopAsyncIteration, SlowReaderError):
+            return
+
+    async def _fail(self, why: errors.StatusError) -> None:
+        await self._write(line("ERROR", why.wire()))
+
+    async def _initial(self, start: _Start) -> AsyncIterator[bytes]:
+        lines: list[bytes] = []
+        size = 0
+        for stored in start.initial:
+            lines.append(await self._encoder.event("ADDED", stored))
+            size += len(lines[-1])
+            if size >= _CHUNK_BYTES:
+                yield b"".join(lines)
+                lines, size = [], 0
+        if self._options.marks_initial:
+            lines.append(self._encoder.bookmark(start.revision, ends_initial=True))
+        if lines:
+            yield b"".join(lines)
+
+    async def _next(self, changes: Subscription) -> None:
+        change = await self._held.wait(_next_of(changes))
+        if change is not None:
+            await self._send(change)
+        if self._held.bookmark_due and not self._held.ended:
+            self._held.bookmark_due = False
+            await self._write(self._encoder.bookmark(changes.position))
+
+    async def _send(self, change: Change) -> None:
+        if change.synthetic:
+            raise _ExpiredError
+        event = transition(change, self._options.selector, self._namespace)
+        if event is not None:
+            await self._write(await self._encoder.event(*event, change))
+
+    async def _write(self, data: bytes) -> None:
+        async with asyncio.timeout(_WRITE_S):
+            await self._response.write(data)
+
+
+class _ExpiredError(Exception):
+    """The cache had to list again: what happened in between is unknown."""
+
+
+async def _next_of(changes: Subscription) -> Change:
+    return await anext(changes)
+
+
+def _keep_alive(request: web.Request) -> None:
+    transport = request.transport
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is None:
+        return
+    for name, value in _KEEPALIVE:
+        if (option := getattr(socket, name, None)) is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _abort(request: web.Request) -> None:
+    """Free the socket at once, with whatever it still has queued."""
+    if isinstance(request.transport, asyncio.Transport):
+        request.transport.abort()
+
+
+HANDLERS: Final[dict[tuple[str, str], Handler]] = {("watch", ""): watch}
+
+
+def install(app: web.Application, pulse: Pulse) -> None:
+    """Give an application its pulse, and have it end its watches when it shuts down."""
+
+    async def close(_app: web.Application) -> None:
+        await pulse.close()
+
+    app[PULSE] = pulse
+    app.cleanup_ctx.append(pulse.attached)
+    app.on_shutdown.append(close)

@@ -1,0 +1,140 @@
+"""What a change means to one watch, and its bytes.
+
+A selector sees a record before and after: what starts to match is ADDED, what stops is DELETED,
+whatever happened to the record. Bytes are made once per representation and kept on the change,
+so that a thousand watchers of one event cost one encoding; Secrets are opened for one watcher
+at a time and kept nowhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import orjson
+
+from api import tables
+from api.context import Context
+from api.negotiate import As
+from api.selectors import Selector
+from api.splice import wire_bytes
+from api.tables import Include
+from controlplane.errors import NotFoundError
+from controlplane.records import Change, Stored
+from controlplane.store.shape import decode
+from resources.meta import KindInfo
+
+EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+_SECRET: Final = "Secret"  # noqa: S105  # a kind
+INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
+
+
+def transition(
+    change: Change, selector: Selector, namespace: str | None
+) -> tuple[EventType, Stored] | None:
+    """The event this change is to a watch, and the state to show; None if it is none."""
+    after, before = change.after, change.before
+    if namespace is not None and after.key.namespace != namespace:
+        return None
+    if not selector:
+        return _TYPES[change.verb], after
+    had = before is not None and _matches(selector, before)
+    if change.verb == "delete":
+        return ("DELETED", after) if had or (before is None and _matches(selector, after)) else None
+    has = _matches(selector, after)
+    if has:
+        return ("MODIFIED" if had else "ADDED"), after
+    if had and before is not None:
+        return "DELETED", replace(before, revision=change.revision)
+    return None
+
+
+_TYPES: Final[dict[str, EventType]] = {
+    "create": "ADDED",
+    "update": "MODIFIED",
+    "delete": "DELETED",
+}
+
+
+def _matches(selector: Selector, stored: Stored) -> bool:
+    """By name without parsing, which is what `kubectl wait` and `delete` watch by."""
+    if selector.name is not None and stored.key.name != selector.name:
+        return False
+    # not Stored.obj: that would keep the parsed object alive as long as the record is
+    return selector.matches(orjson.loads(stored.body))
+
+
+@dataclass(slots=True)
+class Encoder:
+    """Writes one watch's events in the representation it asked for."""
+
+    ctx: Context
+    info: KindInfo
+    form: As
+    include: Include
+    _defined: bool = False
+    """Table columns have been sent: only the first event carries them."""
+
+    async def event(self, type_: str, stored: Stored, change: Change | None = None) -> bytes:
+        """One line of the stream. Raises SecretsUnavailableError."""
+        return _line(type_, await self._object(stored, change))
+
+    async def _object(self, stored: Stored, change: Change | None) -> bytes:
+        if self.form is As.TABLE:
+            return orjson.dumps(await self._table(stored))
+        whole = self.form is As.OBJECT
+        if whole and self.info.kind == _SECRET:
+            return orjson.dumps(await self._opened(stored))
+        key = f"{self.form}{'' if change is None or stored is change.after else ' left'}"
+        if change is not None and (kept := change.memo.get(key)) is not None:
+            return kept
+        made = wire_bytes(stored) if whole else orjson.dumps(tables.partial(decode(stored)))
+        if change is not None:
+            change.memo[key] = made
+        return made
+
+    async def _table(self, stored: Stored) -> dict[str, Any]:
+        opens = self.info.kind == _SECRET and self.include == "Object"
+        obj = await self._opened(stored) if opens else decode(stored)
+        define, self._defined = not self._defined, True
+        return tables.table(
+            self.info,
+            [obj],
+            metadata={"resourceVersion": str(stored.revision)},
+            now=self.ctx.clock.now(),
+            include=self.include,
+            define=define,
+        )
+
+    async def _opened(self, stored: Stored) -> dict[str, Any]:
+        """A Secret in clear, or without its data once its key was destroyed with it."""
+        try:
+            return await self.ctx.records.read(stored)
+        except NotFoundError:
+            hidden = ("sealed", "secretKeys", "contentHmac")
+            return {key: value for key, value in decode(stored).items() if key not in hidden}
+
+    def bookmark(self, revision: int, *, ends_initial: bool = False) -> bytes:
+        """A bookmark line: everything up to `revision` has been sent."""
+        meta: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if ends_initial:
+            meta["annotations"] = {INITIAL_EVENTS_END: "true"}
+        obj: Any = {
+            "kind": self.info.kind,
+            "apiVersion": self.info.api_version,
+            "metadata": meta,
+        }
+        if self.form is As.TABLE:
+            self._defined = True
+            obj = tables.bookmark(self.info, obj)
+        elif self.form is not As.OBJECT:
+            obj = tables.partial(obj)
+        return _line("BOOKMARK", orjson.dumps(obj))
+
+
+def line(type_: str, obj: Mapping[str, Any]) -> bytes:
+    """One line of a stream: ERROR with a Status, or an object that is no record."""
+    return _line(type_, orjson.dumps(obj))
+
+
+def _line(type_: str, obj: bytes) -> bytes:
+    return b'{"type":"%b","object":%b}\n' % (type_.encode(), obj)
