@@ -192,7 +192,8 @@ class OwnerChanged:
 
 class Containers(Protocol):
     """A container runtime. Every call has a timeout; vendor errors arrive as errors.py types:
-    DriverUnavailableError (engine away), RetryableError, TerminalError."""
+    DriverUnavailableError (engine away), RetryableError (its reason says what; a person may have
+    to help), ConflictError (what was observed is gone: observe again), TerminalError."""
 
     async def observe_engine(self) -> EngineInfo: ...
 
@@ -209,8 +210,8 @@ class Containers(Protocol):
         self, spec: ContainerSpec, /, *, secret_env: Mapping[str, str] | None = None
     ) -> ContainerState:
         """Create it (not started) if absent; correct name, limits and networks in place.
-        Raises ConflictError if one of that name belongs to somebody else (reason NameTaken), or
-        has another digest (replacing is a step of its own: delete, then ensure);
+        Raises RetryableError with reason NameTaken (one of that name is somebody else's),
+        DigestDiffers (replacing is a step of its own: delete, then ensure) or NetworkMissing;
         TerminalError if the spec asks for what no container may have."""
         ...
 
@@ -228,7 +229,7 @@ class Containers(Protocol):
 
     async def delete_container(self, container_id: str, /, *, stop_timeout_s: int = 10) -> None:
         """Stop gracefully, remove with its anonymous volumes. Absent: success. Raises
-        ConflictError (reason NotOurs) for a container of somebody else."""
+        RetryableError (reason NotOurs) for a container of somebody else."""
         ...
 
     async def exec_container(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from controlplane.clock import Clock, SystemClock
 from drivers.containers import (
+    LABEL_CONTAINER,
     ContainerSpec,
     ContainerState,
     EngineInfo,
@@ -21,7 +22,7 @@ from drivers.containers import (
     VolumeSpec,
     VolumeState,
 )
-from drivers.docker_cache import InspectCache, Known
+from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls, DockerConfig
 from drivers.docker_containers import DockerRunning
 from drivers.docker_ensure import DockerEnsure
@@ -49,13 +50,12 @@ class DockerContainers:
         self._config = config
         self._clock = clock or SystemClock()
         self._route_file = route_file
-        self._known = Known()
         self.cache = InspectCache()
         self._calls = DockerCalls(config, guard, engine)
-        self._networks = DockerNetworks(self._calls, self._known)
-        self._volumes = DockerVolumes(self._calls, self._known)
-        self._images = DockerImages(self._calls)
-        self._running = DockerRunning(self._calls, self.cache, self._known)
+        self._networks = DockerNetworks(self._calls, self.cache)
+        self._volumes = DockerVolumes(self._calls, self.cache)
+        self._images = DockerImages(self._calls, self.cache)
+        self._running = DockerRunning(self._calls, self.cache)
         self._ensure = DockerEnsure(self._calls, self.cache, self._running, self._networks)
 
     async def observe_engine(self) -> EngineInfo:
@@ -133,7 +133,6 @@ class DockerContainers:
             self._calls.engine,
             self._clock,
             self.cache,
-            self._known,
             self._snapshot,
             instance=self._config.instance,
             verify_s=self._config.verify_s,
@@ -151,15 +150,18 @@ class DockerContainers:
     async def _snapshot(self) -> Snapshot:
         """What lists tell of all that is ours; also learns who owns what."""
         seen: dict[str, tuple[Owner | None, object]] = {}
+        resets = self.cache.resets
         for raw in await self._running.raw_list("list containers"):
-            owner = owner_of(raw.get("Labels"))
+            labels = raw.get("Labels") or {}
+            owner = owner_of(labels)
             if owner is not None:
-                self._known.containers[raw["Id"]] = owner
+                self.cache.known.add(raw["Id"], owner, labels.get(LABEL_CONTAINER, ""))
             ends = (raw.get("NetworkSettings") or {}).get("Networks") or {}
             networks = sorted((name, end.get("NetworkID", "")) for name, end in ends.items())
             seen[f"container:{raw['Id']}"] = (owner, (raw["Names"], raw["State"], networks))
+        self.cache.known.complete = resets == self.cache.resets
         for network in await self._networks.list():
-            seen[f"network:{network.id}"] = (network.owner, network.name)
+            seen[f"network:{network.name}"] = (network.owner, network.id)
         for volume in await self._volumes.list():
             seen[f"volume:{volume.name}"] = (volume.owner, volume.created_at)
         return seen

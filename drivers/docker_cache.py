@@ -1,89 +1,144 @@
-"""What the driver remembers of the engine between calls: inspected containers and who owns what.
+"""What the driver remembers of the engine between calls: inspected things, and who owns what.
 
 Belongs to the event loop's thread. It is trusted only while an event stream is connected, and
 never by a destructive call.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import Final, Generic, TypeVar
 
-from drivers.containers import LABEL_CONTAINER, ContainerState, Owner
+from drivers.containers import LABEL_CONTAINER, ContainerState, ImageState, NetworkState, Owner
+
+T = TypeVar("T")
+
+_DROPS_KEPT: Final = 10_000
+"""Ids are never reused, so what was dropped when would grow with every container ever seen."""
 
 
-class InspectCache:
-    """Inspected containers by id, dropped by own calls, by events and by each reconnect."""
+class Remembered(Generic[T]):
+    """Answers by key, dropped when something tells of a change."""
 
     def __init__(self) -> None:
-        self._live = 0
-        self._clock = 0
-        self._states: dict[str, ContainerState] = {}
-        self._by_owner: dict[tuple[str, str], str] = {}
-        self._dropped_at: dict[str, int] = {}
-        self._cleared_at = 0
+        self.live = False
         self.hits = 0
         self.misses = 0
-
-    def connected(self) -> None:
-        """An event stream began: from here on changes are told."""
-        self.clear()
-        self._live += 1
-
-    def disconnected(self) -> None:
-        self._live -= 1
-        self.clear()
+        self._answers: dict[str, T] = {}
+        self._clock = 0
+        self._dropped_at: dict[str, int] = {}
+        self._cleared_at = 0
 
     def stamp(self) -> int:
-        """Take before an inspect, give to put(): an answer overtaken by an invalidation while
+        """Take before asking the engine, give to put(): an answer overtaken by a change while
         it was under way must not be remembered."""
         return self._clock
 
-    def put(self, state: ContainerState, stamp: int) -> None:
-        overtaken = max(self._dropped_at.get(state.id, 0), self._cleared_at) > stamp
-        if not self._live or overtaken:
-            return
-        self._states[state.id] = state
-        if state.owner is not None:
-            made_as = state.labels.get(LABEL_CONTAINER, state.name)
-            self._by_owner[(state.owner.uid, made_as)] = state.id
+    def put(self, key: str, answer: T, stamp: int) -> None:
+        overtaken = max(self._dropped_at.get(key, 0), self._cleared_at) > stamp
+        if self.live and not overtaken:
+            self._answers[key] = answer
 
-    def get(self, container_id: str) -> ContainerState | None:
-        found = self._states.get(container_id)
+    def get(self, key: str) -> T | None:
+        found = self._answers.get(key)
         self.hits += found is not None
         self.misses += found is None
         return found
 
-    def peek(self, container_id: str) -> ContainerState | None:
+    def peek(self, key: str) -> T | None:
         """As get, not counted."""
-        return self._states.get(container_id)
+        return self._answers.get(key)
 
-    def find(self, owner_uid: str, made_as: str) -> ContainerState | None:
-        return self.get(self._by_owner.get((owner_uid, made_as), ""))
-
-    def invalidate(self, container_id: str) -> None:
+    def invalidate(self, key: str) -> None:
         self._clock += 1
-        self._dropped_at[container_id] = self._clock
-        if len(self._dropped_at) > 10_000:
-            # Ids are never reused, so this grows with every container ever seen.
+        self._dropped_at[key] = self._clock
+        self._answers.pop(key, None)
+        if len(self._dropped_at) > _DROPS_KEPT:
             self._dropped_at.clear()
             self._cleared_at = self._clock
-        state = self._states.pop(container_id, None)
-        if state is not None and state.owner is not None:
-            self._by_owner.pop((state.owner.uid, state.labels.get(LABEL_CONTAINER, "")), None)
 
     def clear(self) -> None:
         self._clock += 1
         self._cleared_at = self._clock
         self._dropped_at.clear()
-        self._states.clear()
-        self._by_owner.clear()
+        self._answers.clear()
 
 
-@dataclass(slots=True)
+class InspectCache:
+    """Containers by id, networks by name, images by reference; and the owners of all that is
+    ours, for events that carry no labels."""
+
+    def __init__(self) -> None:
+        self.containers: Remembered[ContainerState] = Remembered()
+        self.networks: Remembered[NetworkState] = Remembered()
+        self.images: Remembered[ImageState] = Remembered()
+        self.known = Known()
+        self.resets = 0
+        """Tells an answer begun before a reconnect from one begun after."""
+        self._streams = 0
+
+    def connected(self) -> None:
+        """An event stream began: from here on changes are told."""
+        self._streams += 1
+        self._reset()
+
+    def disconnected(self) -> None:
+        self._streams -= 1
+        self._reset()
+
+    def remember(self, state: ContainerState, stamp: int) -> None:
+        """A container of ours, as just inspected."""
+        if state.owner is not None:
+            self.known.add(state.id, state.owner, state.labels.get(LABEL_CONTAINER, state.name))
+        self.containers.put(state.id, state, stamp)
+
+    def forget(self, container_id: str) -> None:
+        """It is gone."""
+        self.containers.invalidate(container_id)
+        self.known.drop(container_id)
+
+    def find(self, owner_uid: str, made_as: str) -> ContainerState | None:
+        for container_id, name in self.known.of_owner(owner_uid).items():
+            if name == made_as:
+                return self.containers.get(container_id)
+        return None
+
+    def _reset(self) -> None:
+        self.resets += 1
+        self.known.complete = False
+        for part in (self.containers, self.networks, self.images):
+            part.live = self._streams > 0
+            part.clear()
+
+
 class Known:
-    """Who owns what, for events that carry no labels."""
+    """Who owns what that is ours."""
 
-    containers: dict[str, Owner] = field(default_factory=dict)
-    """By id."""
-    networks: dict[str, Owner] = field(default_factory=dict)
-    """By name."""
-    volumes: dict[str, Owner] = field(default_factory=dict)
-    """By name."""
+    def __init__(self) -> None:
+        self.networks: dict[str, Owner] = {}
+        """By name."""
+        self.volumes: dict[str, Owner] = {}
+        """By name."""
+        self.complete = False
+        """All containers of this installation are known: a list was taken since the event
+        stream connected, and creations and removals are told."""
+        self._owners: dict[str, Owner] = {}
+        self._by_owner: dict[str, dict[str, str]] = {}
+
+    def add(self, container_id: str, owner: Owner, made_as: str) -> None:
+        self._owners[container_id] = owner
+        self._by_owner.setdefault(owner.uid, {})[container_id] = made_as
+
+    def drop(self, container_id: str) -> None:
+        owner = self._owners.pop(container_id, None)
+        if owner is None:
+            return
+        ids = self._by_owner[owner.uid]
+        ids.pop(container_id, None)
+        if not ids:
+            del self._by_owner[owner.uid]
+
+    def owner_of(self, container_id: str) -> Owner | None:
+        return self._owners.get(container_id)
+
+    def of_owner(self, owner_uid: str) -> Mapping[str, str]:
+        """Container id -> name it was made under."""
+        return self._by_owner.get(owner_uid, {})

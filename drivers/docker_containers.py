@@ -8,14 +8,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controlplane.errors import ConflictError
+from controlplane.errors import ConflictError, RetryableError
 from drivers.containers import (
     LABEL_CONTAINER,
     LABEL_INSTANCE,
     LABEL_UID,
     ContainerState,
 )
-from drivers.docker_cache import InspectCache, Known
+from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls, Pool
 from drivers.docker_exec import run_exec
 from drivers.docker_inspect import container_state
@@ -26,10 +26,9 @@ Json = Mapping[str, Any]
 class DockerRunning:
     """The container verbs of Containers, but ensure."""
 
-    def __init__(self, calls: DockerCalls, cache: InspectCache, known: Known) -> None:
+    def __init__(self, calls: DockerCalls, cache: InspectCache) -> None:
         self._calls = calls
         self._cache = cache
-        self._known = known
         self._instance = calls.config.instance
         self._swap_limited: bool | None = None
 
@@ -37,15 +36,19 @@ class DockerRunning:
         return self._cache.find(owner_uid, name) or await self.find(name, owner_uid)
 
     async def list(self, owner_uid: str | None) -> tuple[ContainerState, ...]:
-        labels = [f"{LABEL_UID}={owner_uid}"] if owner_uid is not None else []
         states = await asyncio.gather(
-            *(
-                self._cached_or_inspected(str(raw["Id"]))
-                for raw in await self.raw_list("list containers", *labels)
-            )
+            *(self._cached_or_inspected(each) for each in await self._ids(owner_uid))
         )
         # Gone between list and inspect: not there.
         return tuple(sorted((s for s in states if s is not None), key=lambda s: s.name))
+
+    async def _ids(self, owner_uid: str | None) -> Sequence[str]:
+        if owner_uid is None:
+            return [str(raw["Id"]) for raw in await self.raw_list("list containers")]
+        if self._cache.known.complete:
+            return tuple(self._cache.known.of_owner(owner_uid))
+        raws = await self.raw_list("list containers", f"{LABEL_UID}={owner_uid}")
+        return [str(raw["Id"]) for raw in raws]
 
     async def find(self, name: str, owner_uid: str) -> ContainerState | None:
         """Live, and remembered: by name, else by the name it was made under."""
@@ -62,23 +65,22 @@ class DockerRunning:
         return None
 
     async def _cached_or_inspected(self, container_id: str) -> ContainerState | None:
-        return self._cache.get(container_id) or await self.inspect(container_id)
+        return self._cache.containers.get(container_id) or await self.inspect(container_id)
 
     async def inspect(self, name_or_id: str) -> ContainerState | None:
         if self._swap_limited is None:
             info = await self._calls.read("inspect the engine", "/info")
             self._swap_limited = bool(info.get("SwapLimit", True))
-        stamp = self._cache.stamp()
+        stamp = self._cache.containers.stamp()
         raw = await self._calls.read(
             f"inspect container '{name_or_id}'", "/containers/{}/json", name_or_id
         )
         if raw is None:
+            self._cache.forget(name_or_id)
             return None
         state = container_state(raw, swap_limited=self._swap_limited)
         if self.is_ours(state):
-            if state.owner is not None:
-                self._known.containers[state.id] = state.owner
-            self._cache.put(state, stamp)
+            self._cache.remember(state, stamp)
         return state
 
     async def raw_list(self, what: str, *labels: str) -> Sequence[Json]:
@@ -97,8 +99,8 @@ class DockerRunning:
         try:
             # Already running: 304, which is no error.
             await self._act(container_id, "start", pool="start")
-        except ConflictError as exc:
-            if exc.reason == "Gone":
+        except RetryableError as exc:
+            if exc.reason != "WrongState":
                 raise
             # "cannot start a paused container, try unpause instead"
             await self._act(container_id, "unpause")
@@ -122,7 +124,7 @@ class DockerRunning:
         if state is None:
             return
         if not self.is_ours(state):
-            raise ConflictError(
+            raise RetryableError(
                 f"cannot remove container '{state.name}': it is somebody else's",
                 retry_after_s=5.0,
                 reason="NotOurs",
@@ -130,10 +132,8 @@ class DockerRunning:
         if state.running or state.restarting:
             try:
                 await self.stop(state.id, stop_timeout_s)
-            except ConflictError as exc:
-                if exc.reason == "Gone":
-                    return
-                raise
+            except ConflictError:
+                return  # gone meanwhile
         try:
             # v: anonymous volumes would stay behind for ever. force: it may have been started
             # again since.
@@ -147,7 +147,7 @@ class DockerRunning:
                 absent_is_done=True,
             )
         finally:
-            self._cache.invalidate(state.id)
+            self._cache.containers.invalidate(state.id)
 
     async def exec(
         self, container_id: str, argv: tuple[str, ...], stdin: bytes, timeout_s: float
@@ -169,7 +169,7 @@ class DockerRunning:
         query: Mapping[str, str] | None = None,
         extra_s: float = 0.0,
     ) -> None:
-        known = self._cache.peek(container_id)
+        known = self._cache.containers.peek(container_id)
         try:
             await self._calls.act(
                 f"{verb} container '{known.name if known else container_id[:12]}'",
@@ -181,4 +181,4 @@ class DockerRunning:
                 extra_s=extra_s,
             )
         finally:
-            self._cache.invalidate(container_id)
+            self._cache.containers.invalidate(container_id)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from controlplane.errors import ConflictError, DriverUnavailableError, RetryableError
+from controlplane.errors import ConflictError, RetryableError
 from drivers.containers import ContainerSpec, ContainerState
 from drivers.digest import same_digest
 from drivers.docker_body import container_body, limits_body
@@ -33,27 +33,33 @@ class DockerEnsure:
 
     async def ensure(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> ContainerState:
         async with self._one_at_a_time[spec.name]:
+            body = self._body(spec, secret_env)
+            network_ids = await self._network_ids(spec)
             found = await self._running.find(spec.name, spec.owner.uid)
             if found is None:
-                found = await self._create(spec, secret_env)
+                found = await self._create(spec, body)
             if found.digest != spec.digest and not same_digest(found.digest, spec):
-                raise ConflictError(
+                # Not ConflictError, here and below: that is retried at once and silently.
+                raise RetryableError(
                     f"cannot ensure container '{spec.name}': it has the digest {found.digest},"
                     f" not {spec.digest}",
                     reason="DigestDiffers",
                 )
-            if await self._correct(found, spec):
+            if await self._correct(found, spec, network_ids):
                 found = await self._running.inspect(found.id) or found
             return found
 
-    async def _create(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> ContainerState:
-        body = container_body(
+    def _body(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> Mapping[str, Any]:
+        # Also where the container exists: a refused spec is refused either way.
+        return container_body(
             spec,
             secret_env,
             instance=self._calls.config.instance,
             epoch=self._calls.guard(),
             secrets_root=self._calls.config.secrets_root,
         )
+
+    async def _create(self, spec: ContainerSpec, body: Mapping[str, Any]) -> ContainerState:
         try:
             made = await self._calls.act(
                 f"create container '{spec.name}'",
@@ -62,7 +68,7 @@ class DockerEnsure:
                 query={"name": spec.name},
                 body=body,
             )
-        except (ConflictError, DriverUnavailableError) as exc:
+        except RetryableError as exc:
             # The reply may be lost though the container is made, now or by an earlier try.
             return await self._made_after_all(spec, exc)
         found = await self._running.inspect(made["Id"])
@@ -78,14 +84,16 @@ class DockerEnsure:
             raise failure
         holder = await self._running.inspect(spec.name)
         who = "one that the engine doesn't list" if holder is None else "somebody else's"
-        raise ConflictError(
+        raise RetryableError(
             f"cannot create container '{spec.name}': the name is held by {who};"
             " rename or remove that container",
             retry_after_s=5.0,
             reason="NameTaken",
         ) from failure
 
-    async def _correct(self, found: ContainerState, spec: ContainerSpec) -> bool:
+    async def _correct(
+        self, found: ContainerState, spec: ContainerSpec, network_ids: tuple[str, ...]
+    ) -> bool:
         """Name, limits and networks, in place. Whether anything was to do."""
         changed = False
         if found.name != spec.name:
@@ -94,32 +102,41 @@ class DockerEnsure:
         if found.limits != spec.limits:
             await self._act_on(found.id, "update", spec.name, body=limits_body(spec.limits))
             changed = True
-        return await self._correct_networks(found, spec) or changed
+        return await self._correct_networks(found, spec, network_ids) or changed
 
-    async def _correct_networks(self, found: ContainerState, spec: ContainerSpec) -> bool:
+    async def _correct_networks(
+        self, found: ContainerState, spec: ContainerSpec, network_ids: tuple[str, ...]
+    ) -> bool:
         changed = False
         for name in found.networks:
             if name not in {wanted.network for wanted in spec.networks}:
                 await self._disconnect(found, name)
                 changed = True
+        for wanted, network_id in zip(spec.networks, network_ids, strict=True):
+            # "" until the first start: then the engine looks the network up by name.
+            current = found.network_ids.get(wanted.network) in {"", network_id}
+            if current and set(found.aliases[wanted.network]) == set(wanted.aliases):
+                continue
+            if wanted.network in found.networks:
+                await self._disconnect(found, wanted.network)
+            await self._connect(found, network_id, wanted.aliases)
+            changed = True
+        return changed
+
+    async def _network_ids(self, spec: ContainerSpec) -> tuple[str, ...]:
+        """Ids of the networks wanted, in order; before anything is made or changed."""
+        ids = []
         for wanted in spec.networks:
             network = await self._networks.observe(wanted.network)
             if network is None:
-                raise ConflictError(
+                raise RetryableError(
                     f"cannot connect container '{spec.name}': there is no network"
                     f" '{wanted.network}'",
                     retry_after_s=0.5,
                     reason="NetworkMissing",
                 )
-            # "" until the first start: then the engine looks the network up by name.
-            current = found.network_ids.get(wanted.network) in {"", network.id}
-            if current and set(found.aliases[wanted.network]) == set(wanted.aliases):
-                continue
-            if wanted.network in found.networks:
-                await self._disconnect(found, wanted.network)
-            await self._connect(found, network.id, wanted.aliases)
-            changed = True
-        return changed
+            ids.append(network.id)
+        return tuple(ids)
 
     async def _connect(
         self, found: ContainerState, network_id: str, aliases: tuple[str, ...]
@@ -131,7 +148,8 @@ class DockerEnsure:
             network_id,
             body={"Container": found.id, "EndpointConfig": {"Aliases": list(aliases)}},
         )
-        self._cache.invalidate(found.id)
+        self._cache.containers.invalidate(found.id)
+        self._cache.networks.clear()
 
     async def _disconnect(self, found: ContainerState, network: str) -> None:
         # By name and by force: the network of that id may be gone, and its name made anew; the
@@ -143,7 +161,7 @@ class DockerEnsure:
             network,
             body={"Container": found.id, "Force": True},
         )
-        self._cache.invalidate(found.id)
+        self._cache.containers.invalidate(found.id)
 
     async def _act_on(
         self,
@@ -164,4 +182,4 @@ class DockerEnsure:
                 body=body,
             )
         finally:
-            self._cache.invalidate(container_id)
+            self._cache.containers.invalidate(container_id)

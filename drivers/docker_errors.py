@@ -53,9 +53,12 @@ def translate(error: EngineError, what: str) -> ControlPlaneError:
     message = f"cannot {what}: {one_line(str(error))}"
     if not isinstance(error, EngineRefusedError):
         return DriverUnavailableError(DRIVER, message)
-    if error.status == 404:
-        # What we acted on is gone: observe again.
+    if error.status == 404 and str(error).startswith("No such container"):
+        # What was observed is gone: observe again, at once and silently.
         return ConflictError(message, reason="Gone")
+    if error.status == 404:
+        # What it needs is gone (an image, a network): that may last, so it is told.
+        return RetryableError(message, reason="Missing")
     if error.status == 409:
         return _conflict(error, message)
     if error.status >= 500:
@@ -75,13 +78,14 @@ def _bad_request(error: EngineRefusedError, message: str) -> ControlPlaneError:
     return TerminalError(message, reason="EngineRefused")
 
 
-def _conflict(error: EngineRefusedError, message: str) -> ControlPlaneError:
+def _conflict(error: EngineRefusedError, message: str) -> RetryableError:
+    # Not ConflictError: that is retried at once and silently, and these may last.
     text = str(error)
     if "already in progress" in text or "marked for removal" in text:
         return RetryableError(message, retry_after_s=0.5, reason="RemovalInProgress")
-    if "already in use" in text:
-        return ConflictError(message, retry_after_s=5.0, reason="NameTaken")
-    return ConflictError(message, reason="Conflict")
+    if "name" in text and "already in use" in text:
+        return RetryableError(message, retry_after_s=5.0, reason="NameTaken")
+    return RetryableError(message, reason="WrongState")
 
 
 def _server_error(error: EngineRefusedError, message: str) -> ControlPlaneError:

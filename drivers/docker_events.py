@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from controlplane.clock import Clock
 from controlplane.errors import RetryableError
-from drivers.containers import LABEL_INSTANCE, Owner, OwnerChanged
+from drivers.containers import LABEL_CONTAINER, LABEL_INSTANCE, Owner, OwnerChanged
 from drivers.docker_cache import InspectCache, Known
 from drivers.docker_errors import EngineError
 from drivers.docker_inspect import owner_of
@@ -20,15 +20,16 @@ from drivers.docker_sdk import Engine, Stream
 
 Event = Mapping[str, Any]
 Snapshot = Mapping[str, tuple[Owner | None, object]]
-"""`container:<id>`, `network:<id>`, `volume:<name>` -> owner and what a list tells of it."""
+"""`container:<id>`, `network:<name>`, `volume:<name>` -> owner and what a list tells of it."""
 
 CONTAINER_ACTIONS: Final = (
     *("create", "die", "start", "stop", "kill", "pause", "unpause"),
     *("rename", "destroy", "update", "oom"),
 )
+IMAGE_ACTIONS: Final = ("delete", "untag", "tag", "pull", "import", "load")
 _FILTERS: Final[Mapping[str, list[str]]] = {
-    "type": ["container", "network", "volume"],
-    "event": [*CONTAINER_ACTIONS, "connect", "disconnect", "remove"],
+    "type": ["container", "network", "volume", "image"],
+    "event": [*CONTAINER_ACTIONS, "connect", "disconnect", "remove", *IMAGE_ACTIONS],
 }
 _RECONNECT_S: Final = (0.1, 0.2, 0.5, 1.0)
 PENDING_LIMIT: Final = 4096
@@ -47,20 +48,21 @@ class Told:
 def read_event(event: Event, known: Known, instance: str) -> Told | None:
     """None for what isn't ours. Learns from creations, forgets what is destroyed."""
     actor = event.get("Actor") or {}
-    kind, action = event.get("Type", ""), str(event.get("Action", ""))
+    kind, action, thing = event.get("Type", ""), str(event.get("Action", "")), actor.get("ID", "")
     attributes: Mapping[str, str] = actor.get("Attributes") or {}
     if kind == "container":
-        return _container_event(actor.get("ID", ""), action, attributes, known, instance)
+        return _container_event(thing, action, attributes, known, instance)
     if kind == "network" and action in {"connect", "disconnect"}:
         container = attributes.get("container", "")
-        return _told("container", container, known.containers.get(container), f"network {action}")
+        return _told("container", container, known.owner_of(container), f"network {action}")
     if action not in {"destroy", "remove"}:
         return None
     if kind == "network":
-        owner = known.networks.get(attributes.get("name", ""))
-    else:
-        owner = known.volumes.get(actor.get("ID", ""))
-    return _told(kind, actor.get("ID", ""), owner, f"{kind} destroy")
+        name = attributes.get("name", "")
+        return _told("network", name, known.networks.get(name), "network destroy")
+    if kind == "volume":
+        return _told("volume", thing, known.volumes.get(thing), "volume destroy")
+    return None
 
 
 def _told(kind: str, thing: str, owner: Owner | None, what: str) -> Told | None:
@@ -74,9 +76,9 @@ def _container_event(
     if owner is None or attributes.get(LABEL_INSTANCE) != instance:
         return None
     if action == "destroy":
-        known.containers.pop(container, None)
+        known.drop(container)
     else:
-        known.containers[container] = owner
+        known.add(container, owner, attributes.get(LABEL_CONTAINER, ""))
     # Nobody but us makes containers with our labels: a creation tells the engine nothing.
     return Told(f"container:{container}", owner, f"container {action}", wakes=action != "create")
 
@@ -182,13 +184,12 @@ class Watch:
         engine: Engine,
         clock: Clock,
         cache: InspectCache,
-        known: Known,
         snapshot: Callable[[], Awaitable[Snapshot]],
         *,
         instance: str,
         verify_s: float,
     ) -> None:
-        self._clock, self._cache, self._known = clock, cache, known
+        self._clock, self._cache = clock, cache
         self._snapshot, self._instance, self._verify_s = snapshot, instance, verify_s
         self._inbox = Inbox()
         self._listed: Snapshot | None = None
@@ -239,13 +240,28 @@ class Watch:
             self._cache.disconnected()
 
     def _on_event(self, event: Event) -> None:
-        told = read_event(event, self._known, self._instance)
+        self._forget(event)
+        told = read_event(event, self._cache.known, self._instance)
         if told is None:
             return
         self._touched.add(told.thing)
-        self._cache.invalidate(told.thing.partition(":")[2])
         if told.wakes:
             self._inbox.put(told.owner, told.what)
+
+    def _forget(self, event: Event) -> None:
+        """Drop what the event says has changed, whoever's it is: one stranger joining a network
+        of ours changes it too."""
+        actor = event.get("Actor") or {}
+        attributes = actor.get("Attributes") or {}
+        kind = event.get("Type")
+        if kind == "container":
+            self._cache.containers.invalidate(actor.get("ID", ""))
+        elif kind == "network":
+            self._cache.networks.invalidate(attributes.get("name", ""))
+            self._cache.containers.invalidate(attributes.get("container", ""))
+        elif kind == "image":
+            # By id here, by reference in the cache; images change too rarely to care.
+            self._cache.images.clear()
 
     async def _verify(self) -> None:
         before = self._listed
@@ -263,7 +279,14 @@ class Watch:
     def _tell_missed(self, before: Snapshot, now: Snapshot, touched: set[str]) -> None:
         for thing in (before.keys() | now.keys()) - touched:
             if before.get(thing) != now.get(thing):
-                self._cache.invalidate(thing.partition(":")[2])
+                self._distrust(thing)
                 owner = (now.get(thing) or before[thing])[0]
                 if owner is not None:
                     self._inbox.put(owner, "missed event")
+
+    def _distrust(self, thing: str) -> None:
+        kind, _, key = thing.partition(":")
+        if kind == "container":
+            self._cache.containers.invalidate(key)
+        elif kind == "network":
+            self._cache.networks.invalidate(key)

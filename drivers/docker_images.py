@@ -7,6 +7,7 @@ from typing import Any
 
 from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
 from drivers.containers import ImageState
+from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls
 from drivers.docker_errors import one_line
 from drivers.docker_inspect import image_state
@@ -15,13 +16,22 @@ from drivers.docker_inspect import image_state
 class DockerImages:
     """The image verbs of Containers."""
 
-    def __init__(self, calls: DockerCalls) -> None:
+    def __init__(self, calls: DockerCalls, cache: InspectCache) -> None:
         self._calls = calls
+        self._cache = cache.images
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def observe(self, reference: str) -> ImageState | None:
+        cached = self._cache.get(reference)
+        if cached is not None:
+            return cached
+        stamp = self._cache.stamp()
         raw = await self._calls.read(f"inspect image '{reference}'", "/images/{}/json", reference)
-        return None if raw is None else image_state(reference, raw)
+        if raw is None:
+            return None
+        state = image_state(reference, raw)
+        self._cache.put(reference, state, stamp)
+        return state
 
     async def ensure(self, reference: str) -> ImageState:
         async with self._one_at_a_time[reference]:

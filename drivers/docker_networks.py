@@ -21,7 +21,7 @@ from drivers.containers import (
     VolumeState,
 )
 from drivers.docker_body import network_body, volume_body
-from drivers.docker_cache import Known
+from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls
 from drivers.docker_inspect import network_state, subnets, volume_state
 
@@ -42,20 +42,30 @@ def instance_filter(instance: str, **more: str) -> dict[str, str]:
 class DockerNetworks:
     """The network verbs of Containers."""
 
-    def __init__(self, calls: DockerCalls, known: Known) -> None:
+    def __init__(self, calls: DockerCalls, cache: InspectCache) -> None:
         self._calls = calls
-        self._known = known
+        self._cache = cache.networks
+        self._known = cache.known
         self._instance = calls.config.instance
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def observe(self, name: str) -> NetworkState | None:
         """Ours of that name; of several the oldest."""
+        return self._cache.get(name) or await self.find(name)
+
+    async def find(self, name: str) -> NetworkState | None:
+        """As observe, live."""
+        stamp = self._cache.stamp()
         ours, _ = await self._named(name)
         if not ours:
             return None
         # Only the inspect tells which containers are in it.
         raw = await self._calls.read(f"inspect network '{name}'", "/networks/{}", ours[0]["Id"])
-        return None if raw is None else self._remember(raw)
+        if raw is None:
+            return None
+        state = self._remember(raw)
+        self._cache.put(name, state, stamp)
+        return state
 
     async def list(self) -> tuple[NetworkState, ...]:
         raws = await self._calls.read(
@@ -73,6 +83,7 @@ class DockerNetworks:
                 ours, _ = await self._named(spec.name)
             for duplicate in ours[1:]:
                 await self._remove(spec.name, duplicate["Id"])
+                self._cache.invalidate(spec.name)
         if not ours:
             raise ConflictError(f"cannot create network '{spec.name}': it was removed meanwhile")
         state = self._remember(ours[0])
@@ -88,6 +99,7 @@ class DockerNetworks:
             ours, _ = await self._named(name)
             for raw in ours:
                 await self._remove(name, raw["Id"])
+        self._cache.invalidate(name)
         self._known.networks.pop(name, None)
 
     async def routes(self, route_file: Path) -> tuple[str, ...]:
@@ -118,8 +130,10 @@ class DockerNetworks:
             await self._calls.act(
                 f"create network '{spec.name}'", "POST", "/networks/create", body=body
             )
-        except ConflictError:
-            return  # made by a call whose reply was lost; the list that follows finds it
+        except RetryableError as exc:
+            # 409: made by a call whose reply was lost; the list that follows finds it.
+            if exc.reason not in {"WrongState", "NameTaken"}:
+                raise
 
     async def _remove(self, name: str, network_id: str) -> None:
         await self._calls.act(
@@ -133,8 +147,8 @@ class DockerNetworks:
         return state
 
     @staticmethod
-    def _taken(name: str, why: str) -> ConflictError:
-        return ConflictError(
+    def _taken(name: str, why: str) -> RetryableError:
+        return RetryableError(
             f"cannot create network '{name}': the one of that name {why}",
             retry_after_s=_NOT_OURS_S,
             reason="NameTaken",
@@ -144,9 +158,9 @@ class DockerNetworks:
 class DockerVolumes:
     """The volume verbs of Containers."""
 
-    def __init__(self, calls: DockerCalls, known: Known) -> None:
+    def __init__(self, calls: DockerCalls, cache: InspectCache) -> None:
         self._calls = calls
-        self._known = known
+        self._known = cache.known
         self._instance = calls.config.instance
 
     async def observe(self, name: str) -> VolumeState | None:
@@ -170,7 +184,7 @@ class DockerVolumes:
             )
         state = self._remember(raw)
         if not self._is_ours(raw) or state.owner is None or state.owner.uid != spec.owner.uid:
-            raise ConflictError(
+            raise RetryableError(
                 f"cannot create volume '{spec.name}': the one of that name is somebody else's",
                 retry_after_s=_NOT_OURS_S,
                 reason="NameTaken",
@@ -182,7 +196,7 @@ class DockerVolumes:
         if raw is None:
             return
         if not self._is_ours(raw):
-            raise ConflictError(
+            raise RetryableError(
                 f"cannot remove volume '{name}': it is somebody else's",
                 retry_after_s=_NOT_OURS_S,
                 reason="NotOurs",
@@ -191,7 +205,9 @@ class DockerVolumes:
             await self._calls.act(
                 f"remove volume '{name}'", "DELETE", "/volumes/{}", name, absent_is_done=True
             )
-        except ConflictError as exc:
+        except RetryableError as exc:
+            if exc.reason != "WrongState":
+                raise
             raise RetryableError(str(exc), retry_after_s=1.0, reason="VolumeInUse") from exc
         self._known.volumes.pop(name, None)
 

@@ -67,11 +67,12 @@ class FakeContainers:
         self, spec: ContainerSpec, /, *, secret_env: Mapping[str, str] | None = None
     ) -> ContainerState:
         lost = self._change("ensure_container")
+        self._check(spec, secret_env or {})
         found = self._find(spec.name, spec.owner.uid)
         if found is None:
             found = self._create(spec, secret_env or {})
         if found.state.digest != spec.digest and not same_digest(found.state.digest, spec):
-            raise ConflictError(
+            raise RetryableError(
                 f"cannot ensure container '{spec.name}': another digest", reason="DigestDiffers"
             )
         self._correct(found, spec)
@@ -100,7 +101,7 @@ class FakeContainers:
         lost = self._change("pause_container")
         found = self._existing(container_id, "pause")
         if not found.state.running:
-            raise ConflictError("cannot pause container: it is not running", reason="Conflict")
+            raise RetryableError("cannot pause container: it is not running", reason="WrongState")
         if not found.state.paused:
             self._set(found, "pause", paused=True)
         _raise(lost)
@@ -121,7 +122,9 @@ class FakeContainers:
         """As if argv were `cat`."""
         self._change("exec_container")
         if not self._existing(container_id, "run a command in").state.running:
-            raise ConflictError("cannot run a command in the container: it is not running")
+            raise RetryableError(
+                "cannot run a command in it: it is not running", reason="WrongState"
+            )
         return 0, stdin.decode()
 
     # -- networks
@@ -262,13 +265,33 @@ class FakeContainers:
             raise ConflictError(f"cannot {verb} container: it is gone", reason="Gone")
         return found
 
-    def _create(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> Container:
-        epoch, instance = self._guard(), self.engine.instance
+    def _check(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> None:
+        """What refuses a spec before anything is made."""
         container_body(
-            spec, secret_env, instance=instance, epoch=epoch, secrets_root=self._secrets_root
+            spec,
+            secret_env,
+            instance=self.engine.instance,
+            epoch=self._guard(),
+            secrets_root=self._secrets_root,
         )
+        for wanted in spec.networks:
+            self._network(spec, wanted)
+
+    def _network(self, spec: ContainerSpec, wanted: NetworkAttachment) -> NetworkState:
+        network = self.engine.network_named(wanted.network)
+        if network is None:
+            raise RetryableError(
+                f"cannot connect container '{spec.name}': there is no network '{wanted.network}'",
+                retry_after_s=0.5,
+                reason="NetworkMissing",
+            )
+        return network
+
+    def _create(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> Container:
         if self._images != "any" and spec.image not in self.engine.images:
-            raise ConflictError(f"cannot create container '{spec.name}': no image", reason="Gone")
+            raise RetryableError(
+                f"cannot create container '{spec.name}': no image", reason="Missing"
+            )
         if self.engine.has_name(spec.name):
             raise _taken(f"create container '{spec.name}'")
         self.engine.count("create_container")
@@ -283,7 +306,7 @@ class FakeContainers:
                 running=False,
                 started_at="",
                 limits=spec.limits,
-                labels=container_labels(spec, instance=instance, epoch=epoch),
+                labels=container_labels(spec, instance=self.engine.instance, epoch=self._guard()),
             ),
             spec,
             dict(secret_env),
@@ -303,29 +326,21 @@ class FakeContainers:
             self.engine.count("disconnect")
             found.state = without_network(found.state, name)
         for attachment in spec.networks:
-            self._attach(found, attachment)
+            self._attach(found, self._network(spec, attachment), attachment.aliases)
 
-    def _attach(self, found: Container, wanted: NetworkAttachment) -> None:
-        network = self.engine.network_named(wanted.network)
-        if network is None:
-            raise ConflictError(
-                f"cannot connect container '{found.state.name}': there is no network"
-                f" '{wanted.network}'",
-                retry_after_s=0.5,
-                reason="NetworkMissing",
-            )
+    def _attach(self, found: Container, network: NetworkState, aliases: tuple[str, ...]) -> None:
         same_network = found.state.network_ids.get(network.name) == network.id
-        if same_network and set(found.state.aliases[network.name]) == set(wanted.aliases):
+        if same_network and set(found.state.aliases[network.name]) == set(aliases):
             return
         self.engine.count("connect")
         address = self.engine.address_in(network) if found.state.running else ""
-        found.state = with_network(found.state, network, address, wanted.aliases)
+        found.state = with_network(found.state, network, address, aliases)
 
     def _start(self, found: Container) -> None:
         for name, network_id in found.state.network_ids.items():
             if network_id not in self.engine.networks:
-                raise ConflictError(
-                    f"cannot start container '{found.state.name}': network gone", reason="Gone"
+                raise RetryableError(
+                    f"cannot start container '{found.state.name}': network gone", reason="Missing"
                 )
             address = self.engine.address_in(self.engine.networks[network_id])
             found.state = replace(found.state, networks={**found.state.networks, name: address})
@@ -357,13 +372,13 @@ def _raise(lost: ControlPlaneError | None) -> None:
         raise lost
 
 
-def _taken(what: str) -> ConflictError:
-    return ConflictError(
+def _taken(what: str) -> RetryableError:
+    return RetryableError(
         f"cannot {what}: the one of that name is somebody else's",
         retry_after_s=5.0,
         reason="NameTaken",
     )
 
 
-def _not_ours(what: str) -> ConflictError:
-    return ConflictError(f"cannot {what}: it is somebody else's", reason="NotOurs")
+def _not_ours(what: str) -> RetryableError:
+    return RetryableError(f"cannot {what}: it is somebody else's", reason="NotOurs")
