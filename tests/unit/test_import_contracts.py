@@ -37,7 +37,7 @@ PLANTED = {
         "reconcilers/planted.py": "import drivers.fake.planted\n",
         "drivers/fake/planted.py": "",
     },
-    "the Docker SDK stays in drivers.docker and its parts": {
+    "the Docker SDK stays in drivers.docker_sdk": {
         "reconcilers/planted.py": "import docker.errors\n"
     },
     "the Vault SDK stays in drivers.vault": {"drivers/planted.py": "import hvac\n"},
