@@ -1,0 +1,91 @@
+"""Containers that a test starts straight on the engine, without the driver under test."""
+
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+INSTANCE = f"test-{uuid.uuid4().hex[:12]}"
+LABEL = f"bunker.cloud/instance={INSTANCE}"
+
+
+def docker(*argv: str, stdin: str = "", check: bool = True) -> str:
+    """Run the engine's own client; its standard output. Raises AssertionError with its error."""
+    done = subprocess.run(
+        ["docker", *argv], input=stdin, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0 or not check, done.stderr.strip()
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container of ours."""
+
+    id: str
+
+    @property
+    def address(self) -> str:
+        return self.inspect("{{.NetworkSettings.IPAddress}}")
+
+    @property
+    def running(self) -> bool:
+        return self.inspect("{{.State.Running}}") == "true"
+
+    @property
+    def exit_code(self) -> int:
+        return int(self.inspect("{{.State.ExitCode}}"))
+
+    def inspect(self, form: str) -> str:
+        return docker("inspect", "--format", form, self.id)
+
+    def exec(self, *argv: str, stdin: str = "", check: bool = True) -> str:
+        return docker("exec", "-i", self.id, *argv, stdin=stdin, check=check)
+
+    def logs(self) -> str:
+        done = subprocess.run(
+            ["docker", "logs", self.id], capture_output=True, text=True, timeout=60, check=False
+        )
+        return done.stdout + done.stderr
+
+
+@dataclass
+class Bench:
+    """Starts containers and volumes under one label, and removes them all at the end."""
+
+    volumes: list[str] = field(default_factory=list)
+
+    def volume(self) -> str:
+        name = docker("volume", "create", "--label", LABEL, f"{INSTANCE}-{uuid.uuid4().hex[:8]}")
+        self.volumes.append(name)
+        return name
+
+    def run(self, image: str, *command: str, options: tuple[str, ...] = ()) -> Running:
+        """As the control plane runs a server: its own user, no capability, read-only root."""
+        hardened = ("--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only")
+        argv = ("run", "--detach", "--label", LABEL, *hardened, *options, image, *command)
+        return Running(docker(*argv))
+
+
+@contextmanager
+def bench() -> Iterator[Bench]:
+    """A bench that leaves nothing behind."""
+    made = Bench()
+    try:
+        yield made
+    finally:
+        if left := docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}").split():
+            docker("rm", "--force", "--volumes", *left)
+        for name in made.volumes:
+            docker("volume", "rm", "--force", name)
+
+
+def wait_until(claim: Callable[[], bool], *, of: Running, timeout_s: float = 30) -> None:
+    """Until the claim holds. Fails at once, with the container's log, if that has ended."""
+    deadline = time.monotonic() + timeout_s
+    while not claim():
+        assert of.running, f"the container ended with {of.exit_code}:\n{of.logs()}"
+        assert time.monotonic() < deadline, f"not within {timeout_s} s:\n{of.logs()}"
+        time.sleep(0.1)  # a real container's time can't be moved by hand
