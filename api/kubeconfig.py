@@ -1,13 +1,14 @@
 """The kubeconfig that clients of this API use: one cluster, one user, one token."""
 
 import base64
-from typing import Any
+
+import yaml
 
 
-def kubeconfig(server: str, ca_pem: bytes, user: str, token: str, *, name: str) -> dict[str, Any]:
-    """A kubeconfig as a plain object; JSON of it is valid YAML. `server` is a URL."""
+def kubeconfig(server: str, ca_pem: bytes, user: str, token: str, *, name: str) -> str:
+    """A kubeconfig as YAML. `server` is a URL. It holds the token: write it 0600."""
     authority = base64.b64encode(ca_pem).decode()
-    return {
+    config = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [
@@ -17,3 +18,4 @@ def kubeconfig(server: str, ca_pem: bytes, user: str, token: str, *, name: str) 
         "contexts": [{"name": name, "context": {"cluster": name, "user": user}}],
         "current-context": name,
     }
+    return yaml.safe_dump(config, sort_keys=False)

@@ -7,7 +7,6 @@ should be paused: no reconciler runs (standin.py does what deletion needs).
 """
 
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -114,7 +113,7 @@ async def main(folder: Path, port: int) -> None:
                 config = kubeconfig(
                     served.url, served.ca.read_bytes(), name, token, name="bunker-test"
                 )
-                (folder / f"{name}.kubeconfig").write_text(json.dumps(config))
+                (folder / f"{name}.kubeconfig").write_text(config)
             sys.stdout.write(f"serving on {served.url}\n")
             sys.stdout.flush()
             await stop.wait()
