@@ -11,7 +11,7 @@ exceeds capacity - reserved.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 from controlplane.records import Key
 from resources.meta import Footprint
@@ -54,6 +54,8 @@ class Refused:
     reason: str
     """BudgetExceeded, QuotaExceeded or CapacityUnknown."""
     message: str
+    retry_after_s: float | None = None
+    """Ask again then; None: the ledger tells when there is room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +69,8 @@ class Totals:
     """capacity - allocated; negative where the capacity was lowered below what is held."""
 
 
-class LedgerView(Protocol):
-    """What the Host and Quota reconcilers may read."""
-
-    def totals(self) -> Totals: ...
-
-    def used(self, namespace: str, /) -> Footprint:
-        """What the records of one namespace hold together."""
-        ...
-
-
 class Ledger:
-    """Claims by record uid, and who waits for room."""
+    """Claims by record uid, and who waits for room. Satisfies plan.Usage."""
 
     def __init__(self) -> None:
         self._capacity: Footprint | None = None
@@ -87,6 +79,7 @@ class Ledger:
         self._waiting: dict[str, Claim] = {}
         self._used: dict[str, Footprint] = {}
         self._allocated = NOTHING
+        self._reserved = NOTHING
 
     # --- what is ---
 
@@ -96,6 +89,12 @@ class Ledger:
 
     def used(self, namespace: str, /) -> Footprint:
         return self._used.get(namespace, NOTHING)
+
+    def allocated(self, namespace: str | None = None, /) -> Footprint:
+        return self._allocated if namespace is None else self.used(namespace)
+
+    def reserved(self) -> Footprint:
+        return self._reserved
 
     def held(self, uid: str) -> Footprint:
         claim = self._claims.get(uid)
@@ -109,10 +108,16 @@ class Ledger:
 
     # --- what limits ---
 
-    def limit(self, capacity: Footprint | None, quotas: Mapping[str, Footprint]) -> None:
-        """Set capacity - reserved of the host, and each namespace's quota. What is held already
-        stays held, even beyond."""
+    def limit(
+        self,
+        capacity: Footprint | None,
+        quotas: Mapping[str, Footprint],
+        reserved: Footprint = NOTHING,
+    ) -> None:
+        """Set what may be handed out of the host (`capacity`: what it has minus `reserved`), and
+        each namespace's quota. What is held already stays held, even beyond."""
         self._capacity = capacity
+        self._reserved = reserved
         self._quotas = dict(quotas)
 
     # --- claims ---

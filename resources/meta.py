@@ -362,6 +362,8 @@ class KindInfo:
     """Field selectors beyond metadata.name and metadata.namespace."""
     dns_name: bool = True
     """metadata.name must be a DNS label (it becomes a host name), not just a subdomain."""
+    holds_data: bool = False
+    """Garbage collection never deletes it: when its owner is gone it stays, owned by nobody."""
     needs_subnet: bool = False
     """The engine allocates a subnet to each record (namespaces)."""
     needs_namespace_network: bool = False

@@ -71,6 +71,7 @@ class Volume(Resource[VolumeSpec, VolumeStatus]):
         categories=("all",),
         namespaced=False,
         dns_name=False,
+        holds_data=True,
         columns=(
             Column("Namespace", ".spec.claim.namespace", description="Namespace it belongs to"),
             Column("Claim", ".spec.claim.name", description="Record it belongs to"),

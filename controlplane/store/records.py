@@ -271,7 +271,7 @@ class Records:
         subresource: str,
         epoch: int | None,
     ) -> bytes:
-        if subresource == "status" and epoch is not None:
+        if subresource in ("status", "engine") and epoch is not None:
             return self._controller_status(base, after, actor)
         return self._ownership(base.managed_fields, before, after, actor, subresource)
 

@@ -70,7 +70,9 @@ def created(info: KindInfo, obj: Mapping[str, Any], *, name: str, uid: str, now:
 def updated(
     info: KindInfo, base: Mapping[str, Any], obj: Mapping[str, Any], subresource: str
 ) -> Obj:
-    """The object of an update: status alone through "status", everything but it otherwise.
+    """The object of an update: status alone through "status", status and finalizers through
+    "engine" (a finalizer is never without the allocation that it frees), everything but status
+    otherwise.
 
     Raises ConflictError for another uid, InvalidFieldError for a finalizer added while deleting.
     """
@@ -79,6 +81,11 @@ def updated(
         raise ConflictError(f"cannot update {info.kind} '{meta['name']}': it has another uid")
     if subresource == "status":
         return _with_status(base, obj)
+    if subresource == "engine":
+        made = _with_status(base, obj)
+        made["metadata"] = _with_finalizers(meta, obj["metadata"])
+        _check_finalizers(info, meta, made["metadata"])
+        return made
     made = _with_status(obj, base) if info.has_status else {**obj}
     made["metadata"] = _merged_meta(base, obj)
     if info.kind == NAMESPACE:
@@ -118,6 +125,11 @@ def _with_status(obj: Mapping[str, Any], status_of: Mapping[str, Any]) -> Obj:
     if "status" in status_of:
         made["status"] = status_of["status"]
     return made
+
+
+def _with_finalizers(old: Mapping[str, Any], new: Mapping[str, Any]) -> Obj:
+    meta = {k: v for k, v in old.items() if k != "finalizers"}
+    return meta | ({"finalizers": new["finalizers"]} if new.get("finalizers") else {})
 
 
 def _merged_meta(base: Mapping[str, Any], obj: Mapping[str, Any]) -> Obj:

@@ -1,0 +1,135 @@
+"""Admission: what a record may hold of the host, asked before its first step.
+
+Joins the three pure ledgers (budget, subnets, ports) with `status.allocation`. It grants in
+memory; the pass commits the grant in the store before it acts, and `sync` makes the ledgers
+equal to what was stored when the pass is over.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from controlplane.budget import Claim, Ledger, Refused
+from controlplane.engine.port import Routes
+from controlplane.engine.resolve import allocation_of
+from controlplane.errors import RetryableError
+from controlplane.ports import PortPool
+from controlplane.records import Key, Stored
+from controlplane.subnets import SubnetPool
+from resources.meta import Allocation, Footprint, Record, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The three ledgers, asked together: all or nothing."""
+
+    ledger: Ledger
+    subnets: SubnetPool
+    ports: PortPool
+    routes: Routes
+    changed: Callable[[], None]
+    """Called when totals or room changed: those that wait are woken, the Host record is told."""
+
+    async def ask(self, record: Record, stored: Stored) -> Allocation | Refused:
+        """What `record` may hold from now on, on top of what is in use; or why not."""
+        before = self.ledger.held(stored.uid)
+        granted = self.ledger.ask(claim_of(record, stored))
+        if isinstance(granted, Refused):
+            return granted
+        try:
+            ports = self.ports.assign(stored.uid, record.host_ports)
+            subnet = await self._subnet(record, stored.uid)
+        except RetryableError as exc:
+            self.sync(stored)
+            return Refused(exc.reason, str(exc), exc.retry_after_s)
+        if granted.held != before:
+            self.changed()
+        return allocation(granted.held, ports, subnet)
+
+    def sync(self, stored: Stored) -> None:
+        """Hold exactly what the store says: after a pass, whatever became of its grants."""
+        found = allocation_of(stored)
+        if found is None:
+            self.release(stored.uid)
+            return
+        if found.footprint != self.ledger.held(stored.uid):
+            self.ledger.settle(stored.uid, found.footprint)
+            self.changed()
+        self.ports.settle(stored.uid, found.ports)
+        if found.subnet is None:
+            self.subnets.release(stored.uid)
+
+    def release(self, uid: str) -> None:
+        """Nothing of the record exists any more, and the store says so."""
+        held = self.ledger.holds(uid)
+        waits = self.ledger.waits(uid)
+        self.ledger.release(uid)
+        self.ports.release(uid)
+        self.subnets.release(uid)
+        if held or waits:
+            self.changed()
+
+    def stop_waiting(self, uid: str) -> None:
+        """A pass ended before it asked: it keeps no room from others."""
+        if self.ledger.waits(uid):
+            self.ledger.withdraw(uid)
+            self.changed()
+
+    def load(self, records: Iterable[tuple[Record | None, Stored]]) -> None:
+        """Rebuild all three from the store: what is held, and who waited when it stopped."""
+        claims: list[Claim] = []
+        waiting: list[Claim] = []
+        subnets: list[tuple[str, str]] = []
+        ports: list[tuple[str, tuple[int, ...]]] = []
+        for record, stored in records:
+            held = allocation_of(stored)
+            if held is not None:
+                claims.append(_claim(record, stored, held.footprint))
+                ports.append((stored.uid, held.ports))
+                if held.subnet is not None:
+                    subnets.append((stored.uid, held.subnet))
+            if record is not None and _waited(stored):
+                waiting.append(claim_of(record, stored))
+        self.ledger.load(claims, waiting)
+        self.subnets.load(subnets)
+        self.ports.load(ports)
+        self.changed()
+
+    async def _subnet(self, record: Record, uid: str) -> str | None:
+        if not record.info.needs_subnet:
+            return None
+        # what is held already may well be among the host's routes: it is our own network
+        avoid = () if self.subnets.holds(uid) else await self.routes()
+        return self.subnets.assign(uid, avoid)
+
+
+def allocation(held: Footprint, ports: tuple[int, ...], subnet: str | None) -> Allocation:
+    return Allocation.model_construct(
+        cpu=held.cpu_millicores,
+        memory=held.memory_bytes,
+        disk=held.disk_bytes,
+        ports=ports,
+        subnet=subnet,
+    )
+
+
+def claim_of(record: Record, stored: Stored) -> Claim:
+    """What `record` asks for by its spec alone."""
+    return _claim(record, stored, record.footprint)
+
+
+def _claim(record: Record | None, stored: Stored, held: Footprint) -> Claim:
+    spec = getattr(record, "spec", None)
+    return Claim(
+        uid=stored.uid,
+        key=Key(stored.key.kind, stored.key.namespace, stored.key.name),
+        held=held,
+        priority=spec.priority if isinstance(spec, Spec) else 0,
+        created=str(stored.meta.get("creationTimestamp") or ""),
+    )
+
+
+def _waited(stored: Stored) -> bool:
+    conditions = (stored.obj.get("status") or {}).get("conditions") or ()
+    return any(
+        item.get("type") == "Admitted" and item.get("status") == "False" for item in conditions
+    )

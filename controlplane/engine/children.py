@@ -1,0 +1,200 @@
+"""Record steps: child records and generated Secrets, made by the engine under its epoch.
+
+A reconciler plans them as data and never sees the store. Who owns what is decided here: a child
+that belongs to another record is never touched, an unowned one is adopted only on an equal claim.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controlplane import events
+from controlplane.engine import secretdata
+from controlplane.engine.port import AGENT, RecordsPort
+from controlplane.engine.recorder import Recorder
+from controlplane.engine.resolve import SECRET
+from controlplane.errors import AlreadyExistsError, ConflictError, RetryableError, TerminalError
+from controlplane.plan import EnsureChild, EnsureSecret, OrphanChild, RecordStep, RemoveChild
+from controlplane.records import Key, Stored, View
+from resources.meta import KindInfo
+
+CLAIM_LABEL: Final = "bunker.cloud/claim"
+"""On a Secret that goes with retained data: whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """Carries out the record steps of one owner's plan. Each is idempotent."""
+
+    view: View
+    records: RecordsPort
+    infos: Mapping[str, KindInfo]
+    epoch: Callable[[], int]
+    recorder: Recorder
+    generate: Callable[[int], str] = secretdata.generate
+
+    async def carry_out(self, owner: Stored, step: RecordStep) -> None:
+        """Raises ConflictError (again at once), TerminalError (somebody else's), or the store's
+        own errors."""
+        match step:
+            case EnsureChild():
+                await self._ensure_child(owner, step)
+            case EnsureSecret():
+                await self._ensure_secret(owner, step)
+            case OrphanChild(kind=kind, name=name):
+                await self._orphan(owner, self._key(owner, kind, name))
+            case RemoveChild(kind=kind, name=name):
+                await self._remove(owner, self._key(owner, kind, name))
+
+    # --- children ---
+
+    async def _ensure_child(self, owner: Stored, step: EnsureChild) -> None:
+        key = self._key(owner, step.kind, step.name)
+        stored = self._live(key)
+        if stored is None:
+            await self._create(key, {**self._new(owner, key), "spec": dict(step.spec)})
+            return
+        adopted = self._adoptable(owner, stored, _claims_equal(stored, step))
+        spec = {**(stored.obj.get("spec") or {}), **step.spec}
+        await self._update(owner, stored, {"spec": spec}, adopted=adopted)
+
+    async def _orphan(self, owner: Stored, key: Key) -> None:
+        stored = self.view.get(key)
+        if stored is None or owner.uid not in stored.owner_uids:
+            return
+        await self.records.update(
+            stored, without_owner(stored, owner.uid), actor=AGENT, epoch=self.epoch()
+        )
+
+    async def _remove(self, owner: Stored, key: Key) -> None:
+        stored = self.view.get(key)
+        if stored is None or stored.deleting:
+            return
+        if owner.uid not in stored.owner_uids:
+            raise TerminalError(
+                f"cannot remove {key}: it does not belong to {owner.key}", reason="NotOwned"
+            )
+        await self.records.delete(stored, actor=AGENT, epoch=self.epoch())
+
+    # --- secrets ---
+
+    async def _ensure_secret(self, owner: Stored, step: EnsureSecret) -> None:
+        key = self._key(owner, SECRET, step.name)
+        stored = self._live(key)
+        if stored is None:
+            data = secretdata.completed({}, step.keys, self.generate)
+            obj = {**self._new(owner, key), "type": step.type, "data": secretdata.encoded(data)}
+            if step.claim:
+                obj["metadata"]["labels"] = {CLAIM_LABEL: step.claim}
+            await self._create(key, obj)
+            return
+        claimed = bool(step.claim) and stored.labels.get(CLAIM_LABEL) == step.claim
+        adopted = self._adoptable(owner, stored, claimed)
+        opened = await self.records.read(stored)
+        before = secretdata.decoded(opened.get("data") or {})
+        data = secretdata.completed(before, step.keys, self.generate)
+        if data == before and not adopted:
+            return
+        body = {key: value for key, value in opened.items() if key not in ("metadata", "data")}
+        await self._update(
+            owner, stored, {**body, "data": secretdata.encoded(data)}, adopted=adopted, whole=True
+        )
+
+    # --- shared ---
+
+    def _key(self, owner: Stored, kind: str, name: str) -> Key:
+        return Key(kind, owner.key.namespace if self.infos[kind].namespaced else "", name)
+
+    def _live(self, key: Key) -> Stored | None:
+        stored = self.view.get(key)
+        if stored is not None and stored.deleting:
+            raise RetryableError(
+                f"cannot ensure {key}: the old one is still being deleted",
+                reason="ChildDeleting",
+                retry_after_s=1.0,
+            )
+        return stored
+
+    def _new(self, owner: Stored, key: Key) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"name": key.name, "ownerReferences": [reference(owner)]}
+        if key.namespace:
+            metadata["namespace"] = key.namespace
+        info = self.infos[key.kind]
+        return {"apiVersion": info.api_version, "kind": key.kind, "metadata": metadata}
+
+    def _adoptable(self, owner: Stored, stored: Stored, claimed: bool) -> bool:
+        """False: it is ours. True: it is nobody's, and ours to take. Else raises."""
+        if owner.uid in stored.owner_uids:
+            return False
+        if not stored.owner_uids and claimed:
+            return True
+        holder = _holder(stored)
+        raise TerminalError(
+            f"cannot use {stored.key}: it belongs to {holder}; rename this record, or remove it",
+            reason="NotOwned",
+        )
+
+    async def _create(self, key: Key, obj: Mapping[str, Any]) -> None:
+        try:
+            await self.records.create(key.kind, obj, actor=AGENT, epoch=self.epoch())
+        except AlreadyExistsError as exc:
+            raise ConflictError(f"cannot create {key}: it was just created") from exc
+
+    async def _update(
+        self,
+        owner: Stored,
+        stored: Stored,
+        parts: Mapping[str, Any],
+        *,
+        adopted: bool,
+        whole: bool = False,
+    ) -> None:
+        meta = dict(stored.meta)
+        if adopted:
+            meta["ownerReferences"] = [reference(owner)]
+        obj = {**({} if whole else stored.obj), **parts, "metadata": meta}
+        if not whole and obj == stored.obj:
+            return
+        await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
+        if adopted:
+            message = f"adopted {stored.key.kind} '{stored.key.name}' with its content"
+            self.recorder.tell(events.happened(owner, "Normal", "Adopted", message))
+
+
+def reference(owner: Stored) -> dict[str, Any]:
+    """The controlling ownerReference to `owner`."""
+    return {
+        "apiVersion": str(owner.obj.get("apiVersion", "")),
+        "kind": owner.key.kind,
+        "name": owner.key.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def without_owner(stored: Stored, uid: str) -> dict[str, Any]:
+    """The object without its ownerReference to `uid`."""
+    left = [ref for ref in stored.meta.get("ownerReferences") or () if ref["uid"] != uid]
+    meta = {key: value for key, value in stored.meta.items() if key != "ownerReferences"}
+    return {**stored.obj, "metadata": {**meta, "ownerReferences": left} if left else meta}
+
+
+def _claims_equal(stored: Stored, step: EnsureChild) -> bool:
+    """Its spec is the wanted one in every field that makes it the same claim."""
+    spec = stored.obj.get("spec") or {}
+    return bool(step.adopt_if_equal) and all(
+        _at(spec, path) == _at(step.spec, path) for path in step.adopt_if_equal
+    )
+
+
+def _at(spec: Mapping[str, Any], path: str) -> Any:
+    value: Any = spec
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _holder(stored: Stored) -> str:
+    refs = stored.meta.get("ownerReferences") or ()
+    return ", ".join(f"{ref['kind']} '{ref['name']}'" for ref in refs) or "no record of this claim"

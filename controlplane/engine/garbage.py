@@ -1,0 +1,253 @@
+"""Garbage collection: dependents of what is gone, contents of namespaces that go, old events.
+
+Kubernetes' semantics (background, foreground, orphan), by uid, with one difference that keeps
+data: what holds data is never deleted for its owner's sake, it is left to nobody. Everything is
+read live before it is deleted; a job that fails is tried again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+
+from controlplane import events
+from controlplane.clock import Clock
+from controlplane.engine.children import CLAIM_LABEL, without_owner
+from controlplane.engine.port import AGENT, RecordsPort
+from controlplane.engine.queue import Priority, Queue
+from controlplane.engine.resolve import NAMESPACE
+from controlplane.errors import ConflictError, ControlPlaneError, NotFoundError, StaleEpochError
+from controlplane.records import Change, Key, Stored, View
+from resources.meta import FINALIZER, KindInfo
+
+FOREGROUND: Final = "foregroundDeletion"
+ORPHAN: Final = "orphan"
+DEPENDENTS: Final = "dependents-of-uid"
+PROPAGATE: Final = "propagate"
+CONTENTS: Final = "contents-of-namespace"
+SCAN: Final = Key("scan", "", "everything")
+"""Job names: the queue holds keys, and these are keys of jobs, not of records."""
+SCAN_S: Final = 600.0
+"""A full scan finds what changes told nobody: records restored, owners gone while it was down."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Jobs come from changes and from a scan; `worker` does them one at a time."""
+
+    view: View
+    records: RecordsPort
+    infos: Mapping[str, KindInfo]
+    epoch: Callable[[], int]
+    clock: Clock
+    jobs: Queue
+    lost: Callable[[], None]
+
+    # --- what makes work ---
+
+    def take(self, change: Change) -> None:
+        """Listen to a change."""
+        after = change.after
+        if change.verb == "delete":
+            self.jobs.add(Key(DEPENDENTS, "", after.uid), Priority.DEPENDENCY)
+            if after.key.namespace:
+                self._consider_namespace(after.key.namespace)
+        elif after.deleting:
+            self._consider(after)
+
+    def _consider(self, stored: Stored) -> None:
+        if stored.key.kind == NAMESPACE:
+            self.jobs.add(Key(CONTENTS, "", stored.key.name), Priority.DEPENDENCY)
+        if {FOREGROUND, ORPHAN} & set(stored.meta.get("finalizers") or ()):
+            self.jobs.add(_job(stored.key), Priority.DEPENDENCY)
+        for uid in stored.owner_uids:
+            # its owner may be waiting in the foreground for it to go
+            self.jobs.add(Key(DEPENDENTS, "", uid), Priority.DEPENDENCY)
+
+    def _consider_namespace(self, name: str) -> None:
+        home = self.view.get(Key(NAMESPACE, "", name))
+        if home is None or home.deleting:
+            self.jobs.add(Key(CONTENTS, "", name), Priority.DEPENDENCY)
+
+    # --- the worker ---
+
+    async def worker(self) -> None:
+        """Do jobs until the queue is closed."""
+        self.jobs.add(SCAN, Priority.RESYNC)
+        while (item := await self.jobs.get()) is not None:
+            try:
+                await self._do(item.key)
+                self.jobs.forget(item.key)
+            except StaleEpochError:
+                self.lost()
+            except (ConflictError, NotFoundError):
+                self.jobs.add_after(item.key, 0.05, Priority.DEPENDENCY)
+            except ControlPlaneError as exc:
+                _log.info("garbage_kept", job=str(item.key), error=str(exc))
+                self.jobs.retry(item.key, Priority.DEPENDENCY)
+            except Exception:  # noqa: BLE001  # one bad record must not stop the collection
+                _log.exception("garbage_failed", job=str(item.key))
+                self.jobs.retry(item.key, Priority.DEPENDENCY, at_least_s=10.0)
+            finally:
+                self.jobs.done(item.key)
+
+    async def _do(self, job: Key) -> None:
+        if job == SCAN:
+            await self._scan()
+        elif job.kind == DEPENDENTS:
+            await self._collect(job.name)
+        elif job.kind == CONTENTS:
+            await self._empty(job.name)
+        else:
+            await self._propagate(Key(job.kind.removeprefix(PROPAGATE), job.namespace, job.name))
+
+    # --- dependents of what is gone ---
+
+    async def _collect(self, uid: str) -> None:
+        dependents = self.view.owned_by(uid)
+        if not dependents:
+            return
+        await self.records.catch_up(5.0)
+        for stored in self.view.owned_by(uid):
+            ref = next(r for r in stored.meta["ownerReferences"] if r["uid"] == uid)
+            owner = self._owner(ref, stored)
+            if owner is None:
+                await self._let_go(stored, uid)
+            elif owner.deleting and FOREGROUND in (owner.meta.get("finalizers") or ()):
+                self.jobs.add(_job(owner.key), Priority.DEPENDENCY)
+
+    async def _let_go(self, stored: Stored, uid: str) -> None:
+        """Its owner is gone: keep data, keep what another owner still has, delete the rest."""
+        others = [
+            ref
+            for ref in stored.meta["ownerReferences"]
+            if ref["uid"] != uid and self._owner(ref, stored) is not None
+        ]
+        if others or self._holds_data(stored):
+            obj = without_owner(stored, uid)
+            await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
+        elif not stored.deleting:
+            await self.records.delete(stored, actor=AGENT, epoch=self.epoch())
+
+    def _owner(self, ref: Mapping[str, Any], dependent: Stored) -> Stored | None:
+        """The live owner behind a reference. That of a cluster-scoped dependent may be in any
+        namespace: a Volume outlives the namespace of the record that uses it."""
+        for namespace in {dependent.key.namespace, ""}:
+            owner = self.view.get(Key(ref["kind"], namespace, ref["name"]))
+            if owner is not None and owner.uid == ref["uid"]:
+                return owner
+        if dependent.key.namespace:
+            return None
+        found = (each for each in self.view.list(ref["kind"]) if each.uid == ref["uid"])
+        return next(found, None)
+
+    def _holds_data(self, stored: Stored) -> bool:
+        return self.infos[stored.key.kind].holds_data or CLAIM_LABEL in stored.labels
+
+    # --- foreground and orphan ---
+
+    async def _propagate(self, key: Key) -> None:
+        owner = self.view.get(key)
+        if owner is None or not owner.deleting:
+            return
+        finalizers = owner.meta.get("finalizers") or ()
+        if FINALIZER in finalizers:
+            # its own teardown decides what is kept (it orphans retained data): never before it
+            return
+        if ORPHAN in finalizers:
+            for stored in self.view.owned_by(owner.uid):
+                obj = without_owner(stored, owner.uid)
+                await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
+            await self._drop(owner, ORPHAN)
+        elif FOREGROUND in finalizers:
+            await self._delete_dependents(owner)
+
+    async def _delete_dependents(self, owner: Stored) -> None:
+        await self.records.catch_up(5.0)
+        blocked = False
+        for stored in self.view.owned_by(owner.uid):
+            ref = next(r for r in stored.meta["ownerReferences"] if r["uid"] == owner.uid)
+            if self._holds_data(stored):
+                obj = without_owner(stored, owner.uid)
+                await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
+                continue
+            blocked = blocked or bool(ref.get("blockOwnerDeletion"))
+            if not stored.deleting:
+                await self.records.delete(
+                    stored, actor=AGENT, propagation="Foreground", epoch=self.epoch()
+                )
+        if not blocked or not self.view.owned_by(owner.uid):
+            await self._drop(owner, FOREGROUND)
+
+    async def _drop(self, owner: Stored, finalizer: str) -> None:
+        live = self.view.get(owner.key)
+        if live is None or live.uid != owner.uid:
+            return
+        left = [each for each in live.meta.get("finalizers") or () if each != finalizer]
+        obj = {**live.obj, "metadata": {**live.meta, "finalizers": left}}
+        await self.records.update(live, obj, actor=AGENT, epoch=self.epoch())
+
+    # --- namespaces ---
+
+    async def _empty(self, namespace: str) -> None:
+        """Delete what is in a namespace that goes, or has gone: first what refers to other
+        records, then what it referred to, and plain data last (a teardown may need it)."""
+        await self.records.catch_up(5.0)
+        home = self.view.get(Key(NAMESPACE, "", namespace))
+        if home is not None and not home.deleting:
+            return
+        for wave in (self._refers, self._reconciled, self._data):
+            left = [s for kind in wave() for s in self.view.list(kind, namespace)]
+            for stored in left:
+                if not stored.deleting:
+                    await self.records.delete(stored, actor=AGENT, epoch=self.epoch())
+            if left and any(self.view.get(stored.key) is not None for stored in left):
+                return
+
+    def _refers(self) -> list[str]:
+        return [k for k, i in self.infos.items() if i.namespaced and i.reconciled and i.refs]
+
+    def _reconciled(self) -> list[str]:
+        return [k for k, i in self.infos.items() if i.namespaced and i.reconciled and not i.refs]
+
+    def _data(self) -> list[str]:
+        return [k for k, i in self.infos.items() if i.namespaced and not i.reconciled]
+
+    def contents(self, namespace: str) -> int:
+        """How many records a namespace still has, events left out."""
+        kinds = (*self._refers(), *self._reconciled(), *self._data())
+        return sum(len(self.view.list(k, namespace)) for k in kinds if k != events.KIND)
+
+    # --- the scan ---
+
+    async def _scan(self) -> None:
+        self.jobs.add_after(SCAN, SCAN_S, Priority.RESYNC)
+        for kind in self.infos:
+            for stored in self.view.list(kind):
+                if kind == events.KIND:
+                    await self._expire(stored)
+                    continue
+                if stored.deleting:
+                    self._consider(stored)
+                if stored.key.namespace:
+                    self._consider_namespace(stored.key.namespace)
+                for uid in stored.owner_uids:
+                    self.jobs.add(Key(DEPENDENTS, "", uid), Priority.RESYNC)
+                stored.__dict__.pop("obj", None)
+
+    async def _expire(self, stored: Stored) -> None:
+        obj = stored.obj
+        last = obj.get("lastTimestamp") or stored.meta.get("creationTimestamp")
+        if last is None:
+            return
+        age_s = (self.clock.now() - datetime.fromisoformat(last)).total_seconds()
+        if age_s > events.TTL_S:
+            await self.records.delete(stored, actor=AGENT, epoch=self.epoch())
+
+
+def _job(key: Key) -> Key:
+    return Key(PROPAGATE + key.kind, key.namespace, key.name)

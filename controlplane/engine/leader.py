@@ -1,0 +1,191 @@
+"""Who acts: one process at a time, by a lease row with an epoch and a monotonic deadline.
+
+The store refuses writes of an old epoch; outside systems can't be fenced so, and that is why a
+leader that could not renew in time stops by its own clock before anybody else may begin. A
+successor on the same host takes over at once when it can prove that the old process is gone.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from controlplane.clock import Clock
+from controlplane.errors import RetryableError, StaleEpochError, StoreUnavailableError
+from controlplane.store.leases import Holder, Lease
+
+NAME: Final = "agent"
+TTL_S: Final = 8.0
+"""Longest a crashed leader of another host blocks; takeover must end within 10 s, and a try a
+second later is left for it."""
+RENEW_S: Final = 2.0
+"""Three tries before the deadline."""
+MARGIN_S: Final = 2.0
+"""The leader stops so long before its lease ends: a call that began just before has ended."""
+TRY_S: Final = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+class LeasesPort(Protocol):
+    """controlplane/store/leases.py: Leases, as the engine uses it."""
+
+    async def try_acquire(
+        self, name: str, holder: Holder, ttl_s: float, *, replacing: int | None = None
+    ) -> Lease | None: ...
+
+    async def renew(self, lease: Lease, /) -> Lease: ...
+
+    async def release(self, lease: Lease, /) -> None: ...
+
+    async def current(self, name: str, /) -> Lease | None: ...
+
+
+class Leadership:
+    """One term: an epoch, and how long it may still be acted under."""
+
+    def __init__(self, lease: Lease, clock: Clock, until_s: float) -> None:
+        self.lease = lease
+        self._clock = clock
+        self._until_s = until_s
+        self._over = asyncio.Event()
+
+    @property
+    def epoch(self) -> int:
+        return self.lease.epoch
+
+    def guard(self) -> None:
+        """Raises StaleEpochError once this process may no longer act. Call it before every
+        mutating call outside; it costs a comparison."""
+        if self._over.is_set() or self._clock.monotonic() >= self._until_s:
+            self.lost()
+            raise StaleEpochError("cannot act: the lease was not renewed in time")
+
+    def extend(self, until_s: float) -> None:
+        self._until_s = max(self._until_s, until_s)
+
+    def lost(self) -> None:
+        """It is over: a write was refused, or the lease was not renewed in time."""
+        self._over.set()
+
+    @property
+    def remaining_s(self) -> float:
+        return 0.0 if self._over.is_set() else max(0.0, self._until_s - self._clock.monotonic())
+
+    async def over(self) -> None:
+        """Return once it is."""
+        await self._over.wait()
+
+
+class Leader:
+    """Takes the lease and keeps it."""
+
+    def __init__(
+        self,
+        leases: LeasesPort,
+        holder: Holder,
+        clock: Clock,
+        *,
+        alive: Callable[[Holder], bool] | None = None,
+        ttl_s: float = TTL_S,
+    ) -> None:
+        self._leases = leases
+        self._holder = holder
+        self._clock = clock
+        self._alive = alive or process_alive
+        self._ttl_s = ttl_s
+
+    async def acquire(self) -> Leadership:
+        """Wait until this process leads. The store being away only makes it wait longer."""
+        while True:
+            began_s = self._clock.monotonic()
+            try:
+                lease = await self._try()
+            except RetryableError as exc:
+                _log.info("lease_unreachable", error=str(exc))
+                lease = None
+            if lease is not None:
+                _log.info("leading", epoch=lease.epoch)
+                return Leadership(lease, self._clock, began_s + self._ttl_s - MARGIN_S)
+            await self._clock.sleep(TRY_S)
+
+    async def keep(self, term: Leadership) -> None:
+        """Renew until it is lost; returns then. The deadline counts from before the request: the
+        store can't have moved the expiry any earlier."""
+        while term.remaining_s > 0.0:
+            await self._clock.sleep(min(RENEW_S, term.remaining_s))
+            began_s = self._clock.monotonic()
+            try:
+                async with asyncio.timeout(max(term.remaining_s, 0.01)):
+                    await self._leases.renew(term.lease)
+            except StaleEpochError:
+                break
+            except (StoreUnavailableError, TimeoutError) as exc:
+                _log.warning("lease_not_renewed", error=str(exc), remaining_s=term.remaining_s)
+                await self._clock.sleep(min(TRY_S, term.remaining_s))
+                continue
+            term.extend(began_s + self._ttl_s - MARGIN_S)
+        term.lost()
+
+    async def give_up(self, term: Leadership) -> None:
+        """Let a successor begin at once. Failing to is harmless: the lease expires."""
+        term.lost()
+        try:
+            await self._leases.release(term.lease)
+        except (RetryableError, StaleEpochError) as exc:
+            _log.info("lease_not_released", error=str(exc))
+
+    async def _try(self) -> Lease | None:
+        lease = await self._leases.try_acquire(NAME, self._holder, self._ttl_s)
+        if lease is not None:
+            return lease
+        found = await self._leases.current(NAME)
+        if found is None or not self._provably_gone(found.holder):
+            return None
+        _log.info("predecessor_gone", pid=found.holder.pid, epoch=found.epoch)
+        return await self._leases.try_acquire(
+            NAME, self._holder, self._ttl_s, replacing=found.epoch
+        )
+
+    def _provably_gone(self, other: Holder) -> bool:
+        """Only of the same host can it be known: another boot, or no such process any more."""
+        if other.host != self._holder.host:
+            return False
+        return other.boot_id != self._holder.boot_id or not self._alive(other)
+
+
+def this_process() -> Holder:
+    """This process, so that a successor can make sure it is gone."""
+    pid = os.getpid()
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return Holder(host_id(), boot_id, pid, _start_time(pid) or 0)
+
+
+def host_id() -> str:
+    """Where a pid means the same process: a machine and a pid namespace of it. Containers of one
+    image may share a machine-id and all call themselves pid 1; without the namespace one would
+    take the other for dead. A container without a machine-id uses its name."""
+    try:
+        found = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        found = ""
+    return f"{found or socket.gethostname()}/{os.readlink('/proc/self/ns/pid')}"
+
+
+def process_alive(holder: Holder) -> bool:
+    """True if that very process (same pid, same start) still runs in our pid namespace."""
+    return _start_time(holder.pid) == holder.start_time
+
+
+def _start_time(pid: int) -> int | None:
+    """Field 22 of /proc/<pid>/stat, in clock ticks after boot (proc(5)); None: no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # the command name may hold spaces and parentheses: count from its end
+    return int(stat.rpartition(")")[2].split()[19])

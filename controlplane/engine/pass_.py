@@ -1,0 +1,328 @@
+"""One pass over one record: resolve, admit, observe, plan, apply, observe again, report.
+
+Level-based: it looks at the record and the world, never at what woke it. Errors are raised;
+controller.py alone turns them into conditions and requeues.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from controlplane import events
+from controlplane.budget import Refused
+from controlplane.conditions import Fact, Reason, Summary, find, truth
+from controlplane.engine.admission import allocation
+from controlplane.engine.held import first_start
+from controlplane.engine.parts import Parts
+from controlplane.engine.resolve import NAMESPACE, AnyReconciler, allocation_of, parse
+from controlplane.engine.writer import Change
+from controlplane.errors import ConflictError
+from controlplane.plan import (
+    EnsureChild,
+    EnsureSecret,
+    OrphanChild,
+    Outcome,
+    Plan,
+    RemoveChild,
+    Report,
+    Wait,
+    Want,
+)
+from controlplane.records import Key, Stored
+from resources.meta import FINALIZER, Allocation, Footprint, Record, Spec
+
+MAX_ROUNDS: Final = 20
+"""Plans carried out in one pass before others get a turn: a rolling change of 10 replicas is
+about two rounds each."""
+RECORD_STEPS: Final = (EnsureChild, EnsureSecret, OrphanChild, RemoveChild)
+DESTRUCTIVE: Final = ("Remove", "Drop", "Replace", "Delete")
+"""Steps whose names begin so can lose something: the record is read again before (STYLE §4)."""
+ADMITTED: Final = Fact("True", Reason.ADMITTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a pass ended, and when to look again (None: at the next resync)."""
+
+    outcome: Outcome
+    requeue_s: float | None = None
+    steps: tuple[str, ...] = ()
+    changed: bool = False
+    gone: bool = False
+    stuck: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one round found."""
+
+    want: Want[Record]
+    plan: Plan[object]
+    report: Report
+
+
+@dataclass(slots=True)
+class Pass:
+    """State of one pass; `base`, `report` and `steps` are read by the controller when it fails."""
+
+    parts: Parts
+    key: Key
+    reconciler: AnyReconciler
+    base: Stored | None = None
+    report: Report | None = None
+    admitted: Fact | None = None
+    expired: bool = False
+    """Set by the controller on timeout: no further step begins."""
+    asked: bool = False
+    steps: list[str] = field(default_factory=list)
+
+    async def run(self) -> Result:
+        """Raises errors.py types, TimeoutError once expired, and whatever a reconciler raises."""
+        stored = self.parts.view.get(self.key)
+        if stored is None:
+            return Result("converged", gone=True)
+        self.base = stored
+        record = parse(self.parts.models[self.key.kind], stored)
+        if record.deleting:
+            return await self._tear_down(record, stored)
+        if isinstance(spec := getattr(record, "spec", None), Spec) and spec.paused:
+            return await self._rest(stored)
+        started = allocation_of(stored)
+        want = self.parts.resolver.want(record, self.reconciler, started)
+        if started is None and (wait := first_start(self.parts.resolver, self.key, want)):
+            return await self._hold(stored, wait)
+        self.asked = True
+        granted = await self.parts.admission.ask(record, stored)
+        if isinstance(granted, Refused):
+            return await self._refuse(record, stored, granted)
+        self.admitted = ADMITTED
+        return await self._converge(record, stored, granted)
+
+    # --- the loop ---
+
+    async def _converge(
+        self, record: Record, base: Stored, granted: Allocation | None, hold: Wait | None = None
+    ) -> Result:
+        for _ in range(MAX_ROUNDS):
+            look = await self._look(record, granted, hold)
+            if not look.plan.steps:
+                return await self._settle(record, look, granted)
+            if self.parts.progress.stuck(self.key, base.generation, look.plan):
+                return await self._no_progress(look)
+            await self._commit(record, look, granted)
+            for step in look.plan.steps:
+                await self._apply(step)
+            self.parts.progress.carried_out(self.key, base.generation, look.plan)
+            self._check_unchanged(base)
+        return Result("progressing", 0.0, tuple(self.steps), changed=True)
+
+    async def _look(self, record: Record, granted: Allocation | None, hold: Wait | None) -> _Look:
+        self._check_time()
+        want = self.parts.resolver.want(record, self.reconciler, granted)
+        seen = await self.reconciler.observe(want)
+        plan: Plan[object] = self.reconciler.plan(want, seen)
+        self.report = self.reconciler.status(want, seen)
+        return _Look(want, Plan(wait=hold) if hold is not None else plan, self.report)
+
+    async def _commit(self, record: Record, look: _Look, granted: Allocation | None) -> None:
+        """Before the first step: what may be held and the finalizer that frees it, in one write;
+        and before anything is removed, a live look at the record."""
+        assert self.base is not None
+        if not record.deleting:
+            change = Change(
+                self._summary(look, Fact("False", Reason.PROGRESSING, _doing(look.plan))),
+                look.report.status,
+                granted,
+                hold=True,
+                finished=False,
+            )
+            if self._worth_telling(look, granted):
+                self.base = await self.parts.writer.write(self.base, change)
+        if record.deleting or any(_destructive(step) for step in look.plan.steps):
+            live = await self.parts.live(self.base)
+            if live is None or live.generation != self.base.generation:
+                raise ConflictError(f"cannot go on with {self.key}: it has changed meanwhile")
+
+    async def _apply(self, step: object) -> None:
+        self._check_time()
+        self.parts.guard()
+        assert self.base is not None
+        self.steps.append(type(step).__name__)
+        if isinstance(step, RECORD_STEPS):
+            await self.parts.children.carry_out(self.base, step)
+        else:
+            await self.reconciler.apply(step)
+        self.parts.metrics.steps.labels(self.key.kind, type(step).__name__).inc()
+
+    # --- how it ends ---
+
+    async def _settle(self, record: Record, look: _Look, granted: Allocation | None) -> Result:
+        """Nothing more to do now: converged, or waiting for something."""
+        if look.plan.converged:
+            self.parts.progress.forget(self.key)
+        if record.deleting and look.plan.converged:
+            return await self._let_go(look)
+        synced = Fact("True", Reason.RECONCILED)
+        if record.deleting:
+            synced = Fact(
+                "False", Reason.DELETING, look.plan.wait.message if look.plan.wait else ""
+            )
+        held = self._held(record, look, granted)
+        if held is None and not record.deleting and record.footprint != Footprint():
+            self.admitted = Fact("Unknown", Reason.PENDING, "asked for before the first step")
+        change = Change(
+            self._summary(look, synced),
+            look.report.status,
+            held,
+            hold=None if held is None or record.deleting else True,
+        )
+        changed = await self._write(change)
+        if look.plan.wait is not None:
+            recheck_s = look.plan.wait.recheck_after_s
+            return Result("waiting", recheck_s, tuple(self.steps), changed=changed)
+        again_s = look.report.recheck_after_s
+        return Result("converged", again_s, tuple(self.steps), changed=changed)
+
+    def _held(self, record: Record, look: _Look, granted: Allocation | None) -> Allocation | None:
+        """What is to stay committed: the smaller size once it is observed; nothing at all for
+        what neither began nor needs anything."""
+        if granted is None or record.deleting:
+            return granted
+        assert self.base is not None
+        if allocation_of(self.base) is None and (
+            not look.plan.converged or granted == Allocation()
+        ):
+            return None
+        in_use = look.report.in_use
+        if in_use is None:
+            in_use = Footprint() if look.plan.converged else granted.footprint
+        return allocation(record.footprint.at_least(in_use), granted.ports, granted.subnet)
+
+    async def _let_go(self, look: _Look) -> Result:
+        """Nothing is left outside: drop the finalizer and what was held, together."""
+        assert self.base is not None
+        if FINALIZER not in (self.base.meta.get("finalizers") or ()):
+            if allocation_of(self.base) is None:
+                return Result("converged", None, tuple(self.steps))
+        elif (live := await self.parts.live(self.base)) is None:
+            return Result("converged", gone=True)
+        else:
+            self.base = live
+        change = Change(
+            self._summary(look, Fact("False", Reason.DELETING, "nothing is left outside")),
+            look.report.status,
+            forget_allocation=True,
+            hold=False,
+        )
+        await self._write(change)
+        self.parts.admission.release(self.base.uid)
+        return Result("converged", None, tuple(self.steps), changed=True)
+
+    async def _no_progress(self, look: _Look) -> Result:
+        text = f"{_doing(look.plan)}: done before, and needed again without having worked"
+        self.parts.metrics.no_progress.labels(self.key.kind).inc()
+        await self._write(
+            Change(self._summary(look, Fact("False", Reason.NO_PROGRESS, text)), look.report.status)
+        )
+        return Result("retry", None, tuple(self.steps), changed=True, stuck=True)
+
+    # --- before it begins ---
+
+    async def _tear_down(self, record: Record, stored: Stored) -> Result:
+        self.parts.admission.stop_waiting(stored.uid)
+        hold = None
+        if self.key.kind == NAMESPACE and (count := self.parts.contents(self.key.name)):
+            hold = Wait(Reason.NAMESPACE_NOT_EMPTY, f"{count} records in it are not gone yet")
+        return await self._converge(record, stored, allocation_of(stored), hold)
+
+    async def _rest(self, stored: Stored) -> Result:
+        """Paused: nothing is looked at and nothing is touched."""
+        self.parts.admission.stop_waiting(stored.uid)
+        text = "spec.paused is true: nothing is done until it is false"
+        fresh = allocation_of(stored) is None
+        ready = Fact("False", Reason.PAUSED, text) if fresh else None
+        admitted = Fact("Unknown", Reason.PAUSED, text) if fresh else None
+        synced = Fact("False", Reason.PAUSED, text)
+        changed = await self._write(Change(Summary(synced, ready=ready, admitted=admitted)))
+        return Result("waiting", changed=changed)
+
+    async def _hold(self, stored: Stored, wait: Wait) -> Result:
+        """Its first start has to wait for other records; it takes no room meanwhile."""
+        self.parts.admission.stop_waiting(stored.uid)
+        summary = Summary(
+            Fact("True", Reason.PENDING, wait.message),
+            ready=Fact("False", wait.reason, wait.message),
+            admitted=Fact("Unknown", Reason.PENDING, "asked for before the first step"),
+        )
+        changed = await self._write(Change(summary))
+        return Result("waiting", wait.recheck_after_s, changed=changed)
+
+    async def _refuse(self, record: Record, stored: Stored, refused: Refused) -> Result:
+        """No room. What runs goes on at the size it has, and is looked at but not touched."""
+        self.admitted = Fact("False", refused.reason, refused.message)
+        synced = Fact("False", refused.reason, refused.message)
+        before = allocation_of(stored)
+        if before is None:
+            ready = Fact("False", refused.reason, refused.message)
+            change = Change(Summary(synced, ready=ready, admitted=self.admitted))
+        else:
+            look = await self._look(record, before, None)
+            change = Change(self._summary(look, synced), look.report.status)
+        changed = await self._write(change)
+        if changed:
+            told = events.happened(stored, "Warning", refused.reason, f"waited: {refused.message}")
+            self.parts.recorder.tell(told)
+        return Result("waiting", refused.retry_after_s, changed=changed)
+
+    # --- shared ---
+
+    async def _write(self, change: Change) -> bool:
+        assert self.base is not None
+        before = self.base
+        self.base = await self.parts.writer.write(before, change)
+        return self.base is not before
+
+    def _summary(self, look: _Look, synced: Fact) -> Summary:
+        return Summary(
+            synced,
+            ready=ready_fact(look.report, look.plan.wait),
+            admitted=self.admitted,
+            extras=look.report.conditions,
+        )
+
+    def _worth_telling(self, look: _Look, granted: Allocation | None) -> bool:
+        """True if the store must know before the steps: the finalizer, the allocation, a new
+        generation, or that it serves no more. A healed drift is told once, afterwards."""
+        assert self.base is not None
+        status = self.base.obj.get("status") or {}
+        was = find(status.get("conditions") or (), "Ready")
+        return (
+            FINALIZER not in (self.base.meta.get("finalizers") or ())
+            or allocation_of(self.base) != granted
+            or status.get("observedGeneration") != self.base.generation
+            or (not look.report.ready and was is not None and was.get("status") == "True")
+        )
+
+    def _check_unchanged(self, base: Stored) -> None:
+        """An edit meanwhile: what is planned on would be stale."""
+        now = self.parts.view.get(self.key)
+        if now is None or now.uid != base.uid or now.generation != base.generation:
+            raise ConflictError(f"cannot go on with {self.key}: it has changed meanwhile")
+
+    def _check_time(self) -> None:
+        if self.expired:
+            raise TimeoutError
+
+
+def ready_fact(report: Report, wait: Wait | None) -> Fact:
+    """Ready as observed; while it isn't, what is waited for says more than what is seen."""
+    if wait is not None and not report.ready:
+        return Fact("False", wait.reason, wait.message)
+    return Fact(truth(report.ready), report.reason, report.message)
+
+
+def _doing(plan: Plan[object]) -> str:
+    return ", ".join(dict.fromkeys(type(step).__name__ for step in plan.steps))
+
+
+def _destructive(step: object) -> bool:
+    return type(step).__name__.startswith(DESTRUCTIVE)

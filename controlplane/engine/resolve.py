@@ -1,0 +1,229 @@
+"""From stored records to what a reconciler sees: typed models, references, children, namespace.
+
+Reads the watch cache only, decides nothing. Everything a record depends on is written into the
+reverse index before it is read, so that a change in between wakes the record again.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+
+from controlplane.conditions import Reason, is_true, message_of
+from controlplane.engine.index import Dependents
+from controlplane.errors import TerminalError
+from controlplane.plan import Binding, ChildRef, Owned, Reconciler, Resolved, Want
+from controlplane.records import Key, Stored, View
+from resources.meta import Allocation, KindInfo, Record, Reference
+
+NAMESPACE: Final = "Namespace"
+SECRET: Final = "Secret"  # noqa: S105  # the name of a kind
+CONFIG_MAP: Final = "ConfigMap"
+ENGINE_STATUS: Final = ("conditions", "allocation", "observedGeneration")
+"""The fields of every status that the engine itself writes."""
+
+AnyReconciler = Reconciler[Any, Any, Any]
+
+
+def parse(model: type[Record], stored: Stored) -> Record:
+    """The typed record.
+
+    A status that this version doesn't understand (an older one wrote it) is left out: it will be
+    observed anew. Raises TerminalError for a bad spec.
+    """
+    obj = stored.obj
+    try:
+        return model.model_validate(obj)
+    except ValidationError:
+        status = {key: obj.get("status", {}).get(key) for key in ENGINE_STATUS}
+        kept = {key: value for key, value in status.items() if value is not None}
+        bare = {key: value for key, value in obj.items() if key != "status"}
+    try:
+        return model.model_validate({**bare, "status": kept} if kept else bare)
+    except ValidationError as exc:
+        first = exc.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise TerminalError(
+            f"cannot read {stored.key}: {where}: {first['msg']}; edit it to mend it",
+            reason=Reason.INVALID_RECORD,
+        ) from exc
+
+
+def allocation_of(stored: Stored) -> Allocation | None:
+    """What the store says is committed to the record."""
+    found = (stored.obj.get("status") or {}).get("allocation")
+    if found is None:
+        return None
+    try:
+        return Allocation.model_validate(found)
+    except ValidationError:
+        return None
+
+
+def content_hmac(stored: Stored | None) -> str | None:
+    """Changes whenever a Secret's or ConfigMap's content does; None if there is none."""
+    if stored is None:
+        return None
+    if stored.key.kind == SECRET:
+        return str(stored.obj.get("contentHmac", ""))
+    data = {key: stored.obj.get(key) or {} for key in ("data", "binaryData")}
+    return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def secret_name(status: Mapping[str, Any]) -> str | None:
+    """The Secret that binds to a record, by the Service Binding convention or our secretRef."""
+    ref = status.get("secretRef") or {}
+    binding = status.get("binding") or {}
+    name = ref.get("name") or binding.get("secretName") or binding.get("name")
+    return None if name is None else str(name)
+
+
+def forget_parsed(stored: Stored) -> None:
+    """The cache keeps thousands of records: as bytes, not as the dictionaries they parse to."""
+    stored.__dict__.pop("obj", None)
+
+
+class Resolver:
+    """Builds the Want of a pass."""
+
+    def __init__(
+        self, view: View, models: Mapping[str, type[Record]], dependents: Dependents
+    ) -> None:
+        self._view = view
+        self._models = models
+        self._dependents = dependents
+        self._networks: dict[str, str] = {}
+
+    def info(self, kind: str) -> KindInfo:
+        return self._models[kind].info
+
+    def want(
+        self, record: Record, reconciler: AnyReconciler, allocation: Allocation | None
+    ) -> Want[Record]:
+        """All that the engine knows for one pass over `record`."""
+        meta = record.metadata
+        key = Key(record.info.kind, meta.namespace, meta.name)
+        uid, network, ready = self._namespace(meta.namespace)
+        references = record.references
+        reads = reconciler.reads(record)
+        children = {
+            (child.kind, child.name): self.child_key(meta.namespace, child)
+            for child in reconciler.children(record, uid)
+        }
+        refs = {ref.path: Key(ref.kind, meta.namespace, ref.name) for ref in references}
+        targets = {*refs.values(), *children.values(), *(self._read_key(key, r) for r in reads)}
+        if meta.namespace:
+            targets.add(Key(NAMESPACE, "", meta.namespace))
+        bound = {self._binding_key(target) for target in refs.values()} - {None}
+        self._dependents.set(key, targets | {each for each in bound if each is not None})
+        held = allocation or Allocation()
+        return Want(
+            record=record,
+            namespace_uid=uid,
+            network=network,
+            network_ready=ready,
+            refs={ref.path: self._resolve(ref, meta.namespace) for ref in references},
+            secrets={r: content_hmac(self._view.get(self._read_key(key, r))) for r in reads},
+            children=self._children(children, meta.uid),
+            ports=held.ports,
+            subnet=held.subnet,
+        )
+
+    def child_key(self, namespace: str, child: ChildRef) -> Key:
+        """Where a child of a record in `namespace` lives: a cluster-scoped one in none."""
+        scope = namespace if self.info(child.kind).namespaced else ""
+        return Key(child.kind, scope, child.name)
+
+    def cycle(self, key: Key) -> tuple[Key, ...]:
+        """The chain of references that leads from `key` back to it; empty if none does."""
+        path: list[Key] = [key]
+        seen: set[Key] = set()
+        return tuple(self._walk(key, key, path, seen))
+
+    def _walk(self, start: Key, here: Key, path: list[Key], seen: set[Key]) -> list[Key]:
+        stored = self._view.get(here)
+        if stored is None or here in seen or here.kind not in self._models:
+            return []
+        seen.add(here)
+        try:
+            references = parse(self._models[here.kind], stored).references
+        except TerminalError:
+            return []
+        for ref in references:
+            target = Key(ref.kind, here.namespace, ref.name)
+            if target == start:
+                return [*path, target]
+            if found := self._walk(start, target, [*path, target], seen):
+                return found
+        return []
+
+    def _namespace(self, namespace: str) -> tuple[str, str, bool]:
+        """(uid, Docker name of the network, ready) of a namespace."""
+        if not namespace:
+            return "", "", True
+        stored = self._view.get(Key(NAMESPACE, "", namespace))
+        if stored is None:
+            return "", "", False
+        if stored.uid not in self._networks:
+            self._networks[stored.uid] = parse(self._models[NAMESPACE], stored).owned_name
+        ready = is_true(stored.obj.get("status") or {}) and not stored.deleting
+        return stored.uid, self._networks[stored.uid], ready
+
+    def _resolve(self, ref: Reference, namespace: str) -> Resolved:
+        key = Key(ref.kind, namespace, ref.name)
+        stored = self._view.get(key)
+        if stored is None:
+            text = f"{ref.kind} '{ref.name}' does not exist in namespace '{namespace}'"
+            return Resolved(ref.kind, ref.name, None, False, text)
+        status = stored.obj.get("status") or {}
+        ready = is_true(status) and not stored.deleting
+        message = ""
+        if not ready:
+            why = "it is being deleted" if stored.deleting else message_of(status)
+            message = f"{ref.kind} '{ref.name}' is not ready: {why or 'it was not observed yet'}"
+        return Resolved(ref.kind, ref.name, stored.uid, ready, message, self._binding(key, status))
+
+    def _binding(self, key: Key, status: Mapping[str, Any]) -> Binding | None:
+        name = secret_name(status)
+        if name is None:
+            return None
+        digest = content_hmac(self._view.get(Key(SECRET, key.namespace, name)))
+        return None if digest is None else Binding(name, digest)
+
+    def _binding_key(self, target: Key) -> Key | None:
+        stored = self._view.get(target)
+        name = None if stored is None else secret_name(stored.obj.get("status") or {})
+        return None if name is None else Key(SECRET, target.namespace, name)
+
+    def _read_key(self, key: Key, read: str) -> Key:
+        kind, _, name = read.partition("/")
+        return Key(kind, key.namespace, name)
+
+    def _children(
+        self, keys: Mapping[tuple[str, str], Key], owner_uid: str
+    ) -> dict[tuple[str, str], Owned]:
+        found: dict[tuple[str, str], Owned] = {}
+        for child, key in keys.items():
+            stored = self._view.get(key)
+            if stored is not None:
+                found[child] = _owned(stored, owner_uid)
+        return found
+
+
+def _owned(stored: Stored, owner_uid: str) -> Owned:
+    status = stored.obj.get("status") or {}
+    data = stored.key.kind in (SECRET, CONFIG_MAP)
+    return Owned(
+        kind=stored.key.kind,
+        name=stored.key.name,
+        uid=stored.uid,
+        ready=data or is_true(status),
+        spec=stored.obj.get("spec") or {},
+        status=status,
+        content_hmac=(content_hmac(stored) or "") if data else "",
+        secret_keys=tuple(stored.obj.get("secretKeys") or ()),
+        owned=owner_uid in stored.owner_uids,
+        deleting=stored.deleting,
+    )

@@ -1,0 +1,108 @@
+"""Follows the budget: wakes who fits now, tells the Host and Quota records, sets the limits.
+
+Reacts to the ledger's changes once a loop turn, however many there were.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from controlplane.budget import Ledger
+from controlplane.clock import Clock
+from controlplane.engine.admission import Admission
+from controlplane.engine.port import Limits
+from controlplane.engine.queue import Priority
+from controlplane.metrics import Metrics
+from controlplane.records import Change, Key, View
+from resources.meta import FINALIZER
+
+TELL_S: Final = 1.0
+"""The Host and Quota records are told at most this often: 50 Apps starting are a few writes."""
+
+
+class Room:
+    """`changed` is called by whoever changes the ledger; it returns at once."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        view: View,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        read_limits: Callable[[View], Limits],
+        budget_kinds: frozenset[str],
+        wake: Callable[[Key, Priority], None],
+    ) -> None:
+        self._ledger = ledger
+        self._view = view
+        self._clock = clock
+        self._metrics = metrics
+        self._read_limits = read_limits
+        self._budget_kinds = budget_kinds
+        self._wake = wake
+        self._changed = asyncio.Event()
+        self._tell = asyncio.Event()
+        self._told = ledger.totals()
+
+    def changed(self) -> None:
+        self._changed.set()
+
+    def take(self, change: Change) -> None:
+        """Listen to a change: a Host or a Quota may mean other limits."""
+        if change.after.key.kind in self._budget_kinds:
+            self.read_limits()
+
+    def read_limits(self) -> None:
+        limits = self._read_limits(self._view)
+        self._ledger.limit(limits.capacity, limits.quotas, limits.reserved)
+        self.changed()
+
+    async def run(self) -> None:
+        """Wake those that fit, for ever. They ask again in their own pass, in any order: the
+        ledger keeps the room of those ahead from those behind."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            for key in self._ledger.wakeable():
+                self._wake(key, Priority.DEPENDENCY)
+            totals = self._ledger.totals()
+            self._metrics.budget(totals)
+            if totals != self._told:
+                self._told = totals
+                self._tell.set()
+
+    async def tell(self) -> None:
+        """Wake the records that show the totals, for ever."""
+        while True:
+            await self._tell.wait()
+            self._tell.clear()
+            for kind in sorted(self._budget_kinds):
+                for stored in self._view.list(kind):
+                    self._wake(stored.key, Priority.DEPENDENCY)
+            await self._clock.sleep(TELL_S)
+
+
+class Departures:
+    """What is done with the room of records that are gone."""
+
+    def __init__(self, admission: Admission, *, swept: bool) -> None:
+        self._admission = admission
+        self._swept = swept
+
+    def take(self, change: Change) -> bool:
+        """Free what a gone record held. True if it went with something of it left outside (its
+        finalizer was taken off by hand): its room is kept until a sweep found nothing any more."""
+        if change.verb != "delete":
+            return False
+        gone = change.after
+        left = self._admission.ledger.holds(gone.uid) and _held_outside(change)
+        if not left or not self._swept:
+            self._admission.release(gone.uid)
+        return left
+
+
+def _held_outside(change: Change) -> bool:
+    """It went with an allocation: the engine takes that back before it lets a record go."""
+    status = change.after.obj.get("status") or {}
+    return "allocation" in status or FINALIZER in (change.after.meta.get("finalizers") or ())

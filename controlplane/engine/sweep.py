@@ -1,0 +1,124 @@
+"""The sweep: removes what carries our owner label outside and no live record owns.
+
+The last resort for what a lost finalizer or a lost reply left behind. Never a volume, never on
+the word of the cache alone, and never many things at once that nobody saw being deleted: a wrong
+or empty database must not take a running platform down.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from controlplane.clock import Clock
+from controlplane.engine.port import Guard, Outside, RecordsPort, Sweeper
+from controlplane.errors import ControlPlaneError, StaleEpochError
+from controlplane.metrics import Metrics
+from controlplane.records import Change, Key, View
+
+PERIOD_S: Final = 600.0
+DELAY_S: Final = 1.0
+"""After a record went with something of it outside: its own deletion may still be on its way."""
+NEVER: Final = frozenset({"volume"})
+UNSEEN_MAX: Final = 10
+"""At most so many unowned things are removed in one sweep unless this process saw their records
+go: more than that is not a leftover, it is another installation's database."""
+SEEN_MAX: Final = 10_000
+
+_log = structlog.get_logger(__name__)
+
+
+class Sweep:
+    """Lists by label, compares with the records, removes the rest."""
+
+    def __init__(
+        self,
+        view: View,
+        records: RecordsPort,
+        sweepers: Sequence[Sweeper],
+        clock: Clock,
+        guard: Guard,
+        metrics: Metrics,
+        *,
+        clean: Callable[[str], None],
+    ) -> None:
+        self._view = view
+        self._records = records
+        self._sweepers = sweepers
+        self._clock = clock
+        self._guard = guard
+        self._metrics = metrics
+        self._clean = clean
+        """Called with the uid of a gone record once nothing of it is outside."""
+        self._gone: dict[str, None] = {}
+        self._soon = asyncio.Event()
+
+    def gone(self, change: Change) -> None:
+        """A record went; if it had something outside, look soon."""
+        self._gone[change.after.uid] = None
+        while len(self._gone) > SEEN_MAX:
+            del self._gone[next(iter(self._gone))]
+
+    def look_soon(self) -> None:
+        self._soon.set()
+
+    async def run(self) -> None:
+        """Sweep at start, when asked, and every PERIOD_S."""
+        while True:
+            try:
+                await self.once()
+            except ControlPlaneError as exc:
+                _log.info("sweep_postponed", error=str(exc))
+            self._soon.clear()
+            try:
+                async with asyncio.timeout(PERIOD_S):
+                    await self._soon.wait()
+                await self._clock.sleep(DELAY_S)
+            except TimeoutError:
+                continue
+
+    async def once(self) -> int:
+        """One sweep; returns how many things it removed."""
+        removed = 0
+        complete = True
+        left: set[str] = set()
+        for sweeper in self._sweepers:
+            items = [item for item in await sweeper.list_owned() if not self._owned(item)]
+            if items:
+                await self._records.catch_up(5.0)
+            unowned = [item for item in items if not self._owned(item) and item.what not in NEVER]
+            for item in self._careful(unowned):
+                try:
+                    self._guard()
+                    await sweeper.remove(item)
+                except StaleEpochError:
+                    raise
+                except ControlPlaneError as exc:
+                    complete = False
+                    left.add(item.uid)
+                    _log.warning("sweep_failed", what=item.what, id=item.id, error=str(exc))
+                    continue
+                removed += 1
+                self._metrics.swept.inc()
+                _log.info("swept", what=item.what, id=item.id, kind=item.kind, name=item.name)
+        for uid in [uid for uid in self._gone if uid not in left]:
+            self._clean(uid)
+            if complete:
+                del self._gone[uid]
+        return removed
+
+    def _owned(self, item: Outside) -> bool:
+        stored = self._view.get(Key(item.kind, item.namespace, item.name))
+        return stored is not None and stored.uid == item.uid
+
+    def _careful(self, unowned: Sequence[Outside]) -> Sequence[Outside]:
+        unseen = [item for item in unowned if item.uid not in self._gone]
+        if len(unseen) <= UNSEEN_MAX:
+            return unowned
+        _log.error(
+            "sweep_refused",
+            unowned=len(unseen),
+            hint="these have no record in this database; if that is right, remove them by label",
+        )
+        return [item for item in unowned if item.uid in self._gone]

@@ -1,0 +1,309 @@
+"""One term of leadership: all that runs while this process leads, and its orderly end.
+
+Built anew for each term from the store alone, so that nothing a former term believed is left.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from controlplane.budget import Ledger
+from controlplane.clock import Clock
+from controlplane.engine.admission import Admission
+from controlplane.engine.breaker import Breakers
+from controlplane.engine.children import Children
+from controlplane.engine.controller import Controller, Tuning
+from controlplane.engine.garbage import Garbage
+from controlplane.engine.index import Dependents
+from controlplane.engine.leader import Leadership
+from controlplane.engine.limits import BUDGET_KINDS, read_limits
+from controlplane.engine.parts import Parts
+from controlplane.engine.port import AGENT, Limits, RecordsPort, Routes, Sweeper, WakeSource
+from controlplane.engine.progress import Progress
+from controlplane.engine.queue import Priority, Queue
+from controlplane.engine.recorder import Recorder
+from controlplane.engine.resolve import AnyReconciler, Resolver, parse
+from controlplane.engine.room import Departures, Room
+from controlplane.engine.sweep import Sweep
+from controlplane.engine.wakes import Wakes
+from controlplane.engine.writer import Writer
+from controlplane.errors import AlreadyExistsError, RetryableError, TerminalError
+from controlplane.metrics import Metrics
+from controlplane.ports import PortPool
+from controlplane.records import Change, Key, Stored, View
+from controlplane.subnets import SubnetPool
+from resources.meta import Record
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
+"""Something to run, and to run again should it end."""
+COUNT_S: Final = 30.0
+"""Between two counts of records by condition, for the metrics."""
+RESTART_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def no_routes() -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the composition root hands in. Only what is above `routes` has no default."""
+
+    view: View
+    records: RecordsPort
+    models: Mapping[str, type[Record]]
+    """Every kind (resources.kinds.MODELS)."""
+    reconcilers: Mapping[str, AnyReconciler]
+    """One for each kind with info.reconciled."""
+    ledger: Ledger
+    """Also given to the Host and Quota reconcilers, as plan.Usage."""
+    subnets: SubnetPool
+    ports: PortPool
+    metrics: Metrics
+    clock: Clock
+    routes: Routes = no_routes
+    """CIDRs the host already uses (Containers.observe_routes)."""
+    sweepers: Sequence[Sweeper] = ()
+    wake_sources: Sequence[WakeSource] = ()
+    """Opened once each; e.g. Containers.events with OwnerChanged turned into Wake."""
+    seeds: Sequence[Mapping[str, Any]] = ()
+    """Objects made at the start of a term where they are absent, e.g. the Host."""
+    read_limits: Callable[[View], Limits] = read_limits
+    budget_kinds: frozenset[str] = BUDGET_KINDS
+    tuning: Tuning = field(default_factory=Tuning)
+    drain_s: float = 20.0
+    """How long running passes may take to end when the process stops."""
+    rng: random.Random = field(default_factory=random.Random)
+
+
+class Term:
+    """Everything between becoming the leader and being it no more."""
+
+    def __init__(self, setup: Setup, leadership: Leadership) -> None:
+        self._setup = setup
+        self._leadership = leadership
+        clock, view, records = setup.clock, setup.view, setup.records
+        self.queues = {kind: Queue(clock, setup.rng) for kind in setup.reconcilers}
+        self.breakers = Breakers(clock, setup.rng)
+        dependents = Dependents()
+        self.room = Room(
+            setup.ledger,
+            view,
+            clock,
+            setup.metrics,
+            read_limits=setup.read_limits,
+            budget_kinds=setup.budget_kinds,
+            wake=self._wake,
+        )
+        self.admission = Admission(
+            setup.ledger, setup.subnets, setup.ports, setup.routes, self.room.changed
+        )
+        self.recorder = Recorder(records, view, clock, self._epoch)
+        infos = {kind: model.info for kind, model in setup.models.items()}
+        self.garbage = Garbage(
+            view, records, infos, self._epoch, clock, Queue(clock, setup.rng), leadership.lost
+        )
+        self.sweep = Sweep(
+            view,
+            records,
+            setup.sweepers,
+            clock,
+            leadership.guard,
+            setup.metrics,
+            clean=self.admission.release,
+        )
+        self._departures = Departures(self.admission, swept=bool(setup.sweepers))
+        self.wakes = Wakes(
+            view,
+            self.queues,
+            dependents,
+            self.breakers,
+            clock,
+            listeners=(self.room.take, self.garbage.take, self._departed),
+        )
+        self._parts = Parts(
+            view=view,
+            records=records,
+            models=setup.models,
+            resolver=Resolver(view, setup.models, dependents),
+            admission=self.admission,
+            writer=Writer(records, clock, self._epoch),
+            children=Children(view, records, infos, self._epoch, self.recorder),
+            recorder=self.recorder,
+            progress=Progress(),
+            metrics=setup.metrics,
+            clock=clock,
+            guard=leadership.guard,
+            contents=self.garbage.contents,
+        )
+        self.controllers = [self._controller(kind) for kind in setup.reconcilers]
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set or the leadership is over; then no key is taken any more, and
+        passes end: by themselves while it leads, before their next step when it doesn't."""
+        if not await self._begin():
+            return
+        since = self._setup.view.revision
+        async with asyncio.TaskGroup() as tasks:
+            loops = [tasks.create_task(_kept_up(loop), name="loop") for loop in self._loops(since)]
+            workers = [tasks.create_task(work(), name="worker") for work in self._workers()]
+            self.wakes.everything(Priority.RESYNC)
+            await either(stopping.wait(), self._leadership.over())
+            for queue in (*self.queues.values(), self.garbage.jobs):
+                queue.close()
+            await asyncio.wait(workers, timeout=self._patience_s(stopping))
+            for task in (*workers, *loops):
+                task.cancel()
+        if self._leadership.remaining_s > 0.0:
+            await self.recorder.flush()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is due or being worked on; timers may be set."""
+        return all(q.idle for q in (*self.queues.values(), self.garbage.jobs))
+
+    def _patience_s(self, stopping: asyncio.Event) -> float:
+        # an agent that stays must not work on a key while an old call of its own still runs
+        return self._setup.drain_s if stopping.is_set() else self._setup.tuning.timeout_s
+
+    # --- the start ---
+
+    async def _begin(self) -> bool:
+        """Read what is so; False if the leadership ended before the store answered."""
+        while self._leadership.remaining_s > 0.0:
+            try:
+                await self._setup.records.catch_up(5.0)
+                await self._seed()
+            except RetryableError as exc:
+                _log.info("term_not_begun", error=str(exc))
+                await self._setup.clock.sleep(RESTART_S)
+                continue
+            self.room.read_limits()
+            self.admission.load(self._held())
+            return True
+        return False
+
+    async def _seed(self) -> None:
+        for obj in self._setup.seeds:
+            meta = obj["metadata"]
+            key = Key(obj["kind"], meta.get("namespace", ""), meta["name"])
+            if self._setup.view.get(key) is not None:
+                continue
+            try:
+                await self._setup.records.create(obj["kind"], obj, actor=AGENT, epoch=self._epoch())
+            except AlreadyExistsError:
+                continue
+
+    def _held(self) -> list[tuple[Record | None, Stored]]:
+        found: list[tuple[Record | None, Stored]] = []
+        for kind in self._setup.reconcilers:
+            for stored in self._setup.view.list(kind):
+                # most records hold nothing; parsing 10,000 of them would delay every start
+                if b'"allocation"' in stored.body or b'"Admitted"' in stored.body:
+                    found.append((self._typed(stored), stored))
+        return found
+
+    def _typed(self, stored: Stored) -> Record | None:
+        try:
+            return parse(self._setup.models[stored.key.kind], stored)
+        except TerminalError:
+            return None
+
+    # --- what runs ---
+
+    def _loops(self, since: int) -> list[Loop]:
+        loops: list[Loop] = [queue.run for queue in self.queues.values()]
+        loops += [self.garbage.jobs.run, self.room.run, self.room.tell, self.recorder.run]
+        loops += [lambda: self.wakes.follow(since), self._count]
+        if self._setup.sweepers:
+            loops.append(self.sweep.run)
+        for source in self._setup.wake_sources:
+            loops.append(_listener(self.wakes, source))
+        return loops
+
+    def _workers(self) -> list[Loop]:
+        each = self._setup.tuning.workers
+        found: list[Loop] = []
+        for controller in self.controllers:
+            found += [controller.worker] * each
+        return [*found, self.garbage.worker]
+
+    async def _count(self) -> None:
+        while True:
+            for kind in self.queues:
+                counts: dict[str, int] = {}
+                for stored in self._setup.view.list(kind):
+                    status = orjson.loads(stored.body).get("status") or {}
+                    for item in status.get("conditions") or ():
+                        counts[item["type"]] = counts.get(item["type"], 0) + (
+                            item["status"] == "True"
+                        )
+                for condition, number in counts.items():
+                    self._setup.metrics.records.labels(kind, condition).set(number)
+            await self._setup.clock.sleep(COUNT_S)
+
+    def _controller(self, kind: str) -> Controller:
+        return Controller(
+            self._parts,
+            kind,
+            self._setup.reconcilers[kind],
+            self.queues[kind],
+            self.breakers,
+            self._setup.rng,
+            self._setup.tuning,
+            lost=self._leadership.lost,
+            wake_kinds=self._wake_kinds,
+        )
+
+    # --- small connections ---
+
+    def _epoch(self) -> int:
+        return self._leadership.epoch
+
+    def _wake(self, key: Key, priority: Priority) -> None:
+        self.wakes.key(key, priority)
+
+    def _wake_kinds(self, kinds: tuple[str, ...]) -> None:
+        for kind in kinds:
+            self.wakes.kind(kind, Priority.DEPENDENCY, afresh=True)
+
+    def _departed(self, change: Change) -> None:
+        if change.verb != "delete":
+            return
+        self.sweep.gone(change)
+        if self._departures.take(change):
+            self.sweep.look_soon()
+
+
+async def either(*waits: Awaitable[object]) -> None:
+    """Return once one of them has; the others are cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(_awaited(wait)) for wait in waits]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+
+async def _awaited(wait: Awaitable[object]) -> None:
+    await wait
+
+
+async def _kept_up(loop: Loop) -> None:
+    """Run an endless loop; a bug in one costs a second, not the platform."""
+    while True:
+        try:
+            await loop()
+        except Exception:  # noqa: BLE001  # logged in full, and begun again
+            _log.exception("loop_restarted")
+        await asyncio.sleep(RESTART_S)
+
+
+def _listener(wakes: Wakes, source: WakeSource) -> Loop:
+    return lambda: wakes.listen(source)

@@ -1,0 +1,107 @@
+"""The engine's metrics, on an injected registry: base units, no object names, every label pair
+there from the start at 0, so that a rate exists before the first failure.
+"""
+
+from collections.abc import Iterable
+from typing import Final, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from controlplane.budget import Totals
+from controlplane.plan import Outcome
+from resources.meta import ConditionType, Footprint
+
+PASS_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
+"""Seconds: a no-op pass takes under 1 ms, one that pulls an image minutes."""
+READY_BUCKETS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+
+class Metrics:
+    """What STYLE §7 names, as far as the engine measures it."""
+
+    def __init__(self, registry: CollectorRegistry, kinds: Iterable[str]) -> None:
+        self.reconciles = Counter(
+            "controlplane_reconcile", "Passes by outcome.", ("kind", "outcome"), registry=registry
+        )
+        self.duration = Histogram(
+            "controlplane_reconcile_duration_seconds",
+            "Time of one pass.",
+            ("kind",),
+            registry=registry,
+            buckets=PASS_BUCKETS,
+        )
+        self.steps = Counter(
+            "controlplane_steps", "Steps applied.", ("kind", "step"), registry=registry
+        )
+        self.depth = Gauge(
+            "controlplane_queue_depth", "Keys due and not taken.", ("kind",), registry=registry
+        )
+        self.wait = Histogram(
+            "controlplane_queue_wait_seconds",
+            "Time from due to taken.",
+            registry=registry,
+            buckets=PASS_BUCKETS,
+        )
+        self.time_to_ready = Histogram(
+            "controlplane_time_to_ready_seconds",
+            "Time from creation to first Ready.",
+            ("kind",),
+            registry=registry,
+            buckets=READY_BUCKETS,
+        )
+        self.no_progress = Counter(
+            "controlplane_no_progress",
+            "Plans that came back unchanged after they were done.",
+            ("kind",),
+            registry=registry,
+        )
+        self.records = Gauge(
+            "controlplane_records",
+            "Records with a condition True.",
+            ("kind", "condition"),
+            registry=registry,
+        )
+        self.memory = _budget(registry, "memory_bytes", "Memory")
+        self.cpu = _budget(registry, "cpu_cores", "CPU")
+        self.disk = _budget(registry, "disk_bytes", "Disk")
+        self.leading = Gauge(
+            "controlplane_leading", "1 while this process leads.", registry=registry
+        )
+        self.swept = Counter(
+            "controlplane_swept", "Outside objects removed that no record owned.", registry=registry
+        )
+        for kind in kinds:
+            self._start_at_zero(kind)
+
+    def budget(self, totals: Totals) -> None:
+        """Tell what the ledger has."""
+        states = {"allocated": totals.allocated, "free": totals.free}
+        if totals.capacity is not None:
+            states["capacity"] = totals.capacity
+        for state, amount in states.items():
+            self.cpu.labels(state).set(amount.cpu_millicores / 1000)
+            self.memory.labels(state).set(amount.memory_bytes)
+            self.disk.labels(state).set(amount.disk_bytes)
+
+    def _start_at_zero(self, kind: str) -> None:
+        for outcome in get_args(Outcome):
+            self.reconciles.labels(kind, outcome)
+        for condition in ConditionType:
+            self.records.labels(kind, condition)
+        self.duration.labels(kind)
+        self.depth.labels(kind)
+        self.time_to_ready.labels(kind)
+        self.no_progress.labels(kind)
+        self.budget(Totals(None, Footprint(), Footprint()))
+
+
+def _budget(registry: CollectorRegistry, unit: str, what: str) -> Gauge:
+    gauge = Gauge(
+        f"controlplane_budget_{unit}",
+        f"{what} of the host by state.",
+        ("state",),
+        registry=registry,
+    )
+    for state in ("capacity", "allocated", "free"):
+        gauge.labels(state)
+    return gauge

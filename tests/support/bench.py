@@ -1,0 +1,204 @@
+"""A whole engine on a store in memory and a world in a dict, in virtual time."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from controlplane.budget import Ledger
+from controlplane.engine.controller import Tuning
+from controlplane.engine.leader import Leadership
+from controlplane.engine.port import Limits, Outside
+from controlplane.engine.term import Setup, Term
+from controlplane.metrics import Metrics
+from controlplane.ports import PortPool
+from controlplane.records import Key, Stored
+from controlplane.store.leases import Holder, Lease
+from controlplane.store.records import Actor, Records
+from controlplane.subnets import SubnetPool
+from resources.meta import Footprint
+from tests.support.memory import MemoryStore, PlainSealer
+from tests.support.toys import INFOS, MODELS, BoxReconciler, PlainReconciler, Thing, World
+from tests.support.virtual import LoopClock
+
+USER = Actor("tester", "kubectl")
+HOLDER = Holder("host", "boot", 1, 1)
+FOREVER_S = 1e9
+BIG = Footprint(1_000_000, 2**50, 2**50)
+
+
+@dataclass(slots=True)
+class WorldSweeper:
+    """Implements engine.port.Sweeper on a World; `kinds` says whose things they are."""
+
+    world: World
+
+    async def list_owned(self) -> list[Outside]:
+        found = []
+        for thing in self.world.things.values():
+            kind, namespace, name = _identity(thing)
+            found.append(Outside(thing.uid, kind, namespace, name, "thing", thing.name))
+        return found
+
+    async def remove(self, item: Outside, /) -> None:
+        self.world.things.pop(item.id, None)
+
+
+def _identity(thing: Thing) -> tuple[str, str, str]:
+    kind, *rest = thing.name.removesuffix(f"-{thing.uid[:8]}").split("-")
+    if kind == "box":
+        return "Box", rest[0], "-".join(rest[1:])
+    return kind.capitalize(), "", "-".join(rest)
+
+
+@dataclass(slots=True)
+class Bench:
+    """Records, world and term of one engine; `restart` begins a new term on the same store."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    world: World = field(default_factory=World)
+    capacity: Footprint | None = BIG
+    quotas: dict[str, Footprint] = field(default_factory=dict)
+    tuning: Tuning = field(default_factory=lambda: Tuning(workers=4))
+    epoch: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry(), [*MODELS]))
+    seed: int = 0
+    sweeping: bool = True
+    leadership: Leadership | None = None
+    term: Term | None = None
+
+    @property
+    def records(self) -> Records:
+        return Records(self.store, self.store.cache, PlainSealer(), LoopClock(), INFOS)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Bench"]:
+        """A term of leadership for the length of a block, ended in order."""
+        self.epoch += 1
+        self.store.epoch = self.epoch
+        self.ledger = Ledger()
+        lease = Lease("agent", HOLDER, self.epoch, FOREVER_S, FOREVER_S)
+        self.leadership = Leadership(lease, LoopClock(), FOREVER_S)
+        self.term = Term(self._setup(), self.leadership)
+        stopping = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.term.run(stopping))
+            try:
+                yield self
+            finally:
+                stopping.set()
+
+    @asynccontextmanager
+    async def crashing(self) -> AsyncIterator["Bench"]:
+        """The same, but cut off at the end of the block wherever it is, as by kill -9."""
+        self.epoch += 1
+        self.store.epoch = self.epoch
+        self.ledger = Ledger()
+        lease = Lease("agent", HOLDER, self.epoch, FOREVER_S, FOREVER_S)
+        self.leadership = Leadership(lease, LoopClock(), FOREVER_S)
+        self.term = Term(self._setup(), self.leadership)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(self.term.run(asyncio.Event()))
+            try:
+                yield self
+            finally:
+                running.cancel()
+
+    def _setup(self) -> Setup:
+        return Setup(
+            view=self.store.cache,
+            records=self.records,
+            models=MODELS,
+            reconcilers={
+                "Namespace": PlainReconciler(self.world),
+                "Depot": PlainReconciler(self.world),
+                "Box": BoxReconciler(self.world),
+            },
+            ledger=self.ledger,
+            subnets=SubnetPool("10.201.0.0/16"),
+            ports=PortPool(range(30000, 30010)),
+            metrics=self.metrics,
+            clock=LoopClock(),
+            sweepers=(WorldSweeper(self.world),) if self.sweeping else (),
+            read_limits=lambda _view: Limits(self.capacity, Footprint(), self.quotas),
+            tuning=self.tuning,
+            rng=random.Random(self.seed),
+        )
+
+    # --- what a user does ---
+
+    async def namespace(self, name: str = "shop") -> Stored:
+        obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        return await self.records.create("Namespace", obj, actor=USER)
+
+    async def box(self, name: str, *, namespace: str = "shop", **spec: Any) -> Stored:
+        obj = {
+            "apiVersion": "bunker.cloud/v1",
+            "kind": "Box",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": spec,
+        }
+        return await self.records.create("Box", obj, actor=USER)
+
+    async def edit(self, key: Key, **spec: Any) -> Stored:
+        return await self.change(
+            key, lambda obj: {**obj, "spec": {**(obj.get("spec") or {}), **spec}}
+        )
+
+    async def change(self, key: Key, how: Callable[[Mapping[str, Any]], Any]) -> Stored:
+        base = self.get(key)
+        return await self.records.update(base, how(base.obj), actor=USER)
+
+    async def delete(self, key: Key, propagation: Any = "Background") -> None:
+        await self.records.delete(self.get(key), actor=USER, propagation=propagation)
+
+    # --- what there is ---
+
+    def get(self, key: Key) -> Stored:
+        found = self.store.cache.get(key)
+        assert found is not None, f"{key} is gone"
+        return found
+
+    def find(self, key: Key) -> Stored | None:
+        return self.store.cache.get(key)
+
+    def status(self, key: Key) -> Mapping[str, Any]:
+        return self.get(key).obj.get("status") or {}
+
+    def condition(self, key: Key, kind: str) -> Mapping[str, Any]:
+        conditions = self.status(key).get("conditions") or ()
+        return next((item for item in conditions if item["type"] == kind), {})
+
+    def ready(self, key: Key) -> bool:
+        return self.condition(key, "Ready").get("status") == "True"
+
+    def reasons(self) -> list[str]:
+        """Reasons of all events, in the order of their names."""
+        return [stored.obj["reason"] for stored in self.store.cache.list("Event")]
+
+    def thing(self, key: Key) -> Thing | None:
+        record = MODELS[key.kind].model_validate(self.get(key).obj)
+        return self.world.things.get(record.owned_name)
+
+    def break_thing(self, key: Key) -> None:
+        """Kill it behind the engine's back."""
+        thing = self.thing(key)
+        assert thing is not None
+        self.world.things[thing.name] = replace(thing, running=False)
+
+    async def settle(self, seconds: float = 5.0) -> None:
+        """Let so much virtual time pass."""
+        await asyncio.sleep(seconds)
+
+
+def box_key(name: str, namespace: str = "shop") -> Key:
+    return Key("Box", namespace, name)
+
+
+def space_key(name: str = "shop") -> Key:
+    return Key("Namespace", "", name)

@@ -1,0 +1,85 @@
+"""A store in memory that keeps the writer's promises: compare-and-set, epochs, gapless revisions,
+in the cache before it is acknowledged. For engine tests; SQL has its own.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from controlplane.engine.cache import Cache
+from controlplane.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    NotFoundError,
+    StaleEpochError,
+    StoreUnavailableError,
+)
+from controlplane.records import Change, Key, Stored, Write
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """Implements records.Store."""
+
+    cache: Cache = field(default_factory=Cache)
+    epoch: int | None = None
+    """Writes of another epoch are refused; None: any epoch may write."""
+    away: bool = False
+    writes: list[Write] = field(default_factory=list)
+    latency_s: float = 0.0
+    on_write: Callable[[Write], None] | None = None
+    """Called after each commit: invariants are checked here."""
+
+    async def write(self, write: Write, /) -> Stored:
+        await asyncio.sleep(self.latency_s)
+        if self.away:
+            raise StoreUnavailableError("cannot write: the store is away")
+        if write.epoch is not None and self.epoch is not None and write.epoch != self.epoch:
+            raise StaleEpochError(f"cannot write: epoch {write.epoch} is over")
+        current = self.cache.get(write.key)
+        self._check(write, current)
+        revision = self.cache.revision + 1
+        body, generation = write.body, write.generation
+        after = Stored(write.key, write.uid, revision, generation, body, write.managed_fields)
+        self.cache.apply([Change(revision, write.verb, after)])
+        self.writes.append(write)
+        if self.on_write is not None:
+            self.on_write(write)
+        return after
+
+    async def revision(self) -> int:
+        if self.away:
+            raise StoreUnavailableError("cannot read: the store is away")
+        return self.cache.revision
+
+    def _check(self, write: Write, current: Stored | None) -> None:
+        if write.verb == "create":
+            if current is not None:
+                raise AlreadyExistsError(f"cannot create {write.key}: it exists")
+            return
+        if current is None or current.uid != write.uid:
+            raise NotFoundError(f"cannot {write.verb} {write.key}: not found")
+        if current.revision != write.expected_revision:
+            raise ConflictError(f"cannot {write.verb} {write.key}: it has changed")
+
+    def writes_to(self, key: Key) -> int:
+        return sum(write.key == key for write in self.writes)
+
+
+class PlainSealer:
+    """Implements records.Sealer without any secrecy: reversible, so tests can look."""
+
+    async def seal(self, uid: str, plaintext: bytes, /, *, ephemeral: bool = False) -> bytes:
+        del uid, ephemeral
+        return plaintext[::-1]
+
+    async def open(self, uid: str, blob: bytes, /) -> bytes:
+        del uid
+        return blob[::-1]
+
+    def digest(self, plaintext: bytes, /) -> str:
+        return hashlib.sha256(plaintext).hexdigest()
+
+    async def destroy(self, uid: str, /) -> None:
+        del uid

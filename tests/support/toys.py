@@ -1,0 +1,266 @@
+"""A toy kind with everything the engine handles: a footprint, ports, references, children, and
+an outside world that takes faults. The world is a dict; what a Box is outside is a Thing.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, assert_never
+
+from controlplane.plan import (
+    ChildRef,
+    EnsureChild,
+    EnsureSecret,
+    Generated,
+    OrphanChild,
+    Plan,
+    Reconciler,
+    RemoveChild,
+    Report,
+    Template,
+    Wait,
+    Want,
+)
+from resources.core import ConfigMap, Event, Namespace, Secret
+from resources.meta import Footprint, KindInfo, Record, Ref, Resource
+from resources.meta import Spec as BaseSpec
+from resources.meta import Status as BaseStatus
+from resources.quantity import Bytes, Millicores
+
+
+class BoxSpec(BaseSpec):
+    cpu: Millicores = 0
+    memory: Bytes = 0
+    disk: Bytes = 0
+    size: int = 1
+    box_ref: Ref | None = None
+    reads: str | None = None
+    port: int | None = None
+    publish: bool = False
+    data: Literal["", "Retain", "Delete"] = ""
+    secret: bool = False
+
+
+class BoxStatus(BaseStatus):
+    size: int | None = None
+    secret_ref: Ref | None = None
+    uses: str | None = None
+
+
+class Box(Resource[BoxSpec, BoxStatus]):
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="Box",
+        plural="boxes",
+        singular="box",
+        needs_namespace_network=True,
+        refs=(("spec.boxRef", "Box"),),
+    )
+    spec: BoxSpec = BoxSpec()
+    status: BoxStatus = BoxStatus()
+
+    @property
+    def footprint(self) -> Footprint:
+        return Footprint(self.spec.cpu, self.spec.memory, self.spec.disk)
+
+    @property
+    def host_ports(self) -> tuple[int | None, ...]:
+        return (self.spec.port,) if self.spec.publish else ()
+
+
+class DepotSpec(BaseSpec):
+    claim: str = ""
+    size: int = 0
+
+
+class DepotStatus(BaseStatus):
+    pass
+
+
+class Depot(Resource[DepotSpec, DepotStatus]):
+    """What holds a Box's data."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="Depot", plural="depots", singular="depot", namespaced=False, holds_data=True
+    )
+    spec: DepotSpec = DepotSpec()
+    status: DepotStatus = DepotStatus()
+
+
+MODELS: dict[str, type[Record]] = {
+    model.info.kind: model for model in (Namespace, Secret, ConfigMap, Event, Box, Depot)
+}
+INFOS = {kind: model.info for kind, model in MODELS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One object outside."""
+
+    name: str
+    uid: str
+    size: int
+    footprint: Footprint = field(default_factory=Footprint)
+    running: bool = True
+
+
+@dataclass(slots=True)
+class World:
+    """What is outside, and how it misbehaves."""
+
+    things: dict[str, Thing] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+    errors: list[Exception] = field(default_factory=list)
+    """Raised by the next mutating calls, one each."""
+    observe_errors: list[Exception] = field(default_factory=list)
+    away: Exception | None = None
+    stillborn: bool = False
+    """What is started dies at once."""
+    latency_s: float = 0.0
+    slow: asyncio.Event | None = None
+    """While set, calls wait for it."""
+
+    async def observe(self, name: str) -> Thing | None:
+        self.calls["observe"] += 1
+        if self.away is not None:
+            raise self.away
+        if self.observe_errors:
+            raise self.observe_errors.pop(0)
+        return self.things.get(name)
+
+    async def ensure(self, thing: Thing) -> None:
+        await self._call("ensure")
+        self.things[thing.name] = thing if not self.stillborn else Thing(
+            thing.name, thing.uid, thing.size, thing.footprint, running=False
+        )  # fmt: skip
+
+    async def remove(self, name: str) -> None:
+        await self._call("remove")
+        self.things.pop(name, None)
+
+    async def _call(self, verb: str) -> None:
+        self.calls[verb] += 1
+        if self.slow is not None:
+            await self.slow.wait()
+        await asyncio.sleep(self.latency_s)
+        if self.away is not None:
+            raise self.away
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureThing:
+    thing: Thing
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveThing:
+    name: str
+
+
+ThingStep = EnsureThing | RemoveThing
+
+
+@dataclass(frozen=True, slots=True)
+class BoxReconciler(Reconciler[Box, Thing | None, ThingStep]):
+    world: World
+
+    def children(self, want: Box, namespace_uid: str, /) -> tuple[ChildRef, ...]:
+        found = (ChildRef("Depot", depot_name(want)),) if want.spec.data else ()
+        return found + ((ChildRef("Secret", f"{want.metadata.name}-key"),) if want.spec.secret
+                        else ())  # fmt: skip
+
+    def reads(self, want: Box, /) -> tuple[str, ...]:
+        return () if want.spec.reads is None else (want.spec.reads,)
+
+    async def observe(self, want: Want[Box], /) -> Thing | None:
+        return await self.world.observe(want.record.owned_name)
+
+    def plan(self, want: Want[Box], seen: Thing | None, /) -> Plan[ThingStep]:
+        box = want.record
+        if want.deleting:
+            return self._plan_removal(want, seen)
+        if box.spec.data and ("Depot", depot_name(box)) not in want.children:
+            spec = {"claim": box.metadata.name, "size": 1}
+            return Plan((EnsureChild("Depot", depot_name(box), spec, ("claim",)),))
+        if box.spec.data and not want.children["Depot", depot_name(box)].owned:
+            spec = {"claim": box.metadata.name, "size": 1}
+            return Plan((EnsureChild("Depot", depot_name(box), spec, ("claim",)),))
+        key = ("Secret", f"{box.metadata.name}-key")
+        if box.spec.secret and (key not in want.children or not want.children[key].owned):
+            keys: dict[str, str | Generated | Template] = {
+                "username": box.metadata.name,
+                "password": Generated(24),
+                "uri": Template("box://{username}:{password}@here"),
+            }
+            return Plan((EnsureSecret(key[1], keys, claim=box.metadata.name),))
+        if box.spec.reads is not None and want.secrets[box.spec.reads] is None:
+            return Plan(wait=Wait("SecretMissing", f"{box.spec.reads} does not exist"))
+        target = Thing(box.owned_name, box.metadata.uid, box.spec.size, box.footprint)
+        return Plan() if seen == target else Plan((EnsureThing(target),))
+
+    def _plan_removal(self, want: Want[Box], seen: Thing | None) -> Plan[ThingStep]:
+        box = want.record
+        steps: list[ThingStep | OrphanChild | RemoveChild] = []
+        if seen is not None:
+            steps.append(RemoveThing(seen.name))
+        for (kind, name), child in want.children.items():
+            if child.owned and not child.deleting:
+                keep = box.spec.data == "Retain"
+                steps.append(OrphanChild(kind, name) if keep else RemoveChild(kind, name))
+        return Plan(tuple(steps))
+
+    def status(self, want: Want[Box], seen: Thing | None, /) -> Report:
+        ready = seen is not None and seen.running
+        ref = Ref(name=f"{want.record.metadata.name}-key") if want.record.spec.secret else None
+        refs = [found.binding for found in want.refs.values() if found.binding is not None]
+        status = BoxStatus(
+            size=None if seen is None else seen.size,
+            secret_ref=ref,
+            uses=refs[0].content_hmac if refs else None,
+        )
+        in_use = Footprint() if seen is None else seen.footprint
+        reason = "Serving" if ready else "NotServing"
+        return Report(status, ready, reason, reason.lower(), in_use=in_use)
+
+    async def apply(self, step: ThingStep, /) -> None:
+        match step:
+            case EnsureThing(thing=thing):
+                await self.world.ensure(thing)
+            case RemoveThing(name=name):
+                await self.world.remove(name)
+            case _:
+                assert_never(step)
+
+
+def depot_name(box: Box) -> str:
+    return f"depot-{box.metadata.namespace}-{box.metadata.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlainReconciler(Reconciler[Record, Thing | None, ThingStep]):
+    """A Namespace's network or a Depot: one Thing each, kept as it is."""
+
+    world: World
+
+    async def observe(self, want: Want[Record], /) -> Thing | None:
+        return await self.world.observe(want.record.owned_name)
+
+    def plan(self, want: Want[Record], seen: Thing | None, /) -> Plan[ThingStep]:
+        name, uid = want.record.owned_name, want.record.metadata.uid
+        if want.deleting:
+            return Plan() if seen is None else Plan((RemoveThing(name),))
+        return Plan() if seen is not None else Plan((EnsureThing(Thing(name, uid, 0)),))
+
+    def status(self, want: Want[Record], seen: Thing | None, /) -> Report:
+        there = seen is not None
+        return Report(BaseStatus(), there, "There" if there else "Absent", "")
+
+    async def apply(self, step: ThingStep, /) -> None:
+        match step:
+            case EnsureThing(thing=thing):
+                await self.world.ensure(thing)
+            case RemoveThing(name=name):
+                await self.world.remove(name)
+            case _:
+                assert_never(step)

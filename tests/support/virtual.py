@@ -1,0 +1,60 @@
+"""Virtual time: an event loop whose clock jumps to the next timer when nothing is left to do.
+
+A day of waiting costs milliseconds, and the same seed gives the same run. Code under test uses
+asyncio's own sleeps and timeouts; there is nothing here for threads or sockets.
+"""
+
+import asyncio
+import random
+import selectors
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    """Instead of waiting, tells the loop that the time has passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise RuntimeError("nothing is left to do, and nothing will ever happen: a deadlock")
+        self.now_s += max(timeout, 0.0)
+        return super().select(0)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self.jumping = _JumpingSelector()
+        super().__init__(self.jumping)
+
+    def time(self) -> float:
+        return self.jumping.now_s
+
+
+@dataclass(slots=True)
+class LoopClock:
+    """Implements controlplane.clock.Clock on the running loop's time."""
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float, /) -> None:
+        await asyncio.sleep(seconds)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]], *, seed: int = 0) -> T:
+    """Run `main` to its end in virtual time."""
+    random.seed(seed)
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(main())
