@@ -1,0 +1,176 @@
+"""Store writes a second: the real writer beside bare group-commit loops on the same server.
+
+Rounds alternate, so that a neighbour's load hits all of them alike; the median counts. Durable
+commits everywhere. The bare loops do the least that could be called the same work:
+  bare        one task, one transaction a batch: bump the counter, insert change and object
+  bare+cas    that, and compare-and-set under the counter's lock, a hash chain, and NOTIFY
+"""
+
+import argparse
+import asyncio
+import hashlib
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from controlplane.engine.cache import Cache
+from controlplane.records import Key, Write
+from controlplane.store.connect import Database
+from controlplane.store.embedded import EmbeddedPostgres
+from controlplane.store.migrate import ensure_schema
+from controlplane.store.service import PostgresStore
+
+BODY = b'{"metadata":{"name":"%s"},"spec":{"text":"' + b"x" * 700 + b'"}}'
+BARE_TABLES = """
+CREATE TABLE bare_counter (revision bigint, head bytea);
+INSERT INTO bare_counter VALUES (0, '');
+CREATE TABLE bare_objects (name text COLLATE "C" PRIMARY KEY, revision bigint, body bytea);
+CREATE TABLE bare_changes (revision bigint PRIMARY KEY, name text, body bytea, hash bytea);
+"""
+WriteOne = Callable[[str], Awaitable[object]]
+
+
+class Bare:
+    """The least group-commit loop; `checked` adds compare-and-set, hash and NOTIFY."""
+
+    def __init__(self, conn: asyncpg.Connection, *, checked: bool) -> None:
+        self.conn = conn
+        self.checked = checked
+        self.waiting: list[tuple[str, asyncio.Future[int]]] = []
+        self.arrived = asyncio.Event()
+
+    async def write(self, name: str) -> int:
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.waiting.append((name, done))
+        self.arrived.set()
+        return await done
+
+    async def run(self) -> None:
+        while True:
+            await self.arrived.wait()
+            await asyncio.sleep(0)
+            self.arrived.clear()
+            batch, self.waiting = self.waiting[:256], self.waiting[256:]
+            if self.waiting:
+                self.arrived.set()
+            last = await self.commit([name for name, _ in batch])
+            for offset, (_, done) in enumerate(batch):
+                done.set_result(last - len(batch) + 1 + offset)
+
+    async def commit(self, names: list[str]) -> int:
+        conn, count = self.conn, len(names)
+        bodies = [BODY % name.encode() for name in names]
+        hashes = [b""] * count
+        await conn.execute("BEGIN")
+        if self.checked:
+            row = await conn.fetchrow("SELECT revision, head FROM bare_counter FOR UPDATE")
+            taken = await conn.fetch(
+                "SELECT name, revision FROM bare_objects WHERE name = ANY($1)", names
+            )
+            assert not taken
+            head = row["head"]
+            for index, body in enumerate(bodies):
+                head = hashes[index] = hashlib.sha256(head + hashlib.sha256(body).digest()).digest()
+            last = row["revision"] + count
+            await conn.execute("UPDATE bare_counter SET revision = $1, head = $2", last, head)
+        else:
+            last = await conn.fetchval(
+                "UPDATE bare_counter SET revision = revision + $1 RETURNING revision", count
+            )
+        revisions = list(range(last - count + 1, last + 1))
+        await conn.execute(
+            "INSERT INTO bare_changes SELECT * FROM "
+            "unnest($1::bigint[], $2::text[], $3::bytea[], $4::bytea[])",
+            *(revisions, names, bodies, hashes),
+        )
+        await conn.execute(
+            "INSERT INTO bare_objects SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])",
+            *(names, revisions, bodies),
+        )
+        if self.checked:
+            await conn.execute("NOTIFY bare")
+        await conn.execute("COMMIT")
+        return last
+
+
+async def measure(write: WriteOne, prefix: str, writers: int, seconds: float) -> float:
+    """Creates a second by `writers` closed loops, and how long they really took."""
+    stop = time.monotonic() + seconds
+    counts = [0] * writers
+
+    async def one(index: int) -> None:
+        while time.monotonic() < stop:
+            await write(f"{prefix}-{index}-{counts[index]}")
+            counts[index] += 1
+
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for index in range(writers):
+            group.create_task(one(index))
+    return sum(counts) / (time.monotonic() - began)
+
+
+def real(store: PostgresStore) -> WriteOne:
+    async def write(name: str) -> object:
+        key = Key("Database", "bench", name)
+        uid = "8e0f8a6e-0000-4000-8000-" + name[-12:].rjust(12, "0")
+        body = BODY % name.encode()
+        return await store.write(Write("create", key, uid, 1, body, b"[]", None, "bench", "bench"))
+
+    return write
+
+
+async def bench(cluster: EmbeddedPostgres, options: argparse.Namespace) -> None:
+    database = Database(cluster.dsn)
+    await ensure_schema(database)
+    conns = [await asyncpg.connect(cluster.dsn) for _ in range(2)]
+    await conns[0].execute(BARE_TABLES)
+    bares = {"bare": Bare(conns[0], checked=False), "bare+cas": Bare(conns[1], checked=True)}
+    rates: dict[str, list[float]] = {"store": [], "bare": [], "bare+cas": []}
+    async with PostgresStore(database, Cache()).running() as store, asyncio.TaskGroup() as group:
+        loops = [group.create_task(bare.run()) for bare in bares.values()]
+        writes = {"store": real(store), **{name: bare.write for name, bare in bares.items()}}
+        for turn in range(options.rounds + 1):
+            for name, write in writes.items():
+                seconds = options.seconds if turn else 0.3  # round 0 warms plans and pages
+                prefix = f"{name}{turn}"
+                rate = await measure(write, prefix, options.writers, seconds)
+                if turn:
+                    rates[name].append(rate)
+        for task in loops:
+            task.cancel()
+    print(f"{options.writers} writers, {options.rounds} rounds of {options.seconds} s, median")
+    mine = statistics.median(rates["store"])
+    for name, found in rates.items():
+        middle = statistics.median(found)
+        share = "" if name == "store" else f"   store = {mine / middle:.2f} x"
+        print(f"{name:10} {middle:8.0f} writes/s{share}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--writers", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    home = Path(tempfile.mkdtemp(prefix="bunker-bench-"))
+    cluster = EmbeddedPostgres(home / "postgres")
+    try:
+        cluster.start()
+        uvloop.run(bench(cluster, options))
+    finally:
+        cluster.destroy()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
