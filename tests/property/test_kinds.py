@@ -1,0 +1,242 @@
+"""From any history of edits, outside harm and faults, each kind settles where its spec says.
+
+The oracle reads the fake engine and the spec, and knows nothing of plans: a reconciler that forgot
+a kind of drift fails here even if its plans are consistent with themselves.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from controlplane.errors import ControlPlaneError, DriverUnavailableError, RetryableError
+from controlplane.plan import Plan
+from drivers.containers import LABEL_SLOT, ContainerState, Limits
+from drivers.fake.engine import CrashError
+from resources.app import App
+from resources.database import PLANS, Database
+from tests.unit.reconcilers.world import NETWORK, UID, World, app, database
+
+VERBS = st.sampled_from(
+    ["ensure_container", "start_container", "delete_container", "list_containers"]
+)
+RESOURCES = st.sampled_from([{"cpu": "100m", "memory": "64Mi"}, {"cpu": "250m", "memory": "128Mi"}])
+
+
+class KindMachine(RuleBasedStateMachine):
+    """One record of one kind, its world, and everyone who interferes."""
+
+    spec: dict[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.world = World()
+        self.run(self.world.network())
+        self.foreign = self.world.engine.add_foreign("precious")
+
+    def teardown(self) -> None:
+        self.loop.close()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(work)
+
+    def record(self, *, deleting: bool = False) -> App | Database:
+        raise AssertionError("each machine has its own")
+
+    def mine(self) -> list[ContainerState]:
+        found = (c.state for c in self.world.engine.containers.values())
+        return [state for state in found if state.owner is not None and state.owner.uid == UID]
+
+    def attempt(self, record: App | Database) -> None:
+        """Passes as the engine makes them: an error ends one, and the next begins afresh."""
+        for _ in range(10):
+            try:
+                self.run(self.world.settle(record))
+            except (ControlPlaneError, CrashError):
+                continue
+            return
+
+    def settle(self, record: App | Database) -> None:
+        self.world.engine.away = False
+        self.attempt(record)
+        before = sum(self.world.engine.writes.values()) + self.world.files.writes
+        plan, _ = self.run(self.world.look(record))
+        assert not plan.steps
+        after = sum(self.world.engine.writes.values()) + self.world.files.writes
+        assert after == before, "a converged pass wrote something"
+
+    # -- others
+
+    @rule(harm=st.sampled_from(["kill", "pause", "remove", "crash"]), which=st.integers(0, 3))
+    def harm(self, harm: str, which: int) -> None:
+        if mine := self.mine():
+            name = mine[which % len(mine)].name
+            getattr(self.world.engine, harm)(name)
+
+    @rule(which=st.integers(0, 3), name=st.sampled_from(["alpha", "beta"]))
+    def rename(self, which: int, name: str) -> None:
+        mine = self.mine()
+        if mine and not self.world.engine.has_name(name):
+            self.world.engine.rename(mine[which % len(mine)].name, name)
+
+    @rule(which=st.integers(0, 3), pids=st.integers(1, 9))
+    def update(self, which: int, pids: int) -> None:
+        if mine := self.mine():
+            self.world.engine.update(mine[which % len(mine)].name, Limits(1, 1, pids))
+
+    @rule(which=st.integers(0, 3))
+    def disconnect(self, which: int) -> None:
+        if mine := self.mine():
+            self.world.engine.disconnect(mine[which % len(mine)].name, NETWORK)
+
+    @rule()
+    def network_made_anew(self) -> None:
+        self.world.engine.remove_network(NETWORK)
+        self.run(self.world.network())
+
+    @rule()
+    def reboot(self) -> None:
+        self.world.files.reboot()
+
+    # -- faults
+
+    @rule(verb=VERBS, lost=st.booleans(), away=st.booleans())
+    def fault(self, verb: str, lost: bool, away: bool) -> None:
+        error = DriverUnavailableError("docker", "planted") if away else RetryableError("planted")
+        self.world.engine.fail_next(verb, error, reply_lost=lost)
+        self.attempt(self.record())
+
+    @rule(changes=st.integers(0, 5))
+    def die(self, changes: int) -> None:
+        """The control plane dies before the change after so many, and starts again."""
+        self.world.engine.crash_after(changes)
+        self.attempt(self.record())
+        self.world.engine.crash_after(10**9)
+
+    # -- always
+
+    @invariant()
+    def foreign_ones_are_untouched(self) -> None:
+        assert self.world.engine.containers[self.foreign.id].state == self.foreign
+
+    @invariant()
+    def no_volume_is_ever_removed(self) -> None:
+        assert self.world.engine.writes["remove_volume"] == 0
+
+    @rule()
+    def it_settles(self) -> None:
+        self.settle(self.record())
+        self.check()
+
+    @rule()
+    def deleting_leaves_nothing(self) -> None:
+        self.settle(self.record(deleting=True))
+        assert not self.mine()
+        assert not self.world.files.folders
+
+    def check(self) -> None:
+        """The oracle: what is, against what the spec says."""
+        raise AssertionError("each machine has its own")
+
+    def same_everywhere(self, state: ContainerState, limits: Limits) -> None:
+        network = self.world.engine.network_named(NETWORK)
+        assert network is not None
+        assert state.running
+        assert not state.paused
+        assert state.limits == limits
+        assert state.network_ids == {NETWORK: network.id}
+        assert state.aliases == {NETWORK: ("shop",)}
+
+
+class AppMachine(KindMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.world.bind("db")
+        self.spec = {"replicas": 1, "image": "shop:1"}
+
+    def record(self, *, deleting: bool = False) -> App:
+        return app(deleting=deleting, **self.spec)
+
+    @rule(
+        replicas=st.integers(0, 3),
+        image=st.sampled_from(["shop:1", "shop:2"]),
+        resources=RESOURCES,
+        value=st.sampled_from(["a", "b"]),
+        bound=st.booleans(),
+    )
+    def edit(
+        self, replicas: int, image: str, resources: dict[str, str], value: str, bound: bool
+    ) -> None:
+        self.spec = {
+            "replicas": replicas,
+            "image": image,
+            "resources": resources,
+            "env": [{"name": "A", "value": value}],
+            "databaseRefs": [{"name": "db"}] if bound else [],
+        }
+
+    @rule(password=st.sampled_from([b"one", b"two"]))
+    def rotate(self, password: bytes) -> None:
+        self.world.values.data[("Secret", "db-credentials")]["password"] = password
+        self.world.bind("db")
+
+    def check(self) -> None:
+        wanted = self.record().spec
+        mine = self.mine()
+        names = {f"app-shop-shop-{UID[:8]}-{slot}" for slot in range(wanted.replicas)}
+        assert {state.name for state in mine} == names
+        assert {state.labels[LABEL_SLOT] for state in mine} == {
+            str(slot) for slot in range(wanted.replicas)
+        }
+        for state in mine:
+            spec = self.world.engine.containers[state.id].spec
+            assert spec is not None
+            assert state.image == wanted.image
+            assert {item.name: item.value for item in wanted.env}.items() <= spec.env.items()
+            assert (spec.secrets_dir is not None) == bool(wanted.database_refs)
+            self.same_everywhere(state, Limits(wanted.resources.cpu, wanted.resources.memory))
+        if wanted.database_refs and wanted.replicas:
+            folder = self.world.files.folders[UID]
+            password = self.world.values.data[("Secret", "db-credentials")]["password"]
+            assert folder.files["bindings/db/password"] == password
+
+
+class DatabaseMachine(KindMachine):
+    @initialize(engine=st.sampled_from(["postgres", "redis"]))
+    def begin(self, engine: str) -> None:
+        self.spec = {"engine": engine, "plan": "starter"}
+
+    def record(self, *, deleting: bool = False) -> Database:
+        return database(deleting=deleting, **self.spec)
+
+    @rule(plan=st.sampled_from(["starter", "basic"]))
+    def edit(self, plan: str) -> None:
+        self.spec = {**self.spec, "plan": plan}
+
+    @rule(password=st.sampled_from([b"one", b"two"]))
+    def rotate(self, password: bytes) -> None:
+        if found := self.world.values.data.get(("Secret", "shop-credentials")):
+            found["password"] = password
+
+    def check(self) -> None:
+        wanted = self.record().spec
+        (state,) = self.mine()
+        assert state.name == f"database-shop-shop-{UID[:8]}"
+        size = PLANS[wanted.plan].resources
+        self.same_everywhere(state, Limits(size.cpu, size.memory))
+        spec = self.world.engine.containers[state.id].spec
+        assert spec is not None
+        volume = f"volume-database-shop-shop-{wanted.engine}-nnnnnnnn"
+        assert [mount.volume for mount in spec.volumes] == [volume]
+        plan, report = self.run(self.world.look(self.record()))
+        assert plan == Plan()
+        assert report.ready
+        password = self.world.values.data[("Secret", "shop-credentials")]["password"]
+        assert any(password in content for content in self.world.files.folders[UID].files.values())
+
+
+TestApp = AppMachine.TestCase
+TestDatabase = DatabaseMachine.TestCase
