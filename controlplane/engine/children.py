@@ -56,15 +56,14 @@ class Children:
             return
         adopted = self._adoptable(owner, stored, _claims_equal(stored, step))
         spec = {**(stored.obj.get("spec") or {}), **step.spec}
-        await self._update(owner, stored, {"spec": spec}, adopted=adopted)
+        await self._update(owner, stored, stored.obj, {"spec": spec}, adopted=adopted)
 
     async def _orphan(self, owner: Stored, key: Key) -> None:
         stored = self.view.get(key)
         if stored is None or owner.uid not in stored.owner_uids:
             return
-        await self.records.update(
-            stored, without_owner(stored, owner.uid), actor=AGENT, epoch=self.epoch()
-        )
+        obj = without_owner(await self.records.read(stored), owner.uid)
+        await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
 
     async def _remove(self, owner: Stored, key: Key) -> None:
         stored = self.view.get(key)
@@ -95,10 +94,8 @@ class Children:
         data = secretdata.completed(before, step.keys, self.generate)
         if data == before and not adopted:
             return
-        body = {key: value for key, value in opened.items() if key not in ("metadata", "data")}
-        await self._update(
-            owner, stored, {**body, "data": secretdata.encoded(data)}, adopted=adopted, whole=True
-        )
+        parts = {"data": secretdata.encoded(data)}
+        await self._update(owner, stored, opened, parts, adopted=adopted)
 
     # --- shared ---
 
@@ -144,16 +141,16 @@ class Children:
         self,
         owner: Stored,
         stored: Stored,
+        before: Mapping[str, Any],
         parts: Mapping[str, Any],
         *,
         adopted: bool,
-        whole: bool = False,
     ) -> None:
-        meta = dict(stored.meta)
+        meta = dict(before["metadata"])
         if adopted:
             meta["ownerReferences"] = [reference(owner)]
-        obj = {**({} if whole else stored.obj), **parts, "metadata": meta}
-        if not whole and obj == stored.obj:
+        obj = {**before, **parts, "metadata": meta}
+        if obj == before:
             return
         await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
         if adopted:
@@ -173,11 +170,15 @@ def reference(owner: Stored) -> dict[str, Any]:
     }
 
 
-def without_owner(stored: Stored, uid: str) -> dict[str, Any]:
-    """The object without its ownerReference to `uid`."""
-    left = [ref for ref in stored.meta.get("ownerReferences") or () if ref["uid"] != uid]
-    meta = {key: value for key, value in stored.meta.items() if key != "ownerReferences"}
-    return {**stored.obj, "metadata": {**meta, "ownerReferences": left} if left else meta}
+def without_owner(obj: Mapping[str, Any], uid: str) -> dict[str, Any]:
+    """The object without its ownerReference to `uid`.
+
+    Takes the object as read, not as stored: a stored Secret is sealed, and writing it back so
+    would empty it.
+    """
+    left = [ref for ref in obj["metadata"].get("ownerReferences") or () if ref["uid"] != uid]
+    meta = {key: value for key, value in obj["metadata"].items() if key != "ownerReferences"}
+    return {**obj, "metadata": {**meta, "ownerReferences": left} if left else meta}
 
 
 def _claims_equal(stored: Stored, step: EnsureChild) -> bool:

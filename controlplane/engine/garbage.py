@@ -54,6 +54,7 @@ class Garbage:
         after = change.after
         if change.verb == "delete":
             self.jobs.add(Key(DEPENDENTS, "", after.uid), Priority.DEPENDENCY)
+            self._tell_owners(after)
             if after.key.namespace:
                 self._consider_namespace(after.key.namespace)
         elif after.deleting:
@@ -64,9 +65,13 @@ class Garbage:
             self.jobs.add(Key(CONTENTS, "", stored.key.name), Priority.DEPENDENCY)
         if {FOREGROUND, ORPHAN} & set(stored.meta.get("finalizers") or ()):
             self.jobs.add(_job(stored.key), Priority.DEPENDENCY)
-        for uid in stored.owner_uids:
-            # its owner may be waiting in the foreground for it to go
-            self.jobs.add(Key(DEPENDENTS, "", uid), Priority.DEPENDENCY)
+
+    def _tell_owners(self, dependent: Stored) -> None:
+        """An owner may be waiting in the foreground for it to go."""
+        for ref in dependent.meta.get("ownerReferences") or ():
+            owner = self._owner(ref, dependent)
+            if owner is not None and FOREGROUND in (owner.meta.get("finalizers") or ()):
+                self.jobs.add(_job(owner.key), Priority.DEPENDENCY)
 
     def _consider_namespace(self, name: str) -> None:
         home = self.view.get(Key(NAMESPACE, "", name))
@@ -117,8 +122,6 @@ class Garbage:
             owner = self._owner(ref, stored)
             if owner is None:
                 await self._let_go(stored, uid)
-            elif owner.deleting and FOREGROUND in (owner.meta.get("finalizers") or ()):
-                self.jobs.add(_job(owner.key), Priority.DEPENDENCY)
 
     async def _let_go(self, stored: Stored, uid: str) -> None:
         """Its owner is gone: keep data, keep what another owner still has, delete the rest."""
@@ -128,8 +131,7 @@ class Garbage:
             if ref["uid"] != uid and self._owner(ref, stored) is not None
         ]
         if others or self._holds_data(stored):
-            obj = without_owner(stored, uid)
-            await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
+            await self._disown(stored, uid)
         elif not stored.deleting:
             await self.records.delete(stored, actor=AGENT, epoch=self.epoch())
 
@@ -160,8 +162,7 @@ class Garbage:
             return
         if ORPHAN in finalizers:
             for stored in self.view.owned_by(owner.uid):
-                obj = without_owner(stored, owner.uid)
-                await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
+                await self._disown(stored, owner.uid)
             await self._drop(owner, ORPHAN)
         elif FOREGROUND in finalizers:
             await self._delete_dependents(owner)
@@ -172,8 +173,7 @@ class Garbage:
         for stored in self.view.owned_by(owner.uid):
             ref = next(r for r in stored.meta["ownerReferences"] if r["uid"] == owner.uid)
             if self._holds_data(stored):
-                obj = without_owner(stored, owner.uid)
-                await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
+                await self._disown(stored, owner.uid)
                 continue
             blocked = blocked or bool(ref.get("blockOwnerDeletion"))
             if not stored.deleting:
@@ -187,9 +187,14 @@ class Garbage:
         live = self.view.get(owner.key)
         if live is None or live.uid != owner.uid:
             return
+        read = await self.records.read(live)
         left = [each for each in live.meta.get("finalizers") or () if each != finalizer]
-        obj = {**live.obj, "metadata": {**live.meta, "finalizers": left}}
+        obj = {**read, "metadata": {**read["metadata"], "finalizers": left}}
         await self.records.update(live, obj, actor=AGENT, epoch=self.epoch())
+
+    async def _disown(self, stored: Stored, uid: str) -> None:
+        obj = without_owner(await self.records.read(stored), uid)
+        await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
 
     # --- namespaces ---
 

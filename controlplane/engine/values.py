@@ -1,0 +1,38 @@
+"""Reads Secret and ConfigMap values for reconcilers: plan.SecretReader on the records.
+
+The values go to the caller's observe or apply and are kept nowhere.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from controlplane.engine.port import RecordsPort
+from controlplane.records import Key, View
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValues:
+    """As committed: the engine's own writes are in the view before they are acknowledged."""
+
+    view: View
+    records: RecordsPort
+
+    async def read(
+        self, kind: Literal["Secret", "ConfigMap"], namespace: str, name: str, /
+    ) -> Mapping[str, bytes] | None:
+        """Decoded values by key; None if there is no such record. Raises
+        SecretsUnavailableError."""
+        stored = self.view.get(Key(kind, namespace, name))
+        if stored is None:
+            return None
+        obj = await self.records.read(stored)
+        if kind == "Secret":
+            return _decoded(obj.get("data"))
+        plain = {key: text.encode() for key, text in (obj.get("data") or {}).items()}
+        return plain | _decoded(obj.get("binaryData"))
+
+
+def _decoded(data: Mapping[str, str] | None) -> dict[str, bytes]:
+    return {key: base64.b64decode(value) for key, value in (data or {}).items()}
