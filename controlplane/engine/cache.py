@@ -9,7 +9,7 @@ Deliberately no I/O and no knowledge of any kind.
 
 import asyncio
 import heapq
-from bisect import bisect_left, insort
+from bisect import insort
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import count, islice
@@ -18,7 +18,7 @@ from typing import Final
 import orjson
 
 from controlplane.errors import CompactedError, SlowReaderError
-from controlplane.records import Change, Key, Stored
+from controlplane.records import Change, Key, Stored, Verb
 
 RING_CHANGES: Final = 16_384
 RING_BYTES: Final = 16 * 2**20
@@ -106,14 +106,14 @@ class Cache:
         async with asyncio.timeout(timeout_s):
             await reached
 
-    def apply(self, changes: Sequence[Change], /) -> None:
+    def apply(self, changes: Sequence[tuple[Verb, Stored]], /) -> None:
         """Take changes that continue exactly at `revision` (store.feed.Sink)."""
-        for change in changes:
-            assert change.revision == self._revision + 1, "a revision is missing"
-            whole = self._take(change)
-            self._revision = change.revision
-            self._ring.add(whole)
-            self._tell(whole)
+        for verb, stored in changes:
+            assert stored.revision == self._revision + 1, "a revision is missing"
+            change = Change(stored.revision, verb, stored, self._take(verb, stored))
+            self._revision = stored.revision
+            self._ring.add(change)
+            self._tell(change)
         self._wake_waiters()
 
     def reset(self, snapshot: Iterable[Stored], revision: int, /) -> None:
@@ -125,48 +125,45 @@ class Cache:
         """
         latest = {stored.key: stored for stored in snapshot}
         changes = [c for stored in latest.values() for c in self._differences(stored)]
-        changes.sort(key=lambda change: change.revision)
+        changes.sort(key=lambda change: change[1].revision)
         changes += [
-            Change(revision, "delete", _at(stored, revision), synthetic=True)
+            ("delete", _at(stored, revision))
             for shelf in self._shelves.values()
             for stored in shelf.records.values()
             if stored.key not in latest
         ]
         self._ring.clear(revision)
-        for change in changes:
-            self._tell(self._take(change))
+        for verb, stored in changes:
+            before = self._take(verb, stored)
+            self._tell(Change(stored.revision, verb, stored, before, synthetic=True))
         self._revision = revision
         self._wake_waiters()
 
-    def _differences(self, stored: Stored) -> Sequence[Change]:
+    def _differences(self, stored: Stored) -> Sequence[tuple[Verb, Stored]]:
         had = self.get(stored.key)
-        if had is not None and (had.uid, had.revision) == (stored.uid, stored.revision):
-            return []
-        if had is None or had.uid == stored.uid:
-            verb: Final = "create" if had is None else "update"
-            return [Change(stored.revision, verb, stored, synthetic=True)]
-        gone = Change(stored.revision, "delete", _at(had, stored.revision), synthetic=True)
-        return [gone, Change(stored.revision, "create", stored, synthetic=True)]
+        if had is None:
+            return [("create", stored)]
+        if had.uid != stored.uid:
+            return [("delete", _at(had, stored.revision)), ("create", stored)]
+        return [] if had.revision == stored.revision else [("update", stored)]
 
-    def _take(self, change: Change) -> Change:
-        """Into the indexes; returns the change with what was there before."""
-        key = change.after.key
+    def _take(self, verb: Verb, stored: Stored) -> Stored | None:
+        """Into the indexes; returns what was there before."""
+        key = stored.key
         shelf = self._shelf(key)
         before = shelf.records.get(key.name)
         if before is not None:
             self._disown(before)
-        if change.verb == "delete":
+        if verb == "delete":
             shelf.remove(key.name)
             self._size -= before is not None
             if not shelf.records:
                 self._drop_shelf(key)
         else:
-            shelf.put(change.after)
+            shelf.put(stored)
             self._size += before is None
-            self._own(change.after)
-        return Change(
-            change.revision, change.verb, change.after, before, change.synthetic, change.memo
-        )
+            self._own(stored)
+        return before
 
     def _shelf(self, key: Key) -> "_Shelf":
         shelf = self._shelves.get((key.kind, key.namespace))
@@ -271,26 +268,37 @@ class Watcher:
 
 
 class _Shelf:
-    """Records of one kind in one namespace, with their names in order."""
+    """Records of one kind in one namespace; their names are put in order when somebody lists.
 
-    __slots__ = ("names", "records")
+    A list costs a step a record anyway, and sorting what is nearly sorted no more than that.
+    """
+
+    __slots__ = ("_names", "_ordered", "records")
 
     def __init__(self) -> None:
         self.records: dict[str, Stored] = {}
-        self.names: list[str] = []
+        self._names: list[str] = []
+        self._ordered = True
 
     def put(self, stored: Stored) -> None:
         name = stored.key.name
         if name not in self.records:
-            insort(self.names, name)
+            self._names.append(name)
+            self._ordered = False
         self.records[name] = stored
 
     def remove(self, name: str) -> None:
         if self.records.pop(name, None) is not None:
-            del self.names[bisect_left(self.names, name)]
+            self._ordered = False
 
     def sorted(self) -> Iterable[Stored]:
-        return map(self.records.__getitem__, self.names)
+        if not self._ordered:
+            # a name that was removed and came back is in there twice
+            names = sorted(self._names)
+            pairs = zip(names, [*names[1:], None], strict=True)
+            self._names = [name for name, after in pairs if name != after and name in self.records]
+            self._ordered = True
+        return map(self.records.__getitem__, self._names)
 
 
 class _Ring:

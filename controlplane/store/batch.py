@@ -5,10 +5,10 @@ lock, so a batch means exactly what its writes would have meant one by one.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 import orjson
 
@@ -27,13 +27,27 @@ EMPTY_HEAD: Final = hashlib.sha256(b"").digest()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Current(Protocol):
+    """What compare-and-set needs of a current record; records.Stored is one."""
+
+    @property
+    def uid(self) -> str: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def deleting(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What compare-and-set needs of a current record."""
+    """A Current read from the database, or made by an earlier write of the batch."""
 
     uid: str
     revision: int
     deleting: bool
+
+
+Lookup = Callable[[Key], Current | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +64,21 @@ class Accepted:
 class Verdict:
     """The outcome of a batch before it is written; `refused` is by index into the batch."""
 
+    at: datetime
     accepted: tuple[Accepted, ...]
     refused: Mapping[int, ControlPlaneError]
     head: bytes
 
 
-def refusal(
-    write: Write, rows: Mapping[Key, Row], epochs: frozenset[int]
-) -> ControlPlaneError | None:
+def refusal(write: Write, current: Lookup, epochs: frozenset[int]) -> ControlPlaneError | None:
     """Why this write may not be made now, or None."""
     if write.epoch is not None and write.epoch not in epochs:
         return StaleEpochError(f"cannot {write.verb} {write.key}: epoch {write.epoch} is over")
-    row = rows.get(write.key)
+    row = current(write.key)
     if write.verb == "create":
         if row is not None:
             return AlreadyExistsError(f"cannot create {write.key}: it already exists")
-        return _outside(write, rows)
+        return None if write.within is None else _outside(write, current(write.within))
     if row is None or row.uid != write.uid:
         return NotFoundError(f"cannot {write.verb} {write.key}: not found")
     if row.revision != write.expected_revision:
@@ -76,11 +89,8 @@ def refusal(
     return None
 
 
-def _outside(write: Write, rows: Mapping[Key, Row]) -> ControlPlaneError | None:
+def _outside(write: Write, home: Current | None) -> ControlPlaneError | None:
     """Why the record this one must live in (its namespace) doesn't take it, or None."""
-    if write.within is None:
-        return None
-    home = rows.get(write.within)
     if home is None:
         return NotFoundError(f"cannot create {write.key}: {write.within} not found")
     if home.deleting:
@@ -93,7 +103,7 @@ def _outside(write: Write, rows: Mapping[Key, Row]) -> ControlPlaneError | None:
 
 def decide(
     batch: Sequence[Write],
-    rows: Mapping[Key, Row],
+    current: Lookup,
     epochs: frozenset[int],
     *,
     revision: int,
@@ -101,22 +111,25 @@ def decide(
     at: datetime,
 ) -> Verdict:
     """Accept or refuse each write in order, after `revision` and its hash `head`."""
-    current = dict(rows)
+    changed: dict[Key, Current | None] = {}
+
+    def now(key: Key) -> Current | None:
+        return changed[key] if key in changed else current(key)
+
     accepted: list[Accepted] = []
     refused: dict[int, ControlPlaneError] = {}
+    at_us = microseconds(at)
     for index, write in enumerate(batch):
-        if (error := refusal(write, current, epochs)) is not None:
+        if (error := refusal(write, now, epochs)) is not None:
             refused[index] = error
             continue
         revision += 1
         digest = content_digest(write.body, write.managed_fields)
-        head = chain(head, revision, at, write, digest)
+        head = chain(head, revision, at_us, write, digest)
         accepted.append(Accepted(write, revision, digest, head))
-        if write.verb == "delete":
-            del current[write.key]
-        else:
-            current[write.key] = Row(write.uid, revision, write.deleting)
-    return Verdict(tuple(accepted), refused, head)
+        gone = write.verb == "delete"
+        changed[write.key] = None if gone else Row(write.uid, revision, write.deleting)
+    return Verdict(at, tuple(accepted), refused, head)
 
 
 def content_digest(body: bytes, managed_fields: bytes) -> bytes:
@@ -124,12 +137,12 @@ def content_digest(body: bytes, managed_fields: bytes) -> bytes:
     return hashlib.sha256(b"%b%b%b" % (len(body).to_bytes(8), body, managed_fields)).digest()
 
 
-def chain(previous: bytes, revision: int, at: datetime, write: Write, digest: bytes) -> bytes:
+def chain(previous: bytes, revision: int, at_us: int, write: Write, digest: bytes) -> bytes:
     """Hash of a change: sha256(previous hash, content digest, metadata as a JSON array)."""
     key = write.key
     fields = (
         revision,
-        microseconds(at),
+        at_us,
         write.verb,
         write.actor,
         write.manager,
@@ -139,6 +152,7 @@ def chain(previous: bytes, revision: int, at: datetime, write: Write, digest: by
         key.name,
         write.generation,
         write.epoch,
+        write.expected_revision,
     )
     return hashlib.sha256(b"%b%b%b" % (previous, digest, orjson.dumps(fields))).digest()
 

@@ -10,9 +10,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
-import asyncpg
-
-from controlplane.records import Change, Key, Stored, Verb
+from controlplane.records import Key, Stored, Verb
 from controlplane.store.batch import EMPTY_HEAD
 from controlplane.store.connect import LOST, Connection, Database, Row
 
@@ -40,8 +38,10 @@ class Sink(Protocol):
     @property
     def revision(self) -> int: ...
 
-    def apply(self, changes: Sequence[Change], /) -> None:
-        """Take changes that continue exactly at `revision`."""
+    def get(self, key: Key, /) -> Stored | None: ...
+
+    def apply(self, changes: Sequence[tuple[Verb, Stored]], /) -> None:
+        """Take changes that continue exactly at `revision`; each is at its Stored's revision."""
         ...
 
     def reset(self, snapshot: Iterable[Stored], revision: int, /) -> None:
@@ -62,14 +62,23 @@ class Tail:
     def revision(self) -> int:
         return self._sink.revision
 
-    def offer(self, changes: Sequence[Change], head: bytes) -> bool:
+    def stands_at(self, revision: int, head: bytes) -> bool:
+        """True if the sink has exactly what a database with this counter has."""
+        return self._sink.revision == revision and self._head == head and self.synced.is_set()
+
+    def current(self, key: Key) -> Stored | None:
+        """The record as the sink has it."""
+        return self._sink.get(key)
+
+    def offer(self, changes: Sequence[tuple[Verb, Stored]], head: bytes) -> bool:
         """Apply those that are new; False if something between is missing (nothing applied)."""
         known = self._sink.revision
-        if not changes or changes[-1].revision <= known:
+        if not changes or changes[-1][1].revision <= known:
             return True
-        if changes[0].revision > known + 1 or not self.synced.is_set():
+        first = changes[0][1].revision
+        if first > known + 1 or not self.synced.is_set():
             return False
-        self._sink.apply([change for change in changes if change.revision > known])
+        self._sink.apply(changes[known + 1 - first :])
         self._head = head
         return True
 
@@ -156,7 +165,7 @@ class Feed:
             self._hint.set()
 
 
-def _stored(row: Row | asyncpg.Record) -> Stored:
+def _stored(row: Row) -> Stored:
     return Stored(
         key=Key(row["kind"], row["namespace"], row["name"]),
         uid=row["uid"],
@@ -167,6 +176,5 @@ def _stored(row: Row | asyncpg.Record) -> Stored:
     )
 
 
-def _change(row: Row) -> Change:
-    verb: Verb = row["verb"]
-    return Change(row["revision"], verb, _stored(row))
+def _change(row: Row) -> tuple[Verb, Stored]:
+    return row["verb"], _stored(row)

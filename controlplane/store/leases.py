@@ -1,7 +1,8 @@
 """Leases with epochs: who leads, told by the database's clock alone.
 
-A new holder gets a new epoch, given under the counter's lock; the writer refuses epochs that are
-not in the table, so once a takeover has committed, no write of the former holder can.
+A new holder gets a new epoch. The epochs that are not over stand in the counter row, which every
+batch of writes locks and reads first: once a takeover has committed, no write of the former
+holder can.
 """
 
 from dataclasses import asdict, dataclass
@@ -42,11 +43,21 @@ SELECT name, holder, epoch, ttl_s,
 FROM leases WHERE name = $1
 """
 _TAKE_SQL: Final = """
-WITH next AS (UPDATE counter SET epoch = epoch + 1 RETURNING epoch)
+WITH former AS (
+    SELECT max(epoch) AS epoch FROM leases WHERE name = $1
+), next AS (
+    UPDATE counter SET epoch = counter.epoch + 1,
+        epochs = array_append(array_remove(epochs, former.epoch), counter.epoch + 1)
+    FROM former RETURNING counter.epoch
+)
 INSERT INTO leases (name, holder, epoch, ttl_s, expires_at)
 SELECT $1, $2, epoch, $3, clock_timestamp() + make_interval(secs => $3) FROM next
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = excluded.epoch,
     ttl_s = excluded.ttl_s, expires_at = excluded.expires_at
+"""
+_RELEASE_SQL: Final = """
+WITH gone AS (DELETE FROM leases WHERE name = $1 AND epoch = $2 RETURNING epoch)
+UPDATE counter SET epochs = array_remove(epochs, gone.epoch) FROM gone
 """
 _RENEW_SQL: Final = """
 UPDATE leases SET ttl_s = $3, expires_at = clock_timestamp() + make_interval(secs => $3)
@@ -93,9 +104,7 @@ class Leases:
     async def release(self, lease: Lease) -> None:
         """Give it up: its epoch is over at once. No effect if somebody else has it."""
         async with self.database.reading("cannot release the lease") as conn:
-            await conn.execute(
-                "DELETE FROM leases WHERE name = $1 AND epoch = $2", lease.name, lease.epoch
-            )
+            await conn.execute(_RELEASE_SQL, lease.name, lease.epoch)
 
     async def current(self, name: str) -> Lease | None:
         """Who has it, expired or not; None if nobody ever had, or it was released."""

@@ -8,7 +8,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Double, LargeBinary, Text, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    LargeBinary,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -39,6 +49,8 @@ class Counter(SQLModel, table=True):
     anchor_hash: bytes
     epoch: int = Field(sa_type=BigInteger)
     """The newest epoch given to any lease."""
+    epochs: list[int] = Field(sa_column=Column(ARRAY(BigInteger), nullable=False))
+    """The epochs that are not over."""
 
 
 class ObjectRow(SQLModel, table=True):
@@ -60,6 +72,13 @@ class ChangeRow(SQLModel, table=True):
     """A committed change; append-only but for bodies, which retention drops."""
 
     __tablename__ = "changes"
+    __table_args__ = (
+        Index(
+            "changes_deletes",
+            *("kind", "namespace", "name", "revision"),
+            postgresql_where=text("verb = 'delete'"),
+        ),
+    )
     revision: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     at: datetime = Field(sa_column=_moment())
     verb: str = Field(sa_column=_identity())
@@ -76,6 +95,8 @@ class ChangeRow(SQLModel, table=True):
     hash: bytes
     batch: UUID
     epoch: int | None = Field(sa_type=BigInteger)
+    previous: int | None = Field(sa_type=BigInteger)
+    """The record's change before this one; None for a create."""
 
 
 class ObjectKeyRow(SQLModel, table=True):

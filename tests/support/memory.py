@@ -15,7 +15,7 @@ from controlplane.errors import (
     StaleEpochError,
     StoreUnavailableError,
 )
-from controlplane.records import Change, Key, Stored, Write
+from controlplane.records import Key, Stored, Write
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class MemoryStore:
         revision = self.cache.revision + 1
         body, generation = write.body, write.generation
         after = Stored(write.key, write.uid, revision, generation, body, write.managed_fields)
-        self.cache.apply([Change(revision, write.verb, after)])
+        self.cache.apply([(write.verb, after)])
         self.writes.append(write)
         if self.on_write is not None:
             self.on_write(write)

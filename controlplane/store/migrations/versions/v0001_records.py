@@ -15,10 +15,11 @@ _STATEMENTS = (
         compacted bigint NOT NULL,
         anchor bigint NOT NULL,
         anchor_hash bytea NOT NULL,
-        epoch bigint NOT NULL
+        epoch bigint NOT NULL,
+        epochs bigint[] NOT NULL
     ) WITH (fillfactor = 10)
     """,
-    "INSERT INTO counter VALUES (1, 999, sha256(''), 999, 999, sha256(''), 0)",
+    "INSERT INTO counter VALUES (1, 999, sha256(''), 999, 999, sha256(''), 0, '{}')",
     # updates touch no indexed column: room on the page keeps them heap-only
     """
     CREATE TABLE objects (
@@ -51,10 +52,16 @@ _STATEMENTS = (
         managed_fields bytea,
         hash bytea NOT NULL,
         batch uuid NOT NULL,
-        epoch bigint
+        epoch bigint,
+        previous bigint
     )
     """,
-    "CREATE INDEX changes_of_record ON changes (kind, namespace, name, revision)",
+    # `previous` links a record's changes: no index by name to keep up on every write. A live
+    # record's chain starts from objects, a deleted one's from here
+    """
+    CREATE INDEX changes_deletes ON changes (kind, namespace, name, revision)
+    WHERE verb = 'delete'
+    """,
     """
     CREATE TABLE object_keys (
         uid text COLLATE "C" PRIMARY KEY,

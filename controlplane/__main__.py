@@ -1,0 +1,224 @@
+"""The composition root, `python -m controlplane`: puts the parts together and runs them.
+
+The only module that imports everything and reads the environment; nothing imports it. What a
+part does is in the part: here is only which parts there are and who gets what.
+
+    serve [api|agent]    API and agent in one process, or one of them
+    kubeconfig           issue a token and write a kubeconfig
+    migrate              bring the database to this version's schema
+    stop-store           stop the bundled PostgreSQL
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Literal
+
+import orjson
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from api.app import build_app
+from api.context import Context
+from api.kubeconfig import kubeconfig
+from api.serve import serving
+from api.served import Catalogue
+from api.tls import TlsFiles, ensure_certificates
+from controlplane.access import ADMINS, VIEWERS, Access
+from controlplane.clock import Clock, SystemClock
+from controlplane.engine.cache import Cache
+from controlplane.errors import ControlPlaneError
+from controlplane.logs import configure_logs
+from controlplane.secrets import EmbeddedSealer, load_master_key
+from controlplane.settings import Settings
+from controlplane.store.connect import Database
+from controlplane.store.embedded import EmbeddedPostgres
+from controlplane.store.keys import StoredKeys
+from controlplane.store.migrate import ensure_schema
+from controlplane.store.records import Records
+from controlplane.store.service import PostgresStore
+from controlplane.store.tokens import Tokens
+from resources.kinds import KINDS
+
+Role = Literal["all", "api", "agent"]
+GROUPS: Final = {"admin": ADMINS, "viewer": VIEWERS}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What API and agent both work with."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    store: PostgresStore
+    cache: Cache
+    records: Records
+    catalogue: Catalogue
+    registry: CollectorRegistry
+
+
+def embedded(settings: Settings) -> EmbeddedPostgres | None:
+    """The bundled PostgreSQL, unless another is configured."""
+    if settings.database_url is not None:
+        return None
+    return EmbeddedPostgres(settings.data_dir / "postgres")
+
+
+async def open_database(settings: Settings) -> Database:
+    """A database that runs and has this version's schema."""
+    bundled = embedded(settings)
+    if bundled is None:
+        assert settings.database_url is not None
+        dsn = settings.database_url.get_secret_value()
+    else:
+        dsn = await asyncio.to_thread(bundled.start)
+    database = Database(dsn)
+    await ensure_schema(database)
+    return database
+
+
+@asynccontextmanager
+async def shared_parts(settings: Settings) -> AsyncIterator[Shared]:
+    """Store, cache and records, open for the length of a block."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = await open_database(settings)
+    keys = StoredKeys(database)
+    master = load_master_key(settings.data_dir / "master.key", may_create=not await keys.any())
+    clock = SystemClock()
+    cache = Cache()
+    store = PostgresStore(database, cache)
+    catalogue = Catalogue(KINDS)
+    records = Records(
+        store,
+        cache,
+        EmbeddedSealer(master, keys),
+        clock,
+        {served.info.kind: served.info for served in catalogue},
+        {served.info.kind: served.topology for served in catalogue},
+    )
+    async with store.running():
+        yield Shared(
+            settings, clock, database, store, cache, records, catalogue, CollectorRegistry()
+        )
+
+
+def certificates(settings: Settings, clock: Clock) -> TlsFiles:
+    """The API's certificate, made at the first start and before it expires."""
+    return ensure_certificates(
+        settings.data_dir / "tls",
+        now=clock.now(),
+        names=(settings.api_address, socket.gethostname()),
+    )
+
+
+@asynccontextmanager
+async def api_serving(shared: Shared) -> AsyncIterator[None]:
+    """The API on its port for the length of a block."""
+    settings = shared.settings
+    context = Context(
+        records=shared.records,
+        view=shared.cache,
+        access=Access(Tokens(shared.database), shared.clock),
+        kinds=shared.catalogue,
+        clock=shared.clock,
+        registry=shared.registry,
+    )
+    tls = certificates(settings, shared.clock).server_context()
+    async with serving(build_app(context), settings.api_address, settings.api_port, tls):
+        yield
+
+
+async def serve(settings: Settings, role: Role) -> None:
+    """Run until SIGTERM or SIGINT: then requests and passes under way end, or are abandoned."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        shared = await stack.enter_async_context(shared_parts(settings))
+        if role != "agent":
+            await stack.enter_async_context(api_serving(shared))
+        await stop.wait()
+
+
+async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) -> None:
+    """Issue a token for `days` and write a kubeconfig with it, readable by its owner alone."""
+    clock = SystemClock()
+    database = await open_database(settings)
+    token = await Access(Tokens(database), clock).issue(
+        role, (GROUPS[role],), ttl=timedelta(days=days)
+    )
+    database.close()
+    host = settings.api_address
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
+        host = "127.0.0.1"
+    server = f"https://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
+    content = kubeconfig(
+        server, certificates(settings, clock).ca.read_bytes(), role, token, name=settings.instance
+    )
+    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    aside.replace(out)
+
+
+async def migrate(settings: Settings) -> None:
+    (await open_database(settings)).close()
+
+
+def stop_store(settings: Settings) -> None:
+    """Stop the bundled PostgreSQL; nothing to do for another one."""
+    bundled = embedded(settings)
+    if bundled is not None:
+        bundled.stop()
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m controlplane", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    served = commands.add_parser("serve", help="run the control plane")
+    served.add_argument("role", nargs="?", choices=("all", "api", "agent"), default="all")
+    issued = commands.add_parser("kubeconfig", help="issue a token and write a kubeconfig")
+    issued.add_argument("--out", type=Path, required=True)
+    issued.add_argument("--role", choices=tuple(GROUPS), default="admin")
+    issued.add_argument("--days", type=int, default=90, help="until the token expires")
+    commands.add_parser("migrate", help="bring the database to this version's schema")
+    commands.add_parser("stop-store", help="stop the bundled PostgreSQL")
+    return parser.parse_args(argv)
+
+
+def run(settings: Settings, given: argparse.Namespace) -> None:
+    if given.command == "serve":
+        uvloop.run(serve(settings, given.role))
+    elif given.command == "kubeconfig":
+        asyncio.run(write_kubeconfig(settings, given.out, given.role, given.days))
+    elif given.command == "migrate":
+        asyncio.run(migrate(settings))
+    else:
+        stop_store(settings)
+
+
+def main() -> int:
+    given = parse(sys.argv[1:])
+    try:
+        settings = Settings.from_env()
+        configure_logs(style=settings.log_format, level=settings.log_level)
+        run(settings, given)
+    except ControlPlaneError as exc:
+        print(f"error: {exc}", file=sys.stderr)  # noqa: T201  # for the person who started it
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
