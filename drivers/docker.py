@@ -6,6 +6,7 @@ parts (docker_*.py) are put together; docker_sdk.py alone imports the SDK.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from controlplane.clock import Clock, SystemClock
@@ -26,7 +27,7 @@ from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls, DockerConfig
 from drivers.docker_containers import DockerRunning
 from drivers.docker_ensure import DockerEnsure
-from drivers.docker_events import Snapshot, Watch
+from drivers.docker_events import Reader, Snapshot, Watch
 from drivers.docker_images import DockerImages
 from drivers.docker_inspect import owner_of
 from drivers.docker_networks import DockerNetworks, DockerVolumes
@@ -130,7 +131,7 @@ class DockerContainers:
 
     async def events(self) -> AsyncIterator[OwnerChanged]:
         watch = Watch(
-            self._calls.engine,
+            partial(Reader, self._calls.engine, self._clock),
             self._clock,
             self.cache,
             self._snapshot,

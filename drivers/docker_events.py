@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from controlplane.clock import Clock
 from controlplane.errors import RetryableError
@@ -115,6 +115,26 @@ class Inbox:
         return None
 
 
+class Source(Protocol):
+    """Where a Watch gets its events from."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class SourceFactory(Protocol):
+    """Makes a Source that calls back on the event loop's thread."""
+
+    def __call__(
+        self,
+        *,
+        on_connect: Callable[[], None],
+        on_event: Callable[[Event], None],
+        on_disconnect: Callable[[], None],
+    ) -> Source: ...
+
+
 class Reader:
     """The thread: connects, reads, reconnects, until stopped. Hands all over to the loop."""
 
@@ -155,6 +175,9 @@ class Reader:
                 failures += 1
                 continue
             failures = 0
+            if self._stopped.is_set():
+                self._stream.close()  # stop() came before there was a stream to close
+                return
             self._read(self._stream)
 
     def _read(self, stream: Stream) -> None:
@@ -181,7 +204,7 @@ class Watch:
 
     def __init__(
         self,
-        engine: Engine,
+        source: SourceFactory,
         clock: Clock,
         cache: InspectCache,
         snapshot: Callable[[], Awaitable[Snapshot]],
@@ -196,19 +219,19 @@ class Watch:
         self._touched: set[str] = set()
         self._verify_at = 0.0
         self._connected = False
-        self._reader = Reader(
-            engine,
-            clock,
+        self._stopped = False
+        self._source = source(
             on_connect=self._on_connect,
             on_event=self._on_event,
             on_disconnect=self._on_disconnect,
         )
 
     def start(self) -> None:
-        self._reader.start()
+        self._source.start()
 
     def stop(self) -> None:
-        self._reader.stop()
+        self._stopped = True
+        self._source.stop()
         self._on_disconnect()
 
     async def next(self) -> OwnerChanged:
@@ -228,6 +251,8 @@ class Watch:
                 continue
 
     def _on_connect(self) -> None:
+        if self._stopped:
+            return  # it was just connecting when it was stopped
         self._connected = True
         self._cache.connected()
         self._listed = None

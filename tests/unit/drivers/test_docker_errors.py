@@ -1,0 +1,73 @@
+"""What the engine's refusals become."""
+
+import pytest
+
+from controlplane.errors import (
+    ConflictError,
+    DriverUnavailableError,
+    RetryableError,
+    TerminalError,
+)
+from drivers.docker_errors import (
+    EngineAwayError,
+    EngineError,
+    EngineRefusedError,
+    EngineTimeoutError,
+    translate,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (EngineAwayError("x"), DriverUnavailableError, "DriverUnavailable"),
+        (EngineTimeoutError("x"), DriverUnavailableError, "DriverUnavailable"),
+        (EngineRefusedError(503, "x"), DriverUnavailableError, "DriverUnavailable"),
+        (
+            EngineRefusedError(500, "daemon is shutting down"),
+            DriverUnavailableError,
+            "DriverUnavailable",
+        ),
+        (EngineRefusedError(500, "boom"), RetryableError, "EngineError"),
+        (EngineRefusedError(500, "port is already allocated"), RetryableError, "PortTaken"),
+        (EngineRefusedError(404, "No such container: x"), ConflictError, "Gone"),
+        (EngineRefusedError(404, "network x not found"), RetryableError, "Missing"),
+        (
+            EngineRefusedError(409, "removal of container x is already in progress"),
+            RetryableError,
+            "RemovalInProgress",
+        ),
+        (
+            EngineRefusedError(409, 'The container name "/x" is already in use by container'),
+            RetryableError,
+            "NameTaken",
+        ),
+        (EngineRefusedError(409, "Container is paused"), RetryableError, "WrongState"),
+        (EngineRefusedError(403, "network has active endpoints"), RetryableError, "NetworkInUse"),
+        (
+            EngineRefusedError(403, "Pool overlaps with other one on this address space"),
+            RetryableError,
+            "SubnetInUse",
+        ),
+        (
+            EngineRefusedError(400, "bind source path does not exist: /x"),
+            RetryableError,
+            "SecretsMissing",
+        ),
+        (EngineRefusedError(400, "invalid reference format"), TerminalError, "EngineRefused"),
+    ],
+)
+def test_translate(error: EngineError, kind: type[Exception], reason: str) -> None:
+    translated = translate(error, "start container 'x'")
+    assert type(translated) is kind
+    assert isinstance(translated, RetryableError | TerminalError)
+    assert translated.reason == reason
+    assert str(translated).startswith("cannot start container 'x': ")
+
+
+def test_translated_message_is_one_line_and_the_same_each_time() -> None:
+    first = EngineRefusedError(500, f"endpoint {'a1' * 32} failed\nin pid 17")
+    again = EngineRefusedError(500, f"endpoint {'b2' * 32} failed\nin pid 99")
+    assert str(translate(first, "x")) == str(translate(again, "x"))
+    assert "\n" not in str(translate(first, "x"))
+    assert len(str(translate(EngineRefusedError(500, "y" * 5000), "x"))) < 400

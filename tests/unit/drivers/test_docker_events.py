@@ -1,0 +1,224 @@
+"""The engine's events as OwnerChanged."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from controlplane.clock import SystemClock
+from controlplane.errors import RetryableError
+from drivers.containers import (
+    LABEL_CONTAINER,
+    LABEL_INSTANCE,
+    LABEL_KIND,
+    LABEL_NAME,
+    LABEL_NAMESPACE,
+    LABEL_UID,
+    Owner,
+    OwnerChanged,
+)
+from drivers.docker_cache import InspectCache, Known
+from drivers.docker_events import Event, Inbox, Snapshot, Watch, read_event
+
+OWNER = Owner("u1", "App", "ns", "shop")
+LABELS = {
+    LABEL_INSTANCE: "me",
+    LABEL_UID: "u1",
+    LABEL_KIND: "App",
+    LABEL_NAMESPACE: "ns",
+    LABEL_NAME: "shop",
+    LABEL_CONTAINER: "shop",
+}
+
+
+def event(kind: str, action: str, thing: str = "c1", **attributes: str) -> Event:
+    return {"Type": kind, "Action": action, "Actor": {"ID": thing, "Attributes": attributes}}
+
+
+def known() -> Known:
+    filled = Known()
+    filled.add("c1", OWNER, "shop")
+    filled.networks["net"] = OWNER
+    filled.volumes["data"] = OWNER
+    return filled
+
+
+@pytest.mark.parametrize(
+    ("given", "thing", "what"),
+    [
+        (event("container", "die", **LABELS), "container:c1", "container die"),
+        (event("container", "destroy", **LABELS), "container:c1", "container destroy"),
+        (
+            event("network", "disconnect", "n1", name="net", container="c1"),
+            "container:c1",
+            "network disconnect",
+        ),
+        (event("network", "destroy", "n1", name="net"), "network:net", "network destroy"),
+        (event("volume", "destroy", "data"), "volume:data", "volume destroy"),
+    ],
+)
+def test_read_event_tells_the_owner(given: Event, thing: str, what: str) -> None:
+    told = read_event(given, known(), "me")
+    assert told is not None
+    assert (told.thing, told.owner, told.what, told.wakes) == (thing, OWNER, what, True)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        event("container", "die", name="stranger"),
+        event("container", "die", **{**LABELS, LABEL_INSTANCE: "other"}),
+        event("network", "disconnect", "n1", name="net", container="unknown"),
+        event("network", "create", "n1", name="net"),
+        event("volume", "mount", "data"),
+        event("image", "delete", "sha256:x"),
+        {},
+    ],
+)
+def test_read_event_is_none_for_what_is_not_ours(given: Event) -> None:
+    assert read_event(given, known(), "me") is None
+
+
+def test_read_event_learns_from_a_creation_without_waking() -> None:
+    learning = Known()
+    told = read_event(event("container", "create", **LABELS), learning, "me")
+    assert told is not None
+    assert not told.wakes
+    assert learning.of_owner("u1") == {"c1": "shop"}
+    read_event(event("container", "destroy", **LABELS), learning, "me")
+    assert learning.of_owner("u1") == {}
+
+
+def test_inbox_tells_each_owner_once() -> None:
+    inbox = Inbox()
+    inbox.put(OWNER, "container kill")
+    inbox.put(OWNER, "container die")
+    assert inbox.take() == OwnerChanged(OWNER, "container kill")
+    assert inbox.take() is None
+
+
+def test_inbox_overflow_becomes_everything() -> None:
+    inbox = Inbox(limit=2)
+    for index in range(5):
+        inbox.put(Owner(str(index), "App", "ns", "x"), "container die")
+    assert inbox.take() == OwnerChanged(None, "overflow")
+    assert inbox.take() is None
+    inbox.put(OWNER, "container die")
+    assert inbox.take() == OwnerChanged(OWNER, "container die")
+
+
+class Wire:
+    """An engine's event stream in the test's hands."""
+
+    def __init__(self) -> None:
+        self.connect: Callable[[], None] = lambda: None
+        self.disconnect: Callable[[], None] = lambda: None
+        self.tell: Callable[[Event], None] = lambda _: None
+        self.lists: list[Snapshot | RetryableError] = []
+
+    def reader(self, **callbacks: Any) -> "Wire":
+        self.connect = callbacks["on_connect"]
+        self.tell = callbacks["on_event"]
+        self.disconnect = callbacks["on_disconnect"]
+        return self
+
+    async def snapshot(self) -> Snapshot:
+        listed = self.lists.pop(0) if len(self.lists) > 1 else self.lists[0]
+        if isinstance(listed, RetryableError):
+            raise listed
+        return listed
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+def watch_of(wire: Wire, verify_s: float = 60.0) -> tuple[Watch, InspectCache]:
+    cache = InspectCache()
+    watch = Watch(
+        wire.reader,
+        SystemClock(),
+        cache,
+        wire.snapshot,
+        instance="me",
+        verify_s=verify_s,
+    )
+    return watch, cache
+
+
+async def soon(watch: Watch) -> OwnerChanged | None:
+    try:
+        async with asyncio.timeout(0.02):
+            return await watch.next()
+    except TimeoutError:
+        return None
+
+
+async def test_watch_begins_with_everything_and_goes_on_with_owners() -> None:
+    wire = Wire()
+    wire.lists = [{}]
+    watch, _ = watch_of(wire)
+    wire.connect()
+    assert await soon(watch) == OwnerChanged(None, "connected")
+    assert await soon(watch) is None
+    wire.tell(event("container", "die", **LABELS))
+    assert await soon(watch) == OwnerChanged(OWNER, "container die")
+
+
+async def test_watch_tells_everything_again_after_a_reconnect() -> None:
+    wire = Wire()
+    wire.lists = [{}]
+    watch, cache = watch_of(wire)
+    wire.connect()
+    await soon(watch)
+    wire.disconnect()
+    assert not cache.containers.live
+    assert await soon(watch) is None
+    wire.connect()
+    assert await soon(watch) == OwnerChanged(None, "connected")
+
+
+async def test_watch_tells_owners_whose_event_was_missed() -> None:
+    wire = Wire()
+    before: Snapshot = {"container:c1": (OWNER, "running"), "volume:data": (OWNER, "x")}
+    wire.lists = [before, {"volume:data": (OWNER, "x")}]
+    watch, _ = watch_of(wire, verify_s=0.0)
+    wire.connect()
+    assert await soon(watch) == OwnerChanged(None, "connected")
+    assert await soon(watch) == OwnerChanged(OWNER, "missed event")
+
+
+async def test_watch_tells_nobody_when_the_lists_agree_or_the_event_came() -> None:
+    wire = Wire()
+    before: Snapshot = {"container:c1": (OWNER, "running")}
+    wire.lists = [before]
+    watch, _ = watch_of(wire, verify_s=0.005)
+    wire.connect()
+    await soon(watch)
+    assert await soon(watch) is None
+    wire.lists = [{"container:c1": (OWNER, "exited")}]
+    wire.tell(event("container", "die", **LABELS))
+    assert await soon(watch) == OwnerChanged(OWNER, "container die")
+    assert await soon(watch) is None
+
+
+async def test_watch_lives_through_a_list_that_fails() -> None:
+    wire = Wire()
+    wire.lists = [RetryableError("engine away")]
+    watch, _ = watch_of(wire)
+    wire.connect()
+    assert await soon(watch) == OwnerChanged(None, "connected")
+    assert await soon(watch) is None
+
+
+async def test_strangers_events_drop_what_they_touch() -> None:
+    wire = Wire()
+    wire.lists = [{}]
+    watch, cache = watch_of(wire)
+    wire.connect()
+    stamp = cache.networks.stamp()
+    wire.tell(event("network", "connect", "n1", name="net", container="stranger"))
+    wire.tell(event("image", "delete", "sha256:x"))
+    assert cache.networks.stamp() > stamp
+    await soon(watch)
+    assert await soon(watch) is None

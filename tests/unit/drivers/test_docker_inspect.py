@@ -1,0 +1,117 @@
+"""Reading the engine's JSON."""
+
+from typing import Any
+
+from drivers.containers import Limits
+from drivers.docker_inspect import (
+    container_state,
+    image_state,
+    network_state,
+    owner_of,
+    subnets,
+    volume_state,
+)
+
+
+def inspected(**changes: Any) -> dict[str, Any]:
+    """As the engine (20.10) answers, cut to what is read."""
+    raw: dict[str, Any] = {
+        "Id": "abcdef0123456789",
+        "Name": "/shop",
+        "Image": "sha256:1",
+        "RestartCount": 2,
+        "State": {
+            "Running": True,
+            "Paused": False,
+            "Restarting": False,
+            "OOMKilled": False,
+            "ExitCode": 0,
+            "StartedAt": "2026-01-01T00:00:00Z",
+            "FinishedAt": "0001-01-01T00:00:00Z",
+            "Error": "",
+        },
+        "Config": {
+            "Image": "bunker/base:1",
+            "Labels": {"bunker.cloud/uid": "u1", "bunker.cloud/digest": "v1:x"},
+        },
+        "HostConfig": {
+            "NanoCpus": 250_000_000,
+            "Memory": 64 << 20,
+            "MemorySwap": 64 << 20,
+            "PidsLimit": 100,
+        },
+        "NetworkSettings": {
+            "Networks": {
+                "net": {
+                    "IPAddress": "10.0.0.2",
+                    "NetworkID": "n1",
+                    "Aliases": ["db", "abcdef012345"],
+                }
+            }
+        },
+    }
+    for path, value in changes.items():
+        part, key = path.split("__")
+        raw[part] = {**raw[part], key: value}
+    return raw
+
+
+def test_container_state_reads_what_we_compare() -> None:
+    state = container_state(inspected())
+    assert (state.name, state.digest, state.restart_count) == ("shop", "v1:x", 2)
+    assert state.owner is not None
+    assert state.limits == Limits(250, 64 << 20, 100)
+    assert state.networks == {"net": "10.0.0.2"}
+    assert state.network_ids == {"net": "n1"}
+    assert state.aliases == {"net": ("db",)}
+    assert (state.started_at, state.finished_at) == ("2026-01-01T00:00:00Z", "")
+
+
+def test_waiting_for_a_restart_is_not_running() -> None:
+    state = container_state(inspected(State__Restarting=True, State__ExitCode=3))
+    assert (state.running, state.restarting, state.exit_code) == (False, True, 3)
+
+
+def test_added_swap_reads_as_unlimited_so_that_it_is_corrected() -> None:
+    assert container_state(inspected(HostConfig__MemorySwap=-1)).limits.memory_bytes == 0
+
+
+def test_swap_is_not_compared_where_the_kernel_does_not_account_it() -> None:
+    raw = inspected(HostConfig__MemorySwap=-1)
+    assert container_state(raw, swap_limited=False).limits.memory_bytes == 64 << 20
+
+
+def test_limits_removed_outside_read_as_zero() -> None:
+    raw = inspected(HostConfig__NanoCpus=0, HostConfig__PidsLimit=None)
+    assert container_state(raw).limits == Limits(0, 64 << 20, 0)
+
+
+def test_no_network_is_no_attachment() -> None:
+    assert container_state(inspected(NetworkSettings__Networks={"none": {}})).networks == {}
+
+
+def test_owner_of_labels_without_uid_is_none() -> None:
+    assert owner_of(None) is None
+    assert owner_of({"bunker.cloud/name": "x"}) is None
+
+
+def test_network_state_reads_subnet_and_members() -> None:
+    raw: dict[str, Any] = {
+        "Id": "n1",
+        "Name": "net",
+        "Labels": None,
+        "IPAM": {"Config": [{"Subnet": "10.0.0.0/24"}, {"Subnet": "fd00::/64"}]},
+        "Containers": {"b": {}, "a": {}},
+    }
+    state = network_state(raw)
+    assert (state.subnet, state.container_ids, state.owner) == ("10.0.0.0/24", ("a", "b"), None)
+    assert subnets(raw) == ("10.0.0.0/24", "fd00::/64")
+    assert subnets({"IPAM": None}) == ()
+
+
+def test_volume_and_image_states() -> None:
+    assert volume_state({"Name": "data", "Labels": None}).owner is None
+    local = image_state("a:1", {"Id": "sha256:1", "RepoDigests": None, "Size": 5})
+    assert (local.digest, local.size_bytes) == ("", 5)
+    pulled = image_state("a:1", {"Id": "sha256:1", "RepoDigests": ["a@sha256:d"]})
+    assert pulled.digest == "sha256:d"

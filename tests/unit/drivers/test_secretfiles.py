@@ -1,0 +1,123 @@
+"""What only the real secret files can get wrong: modes, links, disks."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controlplane.errors import RetryableError, TerminalError
+from drivers.secretfiles import HostSecretFiles, content_of, default_root, in_memory
+
+ME = (os.geteuid(), os.getegid())
+MOUNTS = "/dev/sda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\ntmpfs /dev/shm tmpfs rw 0 0\n"
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder, "secrets")
+
+
+def files_in(root: Path) -> HostSecretFiles:
+    return HostSecretFiles(root, lambda content: content.hex())
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+async def test_files_are_private_to_one_user(root: Path) -> None:
+    await files_in(root).ensure_files("uid-1", {"a": b"1"}, version="v", user=ME)
+    assert mode(root) == 0o700
+    assert mode(root / "uid-1") == 0o700
+    assert mode(root / "uid-1" / "a") == 0o400
+
+
+async def test_files_for_everyone_in_the_container_are_behind_a_private_root(root: Path) -> None:
+    await files_in(root).ensure_files("uid-1", {"d/a": b"1"}, version="v", user=None)
+    assert mode(root) == 0o700
+    assert mode(root / "uid-1" / "d") == 0o755
+    assert mode(root / "uid-1" / "d" / "a") == 0o444
+
+
+async def test_folder_stays_the_same_one_as_containers_have_it_mounted(root: Path) -> None:
+    files = files_in(root)
+    await files.ensure_files("uid-1", {"a": b"1"}, version="v", user=ME)
+    before = (root / "uid-1").stat().st_ino
+    await files.ensure_files("uid-1", {"b": b"2"}, version="w", user=ME)
+    assert (root / "uid-1").stat().st_ino == before
+
+
+async def test_unchanged_file_is_not_written_again(root: Path) -> None:
+    files = files_in(root)
+    await files.ensure_files("uid-1", {"a": b"1"}, version="v", user=ME)
+    before = (root / "uid-1" / "a").stat().st_ino
+    await files.ensure_files("uid-1", {"a": b"1", "b": b"2"}, version="v", user=ME)
+    assert (root / "uid-1" / "a").stat().st_ino == before
+
+
+async def test_changed_mode_is_seen_and_mended(root: Path) -> None:
+    files = files_in(root)
+    await files.ensure_files("uid-1", {"a": b"1"}, version="v", user=ME)
+    (root / "uid-1" / "a").chmod(0o644)
+    seen = await files.observe_files("uid-1")
+    assert seen is not None
+    assert not seen.intact
+    await files.ensure_files("uid-1", {"a": b"1"}, version="v", user=ME)
+    assert mode(root / "uid-1" / "a") == 0o400
+
+
+async def test_links_are_replaced_and_never_followed(root: Path, tmp_path: Path) -> None:
+    files = files_in(root)
+    await files.ensure_files("uid-1", {"a": b"1"}, version="v", user=ME)
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"keep")
+    (root / "uid-1" / "a").unlink()
+    (root / "uid-1" / "a").symlink_to(outside)
+    (root / "uid-2").symlink_to(tmp_path)
+    assert await files.observe_files("uid-2") is None
+    for key in ("uid-1", "uid-2"):
+        made = await files.ensure_files(key, {"a": b"2"}, version="v", user=ME)
+        assert made.intact
+    assert not (root / "uid-2").is_symlink()
+    assert outside.read_bytes() == b"keep"
+    assert list(tmp_path.iterdir()) == [outside]
+
+
+async def test_disk_is_refused(tmp_path: Path) -> None:
+    if in_memory(tmp_path, Path("/proc/mounts").read_text(encoding="utf-8")):
+        tmp_path = Path("/var/lib/nowhere")
+    with pytest.raises(TerminalError) as caught:
+        await files_in(tmp_path / "s").ensure_files("uid-1", {}, version="v", user=ME)
+    assert caught.value.reason == "SecretsOnDisk"
+    assert not (tmp_path / "s").exists()
+
+
+async def test_root_that_is_a_link_is_refused(root: Path, tmp_path: Path) -> None:
+    root.symlink_to(tmp_path)
+    with pytest.raises(TerminalError) as caught:
+        await files_in(root).ensure_files("uid-1", {}, version="v", user=ME)
+    assert caught.value.reason == "SecretsNotPrivate"
+
+
+async def test_errors_of_the_host_are_retryable_and_say_no_path(root: Path) -> None:
+    root.parent.joinpath("secrets").write_text("a file")
+    with pytest.raises(RetryableError) as caught:
+        await files_in(root).ensure_files("uid-1", {}, version="v", user=ME)
+    assert str(root) not in str(caught.value)
+
+
+def test_content_of_is_unambiguous() -> None:
+    assert content_of({"a": b"bc"}) != content_of({"ab": b"c"})
+    assert content_of({"a": b"", "b": b""}) != content_of({"a": b"b"})
+    assert content_of({"a": b"1", "b": b"2"}) == content_of({"b": b"2", "a": b"1"})
+
+
+def test_default_root_is_in_memory() -> None:
+    assert in_memory(Path("/run/x"), MOUNTS)
+    assert not in_memory(Path("/runner"), MOUNTS)
+    assert default_root(MOUNTS) == Path("/run/bunker/secrets")
+    assert default_root("/dev/sda / ext4 rw 0 0\n") == Path("/dev/shm/bunker/secrets")
