@@ -1,0 +1,230 @@
+"""Pruning, defaults and field errors, by a kind made up here and by the real ones."""
+
+from typing import Any, ClassVar, Literal
+
+import pytest
+from pydantic import Field
+
+from api.served import Served, serve
+from api.validation import metadata_errors, prune, validate
+from resources.core import ConfigMap, Secret
+from resources.database import Database
+from resources.kinds import KINDS
+from resources.meta import KindInfo, Model, Resource, Spec, Status
+from resources.quantity import Bytes
+
+
+class _Part(Model):
+    size: Bytes = 1024
+    """How large. Example: `1Ki`."""
+    note: str | None = None
+
+
+class _ThingSpec(Spec):
+    engine: Literal["a", "b"]
+    part: _Part = _Part()
+    parts: tuple[_Part, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict)
+    free: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Thing(Resource[_ThingSpec, Status]):
+    info: ClassVar[KindInfo] = KindInfo("Thing", "things", "thing")
+    spec: _ThingSpec
+    status: Status = Status()
+
+
+THING: Served = serve(_Thing)
+
+
+def _thing(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "bunker.cloud/v1",
+        "kind": "Thing",
+        "metadata": {"name": "x", "namespace": "ns"},
+        "spec": {"engine": "a", **spec},
+    }
+
+
+def test_unknown_fields_are_dropped_and_named_wherever_they_are() -> None:
+    obj = _thing(bogus=1, part={"nope": 1}, parts=[{"size": "1Ki"}, {"x": 1}], env={"ANY": "1"})
+    found = prune(THING, {**obj, "extra": 1, "metadata": {**obj["metadata"], "huh": 1}})
+    assert sorted(found.unknown) == [
+        "extra",
+        "metadata.huh",
+        "spec.bogus",
+        "spec.part.nope",
+        "spec.parts[1].x",
+    ]
+    assert "bogus" not in found.obj["spec"]
+    assert found.obj["spec"]["env"] == {"ANY": "1"}
+
+
+def test_free_form_fields_are_kept_whole() -> None:
+    free = {"a": {"b": [None, 1]}}
+    found = prune(THING, _thing(free=free))
+    assert found.obj["spec"]["free"] == free
+    assert not found.unknown
+
+
+def test_defaults_are_applied_as_a_person_would_write_them() -> None:
+    spec = prune(THING, _thing(parts=[{}])).obj["spec"]
+    assert spec["paused"] is False
+    assert spec["priority"] == 0
+    assert spec["part"] == {"size": "1Ki"}
+    assert spec["parts"] == [{"size": "1Ki"}]
+    assert "env" not in spec
+    assert "status" not in prune(THING, _thing()).obj
+
+
+def test_null_means_not_given() -> None:
+    spec = prune(THING, _thing(paused=None, part={"note": None})).obj["spec"]
+    assert spec["paused"] is False
+    assert spec["part"] == {"size": "1Ki"}
+
+
+def test_defaults_can_be_left_out() -> None:
+    assert prune(THING, _thing(), defaults=False).obj["spec"] == {"engine": "a"}
+
+
+def test_pruning_twice_is_pruning_once() -> None:
+    once = prune(THING, _thing(bogus=1, parts=[{"x": 1}])).obj
+    again = prune(THING, once)
+    assert again.obj == once
+    assert not again.unknown
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "reason", "told"),
+    [
+        pytest.param({"engine": "c"}, "spec.engine", "FieldValueNotSupported", "'c'", id="enum"),
+        pytest.param({"paused": "maybe"}, "spec.paused", "", "'maybe'", id="boolean"),
+        pytest.param({"priority": 5000}, "spec.priority", "FieldValueInvalid", "5000", id="range"),
+        pytest.param(
+            {"part": {"size": 1.5}}, "spec.part.size", "FieldValueInvalid", "1.5", id="float"
+        ),
+        pytest.param(
+            {"part": {"size": "-1"}}, "spec.part.size", "FieldValueInvalid", "'-1'", id="negative"
+        ),
+        pytest.param({"part": []}, "spec.part", "FieldValueTypeInvalid", "", id="list for a map"),
+        pytest.param({"parts": {}}, "spec.parts", "FieldValueTypeInvalid", "", id="map for a list"),
+        pytest.param({"parts": [1]}, "spec.parts[0]", "FieldValueTypeInvalid", "1", id="item"),
+        pytest.param(
+            {"env": {"A": 1}}, "spec.env.A", "FieldValueTypeInvalid", "1", id="number for text"
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_field(
+    spec: dict[str, Any], field: str, reason: str, told: str
+) -> None:
+    model, errors = validate(THING, prune(THING, _thing(**spec)).obj)
+    assert model is None
+    assert [error.field for error in errors] == [field]
+    assert not reason or errors[0].reason == reason
+    assert told in errors[0].message
+
+
+def test_a_missing_field_is_required() -> None:
+    obj = _thing()
+    del obj["spec"]["engine"]
+    _, errors = validate(THING, prune(THING, obj).obj)
+    assert [(e.field, e.reason) for e in errors] == [("spec.engine", "FieldValueRequired")]
+
+
+def test_a_secret_value_is_never_repeated() -> None:
+    served = serve(Secret)
+    obj = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "x", "namespace": "ns"},
+        "data": {"password": "canary not base64", "bad key": "Y2FuYXJ5"},
+        "stringData": {"x": 123456789},
+    }
+    _, errors = validate(served, prune(served, obj).obj)
+    assert len(errors) >= 3
+    for error in errors:
+        assert "canary" not in error.message
+        assert "123456789" not in error.message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "A",
+        "-a",
+        "a-",
+        "a_b",
+        "a.b",
+        "1a",
+        "a" * 64,
+        "a\r\nb",
+        "a\n",
+        "a\0",
+        "ä",
+        "a/b",
+        "../x",
+        " ",
+    ],
+)
+def test_names_that_become_host_names_are_dns_labels(name: str) -> None:
+    served = serve(Database)
+    errors = list(metadata_errors(served, {"name": name}))
+    assert [e.field for e in errors] == ["metadata.name"]
+    assert "DNS label" in errors[0].message
+
+
+@pytest.mark.parametrize("name", ["a.b-c.1", "1a", "a" * 253])
+def test_other_names_are_dns_subdomains(name: str) -> None:
+    assert not list(metadata_errors(serve(ConfigMap), {"name": name}))
+
+
+@pytest.mark.parametrize("name", ["a..b", ".a", "a.", "a" * 254, "a\n", "A"])
+def test_other_names_are_checked_too(name: str) -> None:
+    assert list(metadata_errors(serve(ConfigMap), {"name": name}))
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"labels": {"a b": "c"}},
+        {"labels": {"a": "c d"}},
+        {"labels": {"a": "x" * 64}},
+        {"labels": {"x" * 64: ""}},
+        {"labels": {"/a": ""}},
+        {"labels": {"UPPER.example/a": ""}},
+        {"labels": {"a\n": "b"}},
+        {"labels": {"a": "b\n"}},
+        {"annotations": {"a b": ""}},
+        {"annotations": {"a": "x" * 262_145}},
+        {"finalizers": ["not qualified!"]},
+    ],
+)
+def test_metadata_that_is_refused(meta: dict[str, Any]) -> None:
+    assert list(metadata_errors(THING, {"name": "x", **meta}))
+
+
+def test_metadata_that_is_fine() -> None:
+    meta = {
+        "name": "x",
+        "labels": {"a": "", "example.com/A_b.c": "X-1"},
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{ anything\n }"},
+        "finalizers": ["example.com/cleanup", "foregroundDeletion"],
+    }
+    assert not list(metadata_errors(THING, meta))
+
+
+@pytest.mark.parametrize("model", KINDS, ids=lambda model: model.info.kind)
+def test_every_kinds_schema_is_structural(model: Any) -> None:
+    schema = serve(model).schema
+    _check_structural(schema, model.info.kind)
+    assert "status" not in schema.get("required", ())
+
+
+def _check_structural(schema: dict[str, Any], path: str) -> None:
+    assert not {"$ref", "allOf", "title", "$defs", "const"} & schema.keys(), path
+    assert schema.get("type") != "null", path
+    for name, sub in schema.get("properties", {}).items():
+        _check_structural(sub, f"{path}.{name}")
+    for name in ("items", "additionalProperties"):
+        if isinstance(schema.get(name), dict):
+            _check_structural(schema[name], f"{path}[]")

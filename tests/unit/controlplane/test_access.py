@@ -1,0 +1,130 @@
+"""Tokens and roles."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from controlplane.access import ADMINS, VIEWERS, Access, Attempt, User, allowed, token_hash
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    user: str
+    groups: tuple[str, ...]
+    expires_at: datetime
+
+
+@dataclass
+class _Tokens:
+    """A stateful stand-in for the token table."""
+
+    rows: dict[bytes, _Row] = field(default_factory=dict)
+    lookups: int = 0
+
+    async def put(
+        self, token_hash: bytes, user: str, groups: Sequence[str], expires_at: datetime, /
+    ) -> None:
+        self.rows[token_hash] = _Row(user, tuple(groups), expires_at)
+
+    async def find(self, token_hash: bytes, /) -> _Row | None:
+        self.lookups += 1
+        return self.rows.get(token_hash)
+
+    async def drop(self, token_hash: bytes, /) -> None:
+        self.rows.pop(token_hash, None)
+
+
+@dataclass
+class _Clock:
+    passed: float = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.passed)
+
+    def monotonic(self) -> float:
+        return self.passed
+
+    async def sleep(self, seconds: float, /) -> None:
+        self.passed += seconds
+        await asyncio.sleep(0)
+
+
+async def test_a_token_speaks_for_its_user_and_only_its_hash_is_kept() -> None:
+    tokens, clock = _Tokens(), _Clock()
+    access = Access(tokens, clock)
+    token = await access.issue("ann", (ADMINS,), ttl=timedelta(hours=1))
+    user = await access.authenticate(token)
+    assert user is not None
+    assert user.name == "ann"
+    assert ADMINS in user.groups
+    assert list(tokens.rows) == [token_hash(token)]
+    assert token.encode() not in b"".join(tokens.rows)
+
+
+async def test_unknown_empty_and_huge_tokens_speak_for_nobody() -> None:
+    tokens = _Tokens()
+    access = Access(tokens, _Clock())
+    assert await access.authenticate("") is None
+    assert await access.authenticate("x" * 10_000) is None
+    assert tokens.lookups == 0
+    assert await access.authenticate("wrong") is None
+
+
+async def test_a_token_expires() -> None:
+    clock = _Clock()
+    access = Access(_Tokens(), clock)
+    token = await access.issue("ann", (ADMINS,), ttl=timedelta(seconds=1))
+    assert await access.authenticate(token) is not None
+    clock.passed = 1.0
+    assert await access.authenticate(token) is None
+
+
+async def test_a_token_revoked_elsewhere_ends_within_five_seconds() -> None:
+    tokens, clock = _Tokens(), _Clock()
+    access = Access(tokens, clock)
+    token = await access.issue("ann", (ADMINS,), ttl=timedelta(hours=1))
+    assert await access.authenticate(token) is not None
+    tokens.rows.clear()
+    clock.passed = 5.0
+    assert await access.authenticate(token) is None
+
+
+async def test_lookups_are_remembered_for_a_moment() -> None:
+    tokens = _Tokens()
+    access = Access(tokens, _Clock())
+    token = await access.issue("ann", (ADMINS,), ttl=timedelta(hours=1))
+    for _ in range(50):
+        await access.authenticate(token)
+    assert tokens.lookups == 1
+
+
+async def test_a_flood_of_wrong_tokens_is_not_remembered_for_ever() -> None:
+    access = Access(_Tokens(), _Clock())
+    for number in range(5000):
+        await access.authenticate(f"wrong-{number}")
+    assert len(access._seen) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("groups", "attempt", "want"),
+    [
+        ((ADMINS,), Attempt("delete", "", "secrets"), True),
+        ((VIEWERS,), Attempt("get", "bunker.cloud", "databases"), True),
+        ((VIEWERS,), Attempt("watch", "", "configmaps"), True),
+        ((VIEWERS,), Attempt("get", "", "secrets"), False),
+        ((VIEWERS,), Attempt("list", "", "secrets"), False),
+        ((VIEWERS,), Attempt("watch", "", "secrets"), False),
+        ((VIEWERS,), Attempt("list", "*", "*"), False),
+        ((VIEWERS,), Attempt("get", "", "pods", "exec"), False),
+        ((VIEWERS,), Attempt("create", "bunker.cloud", "databases"), False),
+        ((VIEWERS,), Attempt("patch", "bunker.cloud", "databases", "status"), False),
+        ((VIEWERS,), Attempt("deletecollection", "bunker.cloud", "databases"), False),
+        ((), Attempt("get", "bunker.cloud", "databases"), False),
+        (("system:authenticated",), Attempt("get", "bunker.cloud", "databases"), False),
+    ],
+)
+def test_roles(groups: tuple[str, ...], attempt: Attempt, want: bool) -> None:
+    assert allowed(User("u", groups), attempt) is want
