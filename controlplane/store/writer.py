@@ -279,14 +279,30 @@ class Writer:
     ) -> None:
         """Into the cache first, then to the callers; reads what other processes wrote between."""
         changes = [(item.write.verb, _stored(item)) for item in verdict.accepted]
+        if not self._tail.offer(changes, verdict.head):
+            await self._read_gap(conn)
+        for pending, (_, after) in zip(won, changes, strict=True):
+            if not pending.done.done():
+                pending.done.set_result(after)
+
+    async def _read_gap(self, conn: Connection) -> None:
+        """Read what is missing before our own changes, on a new connection if this one goes.
+
+        Nobody may hear of a write that the cache doesn't show: what is decided from the cache
+        next (an allocation, say) would not know of it. So _UnknownOutcomeError in the end.
+        """
         try:
-            if not self._tail.offer(changes, verdict.head):
-                await self._tail.catch_up(conn)
-        finally:
-            # committed is committed, whatever became of the connection since
-            for pending, (_, after) in zip(won, changes, strict=True):
-                if not pending.done.done():
-                    pending.done.set_result(after)
+            await self._tail.catch_up(conn)
+        except LOST:
+            try:
+                async with asyncio.timeout(_RESOLVE_DEADLINE_S):
+                    again = await self._database.connect_patiently("resolve")
+                    try:
+                        await self._tail.catch_up(again)
+                    finally:
+                        again.terminate()
+            except LOST as exc:
+                raise _UnknownOutcomeError from exc
 
 
 async def _read_state(conn: Connection, writes: Sequence[Write]) -> Lookup:
