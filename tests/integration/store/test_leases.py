@@ -1,0 +1,83 @@
+"""Leases and tokens: exclusive, timed by the database, with epochs that only grow."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from controlplane.errors import StaleEpochError
+from controlplane.store.connect import Database
+from controlplane.store.leases import Holder, Leases
+from controlplane.store.tokens import Tokens
+
+pytestmark = pytest.mark.postgres
+
+ONE, TWO = Holder("h", "boot", 1, 11), Holder("h", "boot", 2, 22)
+
+
+async def expire(database: Database) -> None:
+    async with database.reading("cannot expire") as conn:
+        await conn.execute("UPDATE leases SET expires_at = now() - interval '1 s'")
+
+
+async def test_one_holder_at_a_time(database: Database) -> None:
+    leases = Leases(database)
+    lease = await leases.try_acquire("agent", ONE, 10)
+    assert lease is not None
+    assert await leases.try_acquire("agent", TWO, 10) is None
+    again = await leases.try_acquire("agent", ONE, 10)
+    assert again is not None
+    assert again.epoch == lease.epoch
+    held = await leases.current("agent")
+    assert held is not None
+    assert held.holder == ONE
+    assert 0 < held.remaining_s <= 10
+
+
+async def test_many_at_once_make_one_holder(database: Database) -> None:
+    leases = Leases(database)
+    holders = [Holder("h", "boot", n, n) for n in range(12)]
+    found = await asyncio.gather(*(leases.try_acquire("agent", h, 10) for h in holders))
+    assert len([lease for lease in found if lease is not None]) == 1
+
+
+async def test_a_takeover_ends_the_former_epoch(database: Database) -> None:
+    leases = Leases(database)
+    old = await leases.try_acquire("agent", ONE, 10)
+    assert old is not None
+    await expire(database)
+    new = await leases.try_acquire("agent", TWO, 10)
+    assert new is not None
+    assert new.epoch > old.epoch
+    with pytest.raises(StaleEpochError):
+        await leases.renew(old)
+    await leases.release(old)  # no effect on another's lease
+    assert (await leases.renew(new)).epoch == new.epoch
+    async with database.reading("cannot read") as conn:
+        assert await conn.fetchval("SELECT epochs FROM counter") == [new.epoch]
+
+
+async def test_epochs_are_never_given_twice(database: Database) -> None:
+    leases = Leases(database)
+    epochs = []
+    for name in ("a", "b", "a"):
+        lease = await leases.try_acquire(name, ONE, 10)
+        assert lease is not None
+        epochs.append(lease.epoch)
+        await leases.release(lease)
+        assert await leases.current(name) is None
+    assert epochs == sorted(set(epochs))
+
+
+async def test_tokens_are_found_until_they_expire(database: Database) -> None:
+    tokens = Tokens(database)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    await tokens.put(b"h1", "alice", ["admins", "x"], later)
+    found = await tokens.find(b"h1")
+    assert found is not None
+    assert (found.user, found.groups) == ("alice", ("admins", "x"))
+    await tokens.put(b"h2", "bob", [], datetime.now(UTC) - timedelta(seconds=1))
+    assert await tokens.find(b"h2") is None
+    await tokens.drop(b"h1")
+    await tokens.drop(b"h1")
+    assert await tokens.find(b"h1") is None
