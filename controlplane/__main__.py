@@ -33,23 +33,54 @@ from api.serve import serving
 from api.served import Catalogue
 from api.tls import TlsFiles, ensure_certificates
 from controlplane.access import ADMINS, VIEWERS, Access
+from controlplane.budget import Ledger
 from controlplane.clock import Clock, SystemClock
 from controlplane.engine.cache import Cache
+from controlplane.engine.controller import Tuning
+from controlplane.engine.leader import Leader, this_process
+from controlplane.engine.limits import HOST_NAME
+from controlplane.engine.manager import Agent, Mandate
+from controlplane.engine.term import Setup
+from controlplane.engine.values import RecordValues
 from controlplane.errors import ControlPlaneError
 from controlplane.logs import configure_logs
+from controlplane.metrics import Metrics
+from controlplane.ports import PortPool
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.settings import Settings
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.keys import StoredKeys
+from controlplane.store.leases import Leases
 from controlplane.store.migrate import ensure_schema
 from controlplane.store.records import Records
 from controlplane.store.service import PostgresStore
 from controlplane.store.tokens import Tokens
-from resources.kinds import KINDS
+from controlplane.subnets import SubnetPool
+from drivers.docker import DockerContainers
+from drivers.docker_calls import DockerConfig
+from drivers.host import LinuxHost
+from drivers.postgres import NetworkPostgres
+from drivers.probe import SocketProbe
+from drivers.redis import NetworkRedis
+from drivers.secretfiles import HostSecretFiles
+from reconcilers._servers import NetworkServers
+from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
+from reconcilers.registry import RECONCILERS, Drivers
+from resources.kinds import KINDS, MODELS
+from resources.meta import API_VERSION
 
 Role = Literal["all", "api", "agent"]
 GROUPS: Final = {"admin": ADMINS, "viewer": VIEWERS}
+DOCKER_SOCKET: Final = "unix:///var/run/docker.sock"
+DOCKER_ROOT: Final = Path("/var/lib/docker")
+SEEDS: Final = (
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}},
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}},
+    {"apiVersion": API_VERSION, "kind": "Host", "metadata": {"name": HOST_NAME}, "spec": {}},
+)
+"""What is there from the first start: kubectl's default namespace, the one that cluster-info
+looks into, and the host whose budget it all is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +93,7 @@ class Shared:
     store: PostgresStore
     cache: Cache
     records: Records
+    sealer: EmbeddedSealer
     catalogue: Catalogue
     registry: CollectorRegistry
 
@@ -97,17 +129,26 @@ async def shared_parts(settings: Settings) -> AsyncIterator[Shared]:
     cache = Cache()
     store = PostgresStore(database, cache)
     catalogue = Catalogue(KINDS)
+    sealer = EmbeddedSealer(master, keys)
     records = Records(
         store,
         cache,
-        EmbeddedSealer(master, keys),
+        sealer,
         clock,
         {served.info.kind: served.info for served in catalogue},
         {served.info.kind: served.topology for served in catalogue},
     )
     async with store.running():
         yield Shared(
-            settings, clock, database, store, cache, records, catalogue, CollectorRegistry()
+            settings=settings,
+            clock=clock,
+            database=database,
+            store=store,
+            cache=cache,
+            records=records,
+            sealer=sealer,
+            catalogue=catalogue,
+            registry=CollectorRegistry(),
         )
 
 
@@ -137,6 +178,63 @@ async def api_serving(shared: Shared) -> AsyncIterator[None]:
         yield
 
 
+async def make_agent(shared: Shared) -> tuple[Agent, DockerContainers]:
+    """The agent with the real drivers."""
+    settings, records, cache = shared.settings, shared.records, shared.cache
+    mandate = Mandate()
+    ledger = Ledger()
+    containers = DockerContainers(
+        DockerConfig(
+            instance=settings.instance,
+            secrets_root=str(settings.secrets_dir),
+            images=settings.images,
+            url=settings.docker_host or os.environ.get("DOCKER_HOST") or DOCKER_SOCKET,
+            starts=max(2, os.cpu_count() or 2),
+            verify_s=settings.relist_s,
+        ),
+        clock=shared.clock,
+        guard=mandate.epoch,
+    )
+    files = HostSecretFiles(settings.secrets_dir, shared.sealer.digest)
+    drivers = Drivers(
+        containers=containers,
+        files=files,
+        values=RecordValues(cache, records),
+        usage=ledger,
+        probe=SocketProbe(),
+        meter=LinuxHost(DOCKER_ROOT),
+        servers=NetworkServers(NetworkPostgres(), NetworkRedis(), containers),
+        clock=shared.clock,
+        images=settings.images,
+    )
+    setup = Setup(
+        view=cache,
+        records=records,
+        models=MODELS,
+        reconcilers={kind: build(drivers) for kind, build in RECONCILERS.items()},
+        ledger=ledger,
+        subnets=SubnetPool(settings.subnet_pool),
+        ports=PortPool(settings.ports),
+        metrics=Metrics(shared.registry, RECONCILERS),
+        clock=shared.clock,
+        routes=containers.observe_routes,
+        sweepers=(
+            ContainerSweeper(containers),
+            FolderSweeper(files, cache, tuple(RECONCILERS)),
+        ),
+        wake_sources=(wakes(containers.events),),
+        seeds=SEEDS,
+        tuning=Tuning(
+            workers=settings.workers_per_kind,
+            timeout_s=settings.reconcile_timeout_s,
+            resync_s=settings.resync_s,
+        ),
+        drain_s=settings.shutdown_grace_s,
+    )
+    leader = Leader(Leases(shared.database), this_process(), shared.clock)
+    return Agent(setup, leader, mandate), containers
+
+
 async def serve(settings: Settings, role: Role) -> None:
     """Run until SIGTERM or SIGINT: then requests and passes under way end, or are abandoned."""
     stop = asyncio.Event()
@@ -147,7 +245,12 @@ async def serve(settings: Settings, role: Role) -> None:
         shared = await stack.enter_async_context(shared_parts(settings))
         if role != "agent":
             await stack.enter_async_context(api_serving(shared))
-        await stop.wait()
+        if role == "api":
+            await stop.wait()
+            return
+        agent, containers = await make_agent(shared)
+        stack.push_async_callback(containers.aclose)
+        await agent.run(stop)
 
 
 async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) -> None:
