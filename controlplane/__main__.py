@@ -63,7 +63,7 @@ from drivers.host import LinuxHost
 from drivers.postgres import NetworkPostgres
 from drivers.probe import SocketProbe
 from drivers.redis import NetworkRedis
-from drivers.secretfiles import HostSecretFiles
+from drivers.secretfiles import HostSecretFiles, memory_root
 from reconcilers._servers import NetworkServers
 from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
 from reconcilers.registry import RECONCILERS, Drivers
@@ -183,10 +183,11 @@ async def make_agent(shared: Shared) -> tuple[Agent, DockerContainers]:
     settings, records, cache = shared.settings, shared.records, shared.cache
     mandate = Mandate()
     ledger = Ledger()
+    secrets = memory_root(settings.secrets_dir, Path("/proc/mounts").read_text(encoding="utf-8"))
     containers = DockerContainers(
         DockerConfig(
             instance=settings.instance,
-            secrets_root=str(settings.secrets_dir),
+            secrets_root=str(secrets),
             images=settings.images,
             url=settings.docker_host or os.environ.get("DOCKER_HOST") or DOCKER_SOCKET,
             starts=max(2, os.cpu_count() or 2),
@@ -195,7 +196,7 @@ async def make_agent(shared: Shared) -> tuple[Agent, DockerContainers]:
         clock=shared.clock,
         guard=mandate.epoch,
     )
-    files = HostSecretFiles(settings.secrets_dir, shared.sealer.digest)
+    files = HostSecretFiles(secrets, shared.sealer.digest)
     drivers = Drivers(
         containers=containers,
         files=files,

@@ -128,10 +128,12 @@ def in_memory(path: Path, mounts: str) -> bool:
     return kind in {"tmpfs", "ramfs"}
 
 
-def default_root(mounts: str) -> Path:
-    """/run where that is in memory (any systemd host), else /dev/shm."""
-    usual = Path("/run/bunker/secrets")
-    return usual if in_memory(usual, mounts) else Path("/dev/shm/bunker/secrets")  # noqa: S108  # a tmpfs is what is wanted; the folder is 0700 and checked to be ours
+def memory_root(preferred: Path, mounts: str) -> Path:
+    """`preferred`, unless it lies in a /run that is on disk (hosts without systemd): then the
+    same name in /dev/shm, which is in memory on any Linux."""
+    if in_memory(preferred, mounts) or not preferred.is_relative_to("/run"):
+        return preferred
+    return Path("/dev/shm") / preferred.relative_to("/run")  # noqa: S108  # a tmpfs is what is wanted; the folder is 0700 and checked to be ours
 
 
 class HostSecretFiles:
