@@ -41,7 +41,7 @@ from controlplane.engine.leader import Leader, this_process
 from controlplane.engine.limits import HOST_NAME
 from controlplane.engine.manager import Agent, Mandate
 from controlplane.engine.term import Setup
-from controlplane.engine.values import RecordValues
+from controlplane.engine.values import StoredValues
 from controlplane.errors import ControlPlaneError
 from controlplane.logs import configure_logs
 from controlplane.metrics import Metrics
@@ -178,7 +178,7 @@ async def api_serving(shared: Shared) -> AsyncIterator[None]:
         yield
 
 
-async def make_agent(shared: Shared) -> tuple[Agent, DockerContainers]:
+def make_agent(shared: Shared) -> tuple[Agent, DockerContainers]:
     """The agent with the real drivers."""
     settings, records, cache = shared.settings, shared.records, shared.cache
     mandate = Mandate()
@@ -200,7 +200,7 @@ async def make_agent(shared: Shared) -> tuple[Agent, DockerContainers]:
     drivers = Drivers(
         containers=containers,
         files=files,
-        values=RecordValues(cache, records),
+        values=StoredValues(cache, records),
         usage=ledger,
         probe=SocketProbe(),
         meter=LinuxHost(DOCKER_ROOT),
@@ -249,7 +249,7 @@ async def serve(settings: Settings, role: Role) -> None:
         if role == "api":
             await stop.wait()
             return
-        agent, containers = await make_agent(shared)
+        agent, containers = make_agent(shared)
         stack.push_async_callback(containers.aclose)
         await agent.run(stop)
 

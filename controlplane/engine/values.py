@@ -1,12 +1,6 @@
-<<<<<<< HEAD
 """Reads Secret and ConfigMap values for reconcilers: plan.SecretReader on the records.
 
 The values go to the caller's observe or apply and are kept nowhere.
-=======
-"""Reads Secrets and ConfigMaps for reconcilers: decoded values, opened for one use, kept nowhere.
-
-Implements plan.SecretReader.
->>>>>>> e2c741e (Run the agent with the real drivers)
 """
 
 import base64
@@ -19,13 +13,8 @@ from controlplane.records import Key, View
 
 
 @dataclass(frozen=True, slots=True)
-<<<<<<< HEAD
 class StoredValues:
     """As committed: the engine's own writes are in the view before they are acknowledged."""
-=======
-class RecordValues:
-    """From the watch cache, which holds ciphertext only."""
->>>>>>> e2c741e (Run the agent with the real drivers)
 
     view: View
     records: RecordsPort
@@ -33,7 +22,6 @@ class RecordValues:
     async def read(
         self, kind: Literal["Secret", "ConfigMap"], namespace: str, name: str, /
     ) -> Mapping[str, bytes] | None:
-<<<<<<< HEAD
         """Decoded values by key; None if there is no such record. Raises
         SecretsUnavailableError."""
         stored = self.view.get(Key(kind, namespace, name))
@@ -48,21 +36,3 @@ class RecordValues:
 
 def _decoded(data: Mapping[str, str] | None) -> dict[str, bytes]:
     return {key: base64.b64decode(value) for key, value in (data or {}).items()}
-=======
-        """Values by key; None if there is no such record.
-
-        Raises SecretsUnavailableError when the secret backend is away.
-        """
-        stored = self.view.get(Key(kind, namespace, name))
-        if stored is None:
-            return None
-        opened = await self.records.read(stored)
-        data: Mapping[str, str] = opened.get("data") or {}
-        if kind == "Secret":
-            return {key: base64.b64decode(value) for key, value in data.items()}
-        binary: Mapping[str, str] = opened.get("binaryData") or {}
-        return {
-            **{key: value.encode() for key, value in data.items()},
-            **{key: base64.b64decode(value) for key, value in binary.items()},
-        }
->>>>>>> e2c741e (Run the agent with the real drivers)

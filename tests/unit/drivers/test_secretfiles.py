@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.errors import RetryableError, TerminalError
-from drivers.secretfiles import HostSecretFiles, content_of, default_root, in_memory
+from drivers.secretfiles import HostSecretFiles, content_of, in_memory, memory_root
 
 ME = (os.geteuid(), os.getegid())
 MOUNTS = "/dev/sda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\ntmpfs /dev/shm tmpfs rw 0 0\n"
@@ -116,8 +116,10 @@ def test_content_of_is_unambiguous() -> None:
     assert content_of({"a": b"1", "b": b"2"}) == content_of({"b": b"2", "a": b"1"})
 
 
-def test_default_root_is_in_memory() -> None:
+def test_memory_root_leaves_a_run_on_disk() -> None:
+    usual, on_disk = Path("/run/bunker/secrets"), "/dev/sda / ext4 rw 0 0\n"
     assert in_memory(Path("/run/x"), MOUNTS)
     assert not in_memory(Path("/runner"), MOUNTS)
-    assert default_root(MOUNTS) == Path("/run/bunker/secrets")
-    assert default_root("/dev/sda / ext4 rw 0 0\n") == Path("/dev/shm/bunker/secrets")
+    assert memory_root(usual, MOUNTS) == usual
+    assert memory_root(usual, on_disk) == Path("/dev/shm/bunker/secrets")
+    assert memory_root(Path("/srv/x"), on_disk) == Path("/srv/x")
