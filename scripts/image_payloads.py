@@ -8,10 +8,13 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 from image_steps import BuildError, run, say
@@ -144,12 +147,38 @@ def control_plane(context: Path, name: str) -> None:
             ROOT / package, context / "app" / package, ignore=shutil.ignore_patterns("__pycache__")
         )
     site = context / "site"
-    say(name, "resolving the wheels of requirements.lock")
-    lock = ["--no-deps", "--only-binary=:all:", "-r", str(ROOT / "requirements.lock")]
+    say(name, "fetching the wheels of requirements.lock")
+    lock = ["--no-deps", "--require-hashes", "-r", str(ROOT / "requirements.lock")]
     if shutil.which("uv"):
         pinned = ["--python-version=3.11", "--python-platform=x86_64-manylinux_2_36"]
-        run(name, ["uv", "pip", "install", "--target", str(site), *pinned, *lock])
-        return
-    tags = [f"--platform=manylinux{tag}_x86_64" for tag in ("_2_34", "_2_28", "2014", "2010")]
-    argv = [sys.executable, "-m", "pip", "install", "--target", str(site), "--python-version=3.11"]
-    run(name, [*argv, *tags, *lock])
+        argv = ["uv", "pip", "install", "--only-binary=:all:", "--target", str(site), *pinned]
+        run(name, [*argv, *lock])
+    else:
+        tags = [f"--platform=manylinux{tag}_x86_64" for tag in ("_2_34", "_2_28", "2014", "2010")]
+        argv = [sys.executable, "-m", "pip", "install", "--only-binary=:all:"]
+        run(name, [*argv, "--target", str(site), "--python-version=3.11", *tags, *lock])
+    _drop_development_tools(site)
+
+
+def _drop_development_tools(site: Path) -> None:
+    """Remove what the lock holds beyond the project's own dependencies and all of theirs."""
+    installed = {_plain(d.metadata["Name"]): d for d in metadata.distributions(path=[str(site)])}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted: set[str] = set()
+    waiting = [_plain(line) for line in project["dependencies"]]
+    while waiting:
+        name = waiting.pop()
+        if name in installed and name not in wanted:
+            wanted.add(name)
+            needs = installed[name].requires or []
+            waiting += [_plain(line) for line in needs if "extra ==" not in line]
+    for name in set(installed) - wanted:
+        for file in installed[name].files or []:
+            Path(str(file.locate())).unlink(missing_ok=True)
+
+
+def _plain(requirement: str) -> str:
+    """The normalised name that a requirement begins with (PEP 503)."""
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found is not None, requirement
+    return re.sub(r"[-_.]+", "-", found[0]).lower()
