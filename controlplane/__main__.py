@@ -22,7 +22,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-import orjson
 import uvloop
 from prometheus_client import CollectorRegistry
 
@@ -272,7 +271,7 @@ async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) 
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
-        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        file.write(content.encode())
     aside.replace(out)
 
 

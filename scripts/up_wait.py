@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-API_TIMEOUT_S = 60
+# 120: a first start makes the database; 15 s were measured on two busy cores
+API_TIMEOUT_S = 120
 # 600: a cold start pulls images of some hundred MB each
 READY_TIMEOUT_S = 600
 HEARTBEAT_S = 10
