@@ -6,6 +6,7 @@ Every call blocks; docker_calls.py runs them on threads.
 """
 
 import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -36,7 +37,7 @@ class Engine:
         self._pool_size = pool_size
         self._lock = threading.Lock()
         self._client: APIClient | None = None
-        self._streams: set[Stream] = set()
+        self._in_doubt = True
 
     @property
     def socket_path(self) -> str:
@@ -66,6 +67,7 @@ class Engine:
                 method, url, params=query, json=body, timeout=timeout_s or self._timeout_s
             )
         except requests.RequestException as exc:
+            self._in_doubt = True
             raise _transport_error(exc) from exc
         if answer.status_code not in _OK:
             raise EngineRefusedError(answer.status_code, _message(answer))
@@ -95,6 +97,7 @@ class Engine:
             self._client.close()
 
     def _connected(self) -> APIClient:
+        self._probe()
         with self._lock:
             if self._client is None:
                 try:
@@ -110,6 +113,19 @@ class Engine:
                 client.trust_env = False
                 self._client = client
             return self._client
+
+    def _probe(self) -> None:
+        """After a failure, look first whether anybody listens: the SDK never closes a socket
+        that it could not connect, and while the engine is away every call would leave one."""
+        if not self._in_doubt:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(self._timeout_s)
+            try:
+                probe.connect(self.socket_path)
+            except OSError as exc:
+                raise EngineAwayError("the Docker engine does not answer on its socket") from exc
+        self._in_doubt = False
 
 
 class Stream:
