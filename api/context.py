@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from api.paging import Snapshots
 from api.served import Catalogue, Served
+from api.turns import Turns
 from controlplane.access import Access, User
 from controlplane.clock import Clock
 from controlplane.records import Stored, View
@@ -31,6 +32,8 @@ class Limits:
     """Requests worked on at once, watches and streams not counted; more are answered 429."""
     watches: int = 2000
     """Watches and streams open at once; more are answered 429."""
+    write_s: float = 20.0
+    """A watch whose socket takes nothing for so long is cut off: its reader is too slow or gone."""
     catch_up_s: float = 5.0
     """How long a consistent read waits for the cache to reach the store before a 503."""
     continue_s: float = 300.0
@@ -102,6 +105,8 @@ class Context:
     """What /readyz asks besides the store: (name, async callable that raises when not ready)."""
     snapshots: Snapshots = field(default_factory=Snapshots)
     """Paged lists under way."""
+    turns: Turns = field(default_factory=Turns)
+    """Writers of one record, in line."""
 
 
 class Check(Protocol):

@@ -142,6 +142,11 @@ async def change(call: Call, options: WriteOptions, make: Change) -> tuple[Store
 
     Raises StatusError 404, 409 and whatever `make` raises.
     """
+    async with call.ctx.turns.take(key_of(call)):
+        return await _change(call, options, make)
+
+
+async def _change(call: Call, options: WriteOptions, make: Change) -> tuple[Stored, Stored]:
     info = call.target.served.info
     for _ in range(_ATTEMPTS):
         before = await current(call)

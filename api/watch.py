@@ -27,8 +27,6 @@ from controlplane.records import Change, Stored, Subscription
 
 PULSE: Final = web.AppKey("pulse", Pulse)
 
-_WRITE_S: Final = 20.0
-"""A socket that takes nothing for so long is given up: its client reads too slowly or is gone."""
 _CHUNK_BYTES: Final = 32 * 1024
 _LEAST_BOOKMARK_S: Final = 30
 _SPREAD_BOOKMARK_S: Final = 30
@@ -112,6 +110,7 @@ class _Stream:
         self._options = options
         self._namespace = call.target.namespace
         self._held = held
+        self._write_s = call.ctx.limits.write_s
         self._response = response
         self._encoder = Encoder(call.ctx, call.target.served.info, options.form, options.include)
 
@@ -162,7 +161,7 @@ class _Stream:
             await self._write(await self._encoder.event(*event, change))
 
     async def _write(self, data: bytes) -> None:
-        async with asyncio.timeout(_WRITE_S):
+        async with asyncio.timeout(self._write_s):
             await self._response.write(data)
 
 

@@ -1,0 +1,350 @@
+"""Watches over HTTP, on the real store."""
+
+import asyncio
+import random
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from api.context import Limits
+from controlplane.store.connect import Database
+from tests.integration.api.client import DATABASES, Client, Lines, client_of
+from tests.integration.api.server import Served, api_on
+
+pytestmark = pytest.mark.postgres
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+SECRETS = "/api/v1/namespaces/default/secrets"
+
+
+@pytest.fixture
+async def served(database: Database, tmp_path: Path) -> AsyncIterator[Served]:
+    """A running API for each test, on a database of its own."""
+    async with api_on(database, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(served: Served) -> AsyncIterator[Client]:
+    """The administrator."""
+    async with client_of(served) as found:
+        yield found
+
+
+def seen(events: list[Any]) -> list[tuple[str, str]]:
+    return [(event["type"], event["object"]["metadata"]["name"]) for event in events]
+
+
+async def test_watch_starts_with_what_there_is_then_follows(client: Client) -> None:
+    await client.create("a")
+    async with client.watch(DATABASES) as lines:
+        assert seen(await lines.take(1)) == [("ADDED", "a")]
+        await client.create("b")
+        await client.label("a", x="1")
+        await client.delete("b")
+        assert seen(await lines.take(3)) == [("ADDED", "b"), ("MODIFIED", "a"), ("DELETED", "b")]
+
+
+async def test_watch_from_a_version_sees_only_what_is_newer(client: Client) -> None:
+    first = await client.create("a")
+    await client.label("a", x="1")
+    version = first["metadata"]["resourceVersion"]
+    async with client.watch(DATABASES, resourceVersion=version) as lines:
+        (event,) = await lines.take(1)
+    assert event["type"] == "MODIFIED"
+    assert int(event["object"]["metadata"]["resourceVersion"]) > int(version)
+
+
+async def test_deleted_object_carries_the_deletions_version(client: Client) -> None:
+    made = await client.create("a")
+    version = made["metadata"]["resourceVersion"]
+    async with client.watch(DATABASES, resourceVersion=version) as lines:
+        await client.delete("a")
+        (event,) = await lines.take(1)
+    assert int(event["object"]["metadata"]["resourceVersion"]) > int(version)
+
+
+async def test_selector_turns_edits_into_added_and_deleted(client: Client) -> None:
+    await client.create("a")
+    async with client.watch(DATABASES, labelSelector="colour=red") as lines:
+        await client.label("a", colour="red")
+        await client.label("a", size="big")
+        await client.label("a", colour="blue")
+        events = await lines.take(3)
+    assert seen(events) == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+    assert events[2]["object"]["metadata"]["labels"]["colour"] == "red"
+
+
+async def test_field_selector_watches_one_name(client: Client) -> None:
+    async with client.watch(DATABASES, fieldSelector="metadata.name=b") as lines:
+        await client.create("a")
+        await client.create("b")
+        assert seen(await lines.take(1)) == [("ADDED", "b")]
+
+
+async def test_too_old_version_is_told_as_an_expired_event(client: Client) -> None:
+    async with client.watch(DATABASES, resourceVersion="1") as lines:
+        (event,) = await lines.rest()
+    assert event["type"] == "ERROR"
+    assert (event["object"]["code"], event["object"]["reason"]) == (410, "Expired")
+
+
+async def test_version_of_the_future_is_a_timeout_with_its_cause(client: Client) -> None:
+    answer = await client.ask("GET", DATABASES, watch="1", resourceVersion="999999")
+    assert answer.code == 504
+    assert answer.body["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
+
+
+async def test_version_that_is_no_number_is_refused(client: Client) -> None:
+    answer = await client.ask("GET", DATABASES, watch="1", resourceVersion="x")
+    assert (answer.code, answer.body["reason"]) == (400, "BadRequest")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"sendInitialEvents": "true"},
+        {"sendInitialEvents": "true", "resourceVersionMatch": "Exact"},
+        {"resourceVersionMatch": "NotOlderThan"},
+    ],
+)
+async def test_initial_events_need_their_match_rule(client: Client, query: dict[str, str]) -> None:
+    answer = await client.ask("GET", DATABASES, watch="1", **query)
+    assert (answer.code, answer.body["reason"]) == (422, "Invalid")
+
+
+@pytest.mark.parametrize("accept", ["application/json", TABLE, PARTIAL])
+async def test_initial_events_end_with_a_marked_bookmark(client: Client, accept: str) -> None:
+    await client.create("a")
+    query = {
+        "sendInitialEvents": "true",
+        "resourceVersionMatch": "NotOlderThan",
+        "allowWatchBookmarks": "true",
+    }
+    async with client.watch(DATABASES, accept=accept, **query) as lines:
+        added, bookmark = await lines.take(2)
+    assert (added["type"], bookmark["type"]) == ("ADDED", "BOOKMARK")
+    found = bookmark["object"]
+    meta = found["rows"][0]["object"]["metadata"] if "rows" in found else found["metadata"]
+    assert meta["annotations"] == {"k8s.io/initial-events-end": "true"}
+    assert int(meta["resourceVersion"]) >= 1000
+
+
+async def test_watch_ends_cleanly_after_its_time(client: Client) -> None:
+    started = time.monotonic()
+    async with client.watch(DATABASES, timeoutSeconds="1") as lines:
+        assert await lines.rest() == []
+    assert time.monotonic() - started < 4
+
+
+async def test_table_events_define_their_columns_once(client: Client) -> None:
+    async with client.watch(DATABASES, accept=TABLE) as lines:
+        await client.create("a")
+        await client.create("b")
+        first, second = await lines.take(2)
+    assert first["object"]["kind"] == "Table"
+    assert first["object"]["columnDefinitions"]
+    assert second["object"]["columnDefinitions"] == []
+    assert second["object"]["rows"][0]["cells"][0] == "b"
+    assert second["object"]["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+
+
+async def test_metadata_events_have_nothing_else(client: Client) -> None:
+    async with client.watch(DATABASES, accept=PARTIAL) as lines:
+        await client.create("a")
+        (event,) = await lines.take(1)
+    assert event["object"].keys() == {"kind", "apiVersion", "metadata"}
+
+
+async def test_watch_of_every_namespace_sees_them_all(client: Client) -> None:
+    async with client.watch("/apis/bunker.cloud/v1/databases") as lines:
+        await client.create("a")
+        (event,) = await lines.take(1)
+    assert event["object"]["metadata"]["namespace"] == "default"
+
+
+async def test_secret_events_are_opened_and_its_deletion_tells_no_values(client: Client) -> None:
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "s"},
+        "stringData": {"a": "b"},
+    }
+    async with client.watch(SECRETS) as lines:
+        assert (await client.ask("POST", SECRETS, secret)).code == 201
+        assert (await client.ask("DELETE", f"{SECRETS}/s")).code == 200
+        added, deleted = await lines.take(2)
+    assert added["object"]["data"] == {"a": "Yg=="}
+    for event in (added, deleted):
+        assert not {"sealed", "secretKeys", "contentHmac"} & event["object"].keys()
+
+
+async def test_viewers_may_watch_records_and_not_secrets(served: Served) -> None:
+    async with client_of(served, served.viewer) as viewer:
+        assert (await viewer.ask("GET", SECRETS, watch="1")).code == 403
+        async with viewer.watch(DATABASES, timeoutSeconds="1") as lines:
+            assert await lines.rest() == []
+
+
+async def test_revoked_token_ends_its_watch_within_five_seconds(served: Served) -> None:
+    async with client_of(served, served.viewer) as viewer, viewer.watch(DATABASES) as lines:
+        await served.ctx.access.revoke(served.viewer)
+        async with asyncio.timeout(5):
+            assert await lines.rest() == []
+
+
+async def test_closed_connection_ends_the_watch(served: Served, client: Client) -> None:
+    async with client.watch(DATABASES):
+        assert _open_watches(served) == 1
+    for _ in range(100):
+        if not _open_watches(served):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the server still follows changes for nobody")
+
+
+def _open_watches(served: Served) -> float | None:
+    return served.ctx.registry.get_sample_value("watchers", {"resource": "databases"})
+
+
+async def test_read_only_kinds_can_be_watched(client: Client) -> None:
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    async with client.watch(path, timeoutSeconds="1") as lines:
+        found = await lines.rest()
+    assert ("ADDED", "databases.bunker.cloud") in seen(found)
+    async with client.watch("/api/v1/pods", timeoutSeconds="1") as lines:
+        assert await lines.rest() == []
+
+
+class _Unsteady:
+    """A watcher that keeps dropping its connection and goes on from the last version it saw."""
+
+    def __init__(self, client: Client, start: str, seed: int) -> None:
+        self._client = client
+        self._dice = random.Random(seed)  # a test's own dice
+        self._last = start
+        self.versions: list[int] = []
+
+    async def follow(self, done: asyncio.Event) -> None:
+        """Until it has seen the end of a stream that began after `done`."""
+        while True:
+            finished = done.is_set()
+            if await self._connect() and finished:
+                return
+
+    async def _connect(self) -> bool:
+        """True if the server ended the stream."""
+        query = {"resourceVersion": self._last, "timeoutSeconds": "1"}
+        async with self._client.watch(DATABASES, **query) as lines:
+            for _ in range(self._dice.randint(1, 40)):
+                event = await lines.next()
+                if event is None:
+                    return True
+                self._last = event["object"]["metadata"]["resourceVersion"]
+                self.versions.append(int(self._last))
+        return False
+
+
+async def test_reconnecting_from_the_last_version_misses_and_repeats_nothing(
+    client: Client,
+) -> None:
+    """Sixteen writers, eight watchers."""
+    names = [f"db-{number}" for number in range(8)]
+    for name in names:
+        await client.create(name)
+    start = (await client.ask("GET", DATABASES)).body["metadata"]["resourceVersion"]
+    done = asyncio.Event()
+
+    async def write(number: int) -> None:
+        for round_ in range(20):
+            await client.label(names[(number + round_) % len(names)], writer=f"{number}-{round_}")
+
+    watchers = [_Unsteady(client, start, seed) for seed in range(8)]
+    async with asyncio.TaskGroup() as group:
+        for watcher in watchers:
+            group.create_task(watcher.follow(done))
+        async with asyncio.TaskGroup() as writing:
+            for number in range(16):
+                writing.create_task(write(number))
+        done.set()
+    async with client.watch(DATABASES, resourceVersion=start, timeoutSeconds="1") as lines:
+        truth = [int(e["object"]["metadata"]["resourceVersion"]) for e in await lines.rest()]
+    assert len(truth) == 16 * 20
+    assert truth == sorted(set(truth))
+    assert all(watcher.versions == truth for watcher in watchers)
+
+
+async def test_slow_reader_is_cut_off_and_costs_no_memory(
+    database: Database, tmp_path: Path
+) -> None:
+    """It never reads; the server must neither wait for it nor buffer for it without bound."""
+    async with (
+        api_on(database, tmp_path, limits=Limits(write_s=0.5)) as served,
+        client_of(served) as client,
+        _deaf(served),
+    ):
+        await client.create("big", annotations={"note": "x" * 200_000})
+        rss = _rss_bytes()
+        for number in range(60):
+            await client.label("big", n=str(number))
+            if number and not _open_watches(served):
+                break
+            await asyncio.sleep(0.05)
+        assert not _open_watches(served), "still waits for a reader that never reads"
+        assert _rss_bytes() - rss < 64 * 2**20
+
+
+@asynccontextmanager
+async def _deaf(served: Served) -> AsyncIterator[None]:
+    """A client that asks for a watch and never reads; its receive buffer is small."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", int(served.url.rsplit(":", 1)[1])))
+        context = ssl.create_default_context(cafile=str(served.ca))
+        _, writer = await asyncio.open_connection(
+            sock=sock, ssl=context, server_hostname="127.0.0.1", limit=1024
+        )
+        writer.write(
+            f"GET {DATABASES}?watch=1 HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: Bearer {served.admin}\r\n\r\n".encode()
+        )
+        yield
+        writer.transport.abort()
+
+
+def _rss_bytes() -> int:
+    with open("/proc/self/statm") as file:  # a test
+        return int(file.read().split()[1]) * 4096
+
+
+async def test_idle_watchers_cost_little_and_hear_soon(served: Served) -> None:
+    count = 300  # what the descriptors of a test process allow for both ends
+    async with client_of(served) as client:
+        stack: list[Any] = []
+        listed = (await client.ask("GET", DATABASES)).body
+        version = listed["metadata"]["resourceVersion"]
+        watches = [client.watch(DATABASES, resourceVersion=version) for _ in range(count)]
+        for watch in watches:
+            stack.append(await watch.__aenter__())
+        burnt = time.process_time()
+        await asyncio.sleep(2)
+        assert time.process_time() - burnt < 0.4
+        await client.create("a")
+
+        async def first(lines: Lines) -> str:
+            return orjson.dumps((await lines.next())["type"]).decode()
+
+        async with asyncio.timeout(5):
+            assert set(await asyncio.gather(*map(first, stack))) == {'"ADDED"'}
+        for watch in watches:
+            await watch.__aexit__(None, None, None)
