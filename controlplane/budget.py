@@ -155,8 +155,11 @@ class Ledger:
         """Hold exactly `held` from now on: call it once the store says so, with what is observed
         in use, or to take back a grant that was never stored."""
         claim = self._claims.get(uid)
-        if claim is not None and claim.held != held:
-            self._set(replace(claim, held=held))
+        if claim is None or claim.held == held:
+            return
+        self._set(replace(claim, held=held))
+        if held == NOTHING:
+            del self._claims[uid]
 
     def release(self, uid: str) -> None:
         """Nothing of it exists any more."""

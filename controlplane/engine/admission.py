@@ -48,14 +48,12 @@ class Admission:
     def sync(self, stored: Stored) -> None:
         """Hold exactly what the store says: after a pass, whatever became of its grants."""
         found = allocation_of(stored)
-        if found is None:
-            self.release(stored.uid)
-            return
-        if found.footprint != self.ledger.held(stored.uid):
-            self.ledger.settle(stored.uid, found.footprint)
+        held = Footprint() if found is None else found.footprint
+        if held != self.ledger.held(stored.uid):
+            self.ledger.settle(stored.uid, held)
             self.changed()
-        self.ports.settle(stored.uid, found.ports)
-        if found.subnet is None:
+        self.ports.settle(stored.uid, () if found is None else found.ports)
+        if found is None or found.subnet is None:
             self.subnets.release(stored.uid)
 
     def release(self, uid: str) -> None:

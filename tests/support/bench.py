@@ -14,6 +14,7 @@ from controlplane.engine.controller import Tuning
 from controlplane.engine.leader import Leadership
 from controlplane.engine.port import Limits, Outside
 from controlplane.engine.term import Setup, Term
+from controlplane.errors import ConflictError
 from controlplane.metrics import Metrics
 from controlplane.ports import PortPool
 from controlplane.records import Key, Stored
@@ -151,11 +152,20 @@ class Bench:
         )
 
     async def change(self, key: Key, how: Callable[[Mapping[str, Any]], Any]) -> Stored:
-        base = self.get(key)
-        return await self.records.update(base, how(base.obj), actor=USER)
+        while True:
+            base = self.get(key)
+            try:
+                return await self.records.update(base, how(base.obj), actor=USER)
+            except ConflictError:
+                continue
 
     async def delete(self, key: Key, propagation: Any = "Background") -> None:
-        await self.records.delete(self.get(key), actor=USER, propagation=propagation)
+        while True:
+            try:
+                await self.records.delete(self.get(key), actor=USER, propagation=propagation)
+            except ConflictError:
+                continue
+            return
 
     # --- what there is ---
 

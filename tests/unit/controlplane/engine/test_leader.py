@@ -1,0 +1,189 @@
+"""Leadership: one at a time, stopped by its own clock, taken over in time."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+import pytest
+
+from controlplane.engine.leader import (
+    MARGIN_S,
+    TTL_S,
+    Leader,
+    Leadership,
+    process_alive,
+    this_process,
+)
+from controlplane.errors import StaleEpochError, StoreUnavailableError
+from controlplane.store.leases import Holder, Lease
+from tests.support.virtual import LoopClock, run
+
+ONE = Holder("host", "boot", 1, 11)
+TWO = Holder("host", "boot", 2, 22)
+FAR = Holder("elsewhere", "boot", 2, 22)
+
+
+@dataclass(slots=True)
+class FakeLeases:
+    """Implements LeasesPort in memory, on the loop's time."""
+
+    lease: Lease | None = None
+    expires_s: float = 0.0
+    epoch: int = 0
+    away: bool = False
+
+    def _check(self) -> None:
+        if self.away:
+            raise StoreUnavailableError("cannot reach the store: refused")
+
+    async def try_acquire(
+        self, name: str, holder: Holder, ttl_s: float, *, replacing: int | None = None
+    ) -> Lease | None:
+        self._check()
+        now = LoopClock().monotonic()
+        held = self.lease is not None and self.expires_s > now
+        if held and self.lease is not None and self.lease.epoch != replacing:
+            return None
+        self.epoch += 1
+        self.lease = Lease(name, holder, self.epoch, ttl_s, ttl_s)
+        self.expires_s = now + ttl_s
+        return self.lease
+
+    async def renew(self, lease: Lease, /) -> Lease:
+        self._check()
+        if self.lease is None or self.lease.epoch != lease.epoch:
+            raise StaleEpochError("cannot renew: another has it")
+        self.expires_s = LoopClock().monotonic() + lease.ttl_s
+        return lease
+
+    async def release(self, lease: Lease, /) -> None:
+        self._check()
+        if self.lease is not None and self.lease.epoch == lease.epoch:
+            self.lease = None
+
+    async def current(self, name: str, /) -> Lease | None:
+        self._check()
+        return self.lease
+
+
+def leader(leases: FakeLeases, holder: Holder, *, alive: bool = True) -> Leader:
+    return Leader(leases, holder, LoopClock(), alive=lambda _holder: alive)
+
+
+async def elapsed(leases: FakeLeases, holder: Holder, *, alive: bool = True) -> float:
+    began_s = LoopClock().monotonic()
+    await leader(leases, holder, alive=alive).acquire()
+    return LoopClock().monotonic() - began_s
+
+
+def test_leader_renews_for_as_long_as_it_can() -> None:
+    async def main() -> None:
+        leases = FakeLeases()
+        first = leader(leases, ONE)
+        term = await first.acquire()
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(first.keep(term))
+            await asyncio.sleep(3600)
+            term.guard()
+            assert not keeping.done()
+            keeping.cancel()
+
+    run(main)
+
+
+def test_leader_stops_before_its_lease_ends_when_the_store_is_away() -> None:
+    async def main() -> None:
+        leases = FakeLeases()
+        first = leader(leases, ONE)
+        term = await first.acquire()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(first.keep(term))
+            await asyncio.sleep(1)
+            leases.away = True
+            expires_s = leases.expires_s
+            await term.over()
+            assert LoopClock().monotonic() <= expires_s - MARGIN_S
+            with pytest.raises(StaleEpochError):
+                term.guard()
+
+    run(main)
+
+
+def test_leader_rides_out_a_short_outage() -> None:
+    async def main() -> None:
+        leases = FakeLeases()
+        first = leader(leases, ONE)
+        term = await first.acquire()
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(first.keep(term))
+            leases.away = True
+            await asyncio.sleep(4)
+            leases.away = False
+            await asyncio.sleep(60)
+            term.guard()
+            keeping.cancel()
+
+    run(main)
+
+
+def test_taken_lease_ends_the_term() -> None:
+    async def main() -> None:
+        leases = FakeLeases()
+        first = leader(leases, ONE)
+        term = await first.acquire()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(first.keep(term))
+            assert leases.lease is not None
+            leases.lease = replace(leases.lease, epoch=9, holder=TWO)
+            await term.over()
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("holder", "alive", "least_s", "most_s"),
+    [
+        pytest.param(TWO, False, 0.0, 0.0, id="same host, process gone: at once"),
+        pytest.param(TWO, True, TTL_S, 10.0, id="same host, process alive: after the lease"),
+        pytest.param(FAR, False, TTL_S, 10.0, id="another host: after the lease"),
+        pytest.param(replace(TWO, boot_id="new"), True, 0.0, 0.0, id="rebooted: at once"),
+    ],
+)
+def test_successor_takes_over(holder: Holder, alive: bool, least_s: float, most_s: float) -> None:
+    async def main() -> None:
+        leases = FakeLeases()
+        await leader(leases, ONE).acquire()
+        assert least_s <= await elapsed(leases, holder, alive=alive) <= most_s
+        assert leases.lease is not None
+        assert leases.lease.epoch == 2
+
+    run(main)
+
+
+def test_released_lease_is_free_at_once() -> None:
+    async def main() -> None:
+        leases = FakeLeases()
+        first = leader(leases, ONE)
+        await first.give_up(await first.acquire())
+        assert await elapsed(leases, FAR) == 0.0
+
+    run(main)
+
+
+def test_deadline_counts_from_before_the_request() -> None:
+    async def main() -> None:
+        lease = Lease("agent", ONE, 1, TTL_S)
+        term = Leadership(lease, LoopClock(), LoopClock().monotonic() + 1.0)
+        await asyncio.sleep(0.9)
+        term.guard()
+        await asyncio.sleep(0.2)
+        with pytest.raises(StaleEpochError):
+            term.guard()
+
+    run(main)
+
+
+def test_this_process_is_alive_and_another_start_is_not() -> None:
+    me = this_process()
+    assert process_alive(me)
+    assert not process_alive(replace(me, start_time=me.start_time + 1))
+    assert not process_alive(replace(me, pid=2**22 + 1))

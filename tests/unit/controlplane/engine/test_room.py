@@ -1,0 +1,211 @@
+"""Admission end to end: what fits runs, the rest says why and starts by itself."""
+
+import random
+
+import pytest
+
+from controlplane.engine.resolve import allocation_of
+from controlplane.records import Write
+from resources.meta import Footprint
+from tests.support.bench import Bench, box_key
+from tests.support.virtual import run
+
+MIB = 2**20
+CAPACITY = Footprint(2000, 1000 * MIB, 10**12)
+
+
+def stored_sum(bench: Bench) -> Footprint:
+    total = Footprint()
+    for stored in bench.store.cache.list("Box"):
+        held = allocation_of(stored)
+        total += held.footprint if held is not None else Footprint()
+    return total
+
+
+def real_sum(bench: Bench) -> Footprint:
+    total = Footprint()
+    for thing in bench.world.things.values():
+        total += thing.footprint
+    return total
+
+
+def watched(bench: Bench) -> Bench:
+    """Check the promise at every commit."""
+
+    def check(_write: Write) -> None:
+        assert bench.capacity is not None
+        assert stored_sum(bench).fits(bench.capacity), "more is promised than there is"
+        assert real_sum(bench).fits(stored_sum(bench)), "more runs than is promised"
+
+    bench.store.on_write = check
+    return bench
+
+
+def test_exactly_those_that_fit_run_and_the_rest_says_why() -> None:
+    async def main() -> None:
+        bench = watched(Bench(capacity=CAPACITY))
+        async with bench.running():
+            await bench.namespace()
+            await bench.settle()
+            for i in range(20):
+                await bench.box(f"b{i:02}", cpu="300m", memory="64Mi")
+            await bench.settle(30)
+            names = [f"b{i:02}" for i in range(20)]
+            running = {name for name in names if bench.ready(box_key(name))}
+            assert len(running) == 6
+            waiting = next(name for name in names if name not in running)
+            admitted = bench.condition(box_key(waiting), "Admitted")
+            assert admitted["reason"] == "BudgetExceeded"
+            assert "short of 100m CPU" in admitted["message"]
+            writes = {name: bench.store.writes_to(box_key(name)) for name in names}
+            await bench.delete(box_key(min(running)))
+            await bench.settle(5)
+            now = {
+                name for name in names if bench.find(box_key(name)) and bench.ready(box_key(name))
+            }
+            assert len(now) == 6
+            assert now > running - {min(running)}
+            touched = [n for n in names if bench.store.writes_to(box_key(n)) != writes[n]]
+            assert set(touched) == (now - running) | {min(running)}
+
+    run(main)
+
+
+def test_shrinking_one_starts_the_next() -> None:
+    async def main() -> None:
+        bench = watched(Bench(capacity=CAPACITY))
+        async with bench.running():
+            await bench.namespace()
+            await bench.settle()
+            await bench.box("a", cpu="2")
+            await bench.settle()
+            await bench.box("b", cpu="1")
+            await bench.settle()
+            assert not bench.ready(box_key("b"))
+            await bench.edit(box_key("a"), cpu="1")
+            await bench.settle()
+            assert bench.ready(box_key("b"))
+            assert bench.ledger.totals().free.cpu_millicores == 0
+
+    run(main)
+
+
+def test_growth_that_does_not_fit_leaves_what_runs_alone() -> None:
+    async def main() -> None:
+        bench = watched(Bench(capacity=CAPACITY))
+        async with bench.running():
+            await bench.namespace()
+            await bench.settle()
+            await bench.box("a", cpu="1")
+            await bench.box("b", cpu="1")
+            await bench.settle()
+            await bench.edit(box_key("a"), cpu="2")
+            await bench.settle()
+            assert bench.ready(box_key("a"))
+            assert bench.condition(box_key("a"), "Admitted")["status"] == "False"
+            assert bench.status(box_key("a"))["allocation"]["cpu"] == "1"
+            await bench.delete(box_key("b"))
+            await bench.settle()
+            assert bench.status(box_key("a"))["allocation"]["cpu"] == "2"
+
+    run(main)
+
+
+def test_quota_holds_for_its_namespace_alone() -> None:
+    async def main() -> None:
+        quota = {"shop": Footprint(500, 10**12, 10**12)}
+        bench = watched(Bench(capacity=CAPACITY, quotas=quota))
+        async with bench.running():
+            await bench.namespace()
+            await bench.namespace("other")
+            await bench.settle()
+            await bench.box("a", cpu="600m")
+            await bench.box("a", namespace="other", cpu="600m")
+            await bench.settle()
+            assert bench.condition(box_key("a"), "Admitted")["reason"] == "QuotaExceeded"
+            assert bench.ready(box_key("a", "other"))
+
+    run(main)
+
+
+def test_restart_forgets_nothing_and_keeps_the_order_of_those_that_wait() -> None:
+    async def main() -> None:
+        bench = watched(Bench(capacity=CAPACITY))
+        async with bench.running():
+            await bench.namespace()
+            await bench.settle()
+            await bench.box("holder", cpu="2")
+            await bench.settle()
+            await bench.box("old", cpu="1500m")
+            await bench.settle(2)
+            await bench.box("young", cpu="1500m")
+            await bench.settle()
+        async with bench.running():
+            await bench.settle()
+            assert bench.ledger.totals().allocated.cpu_millicores == 2000
+            await bench.delete(box_key("holder"))
+            await bench.settle()
+            assert bench.ready(box_key("old"))
+            assert not bench.ready(box_key("young"))
+
+    run(main)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_promise_holds_at_every_moment_of_a_random_history(seed: int) -> None:
+    """Edits, deletes, crashes and restarts in any order; in the end nothing that waits would
+    fit, and everything else holds exactly what it asks for."""
+
+    async def main() -> None:
+        rng = random.Random(seed)
+        bench = watched(Bench(capacity=CAPACITY, seed=seed))
+        bench.world.latency_s = 0.3
+        bench.store.latency_s = 0.01
+        async with bench.running():
+            await bench.namespace()
+            await bench.settle()
+        for _ in range(6):
+            async with bench.crashing() if rng.random() < 0.5 else bench.running():
+                for _ in range(15):
+                    await disturb(bench, rng, rng.choice(NAMES))
+                    await bench.settle(rng.random() * 0.5)
+        async with bench.running():
+            await bench.settle(120)
+            for name in NAMES:
+                check_settled(bench, name)
+            assert bench.ledger.totals().allocated == stored_sum(bench)
+
+    run(main, seed=seed)
+
+
+NAMES = [f"b{i}" for i in range(12)]
+
+
+async def disturb(bench: Bench, rng: random.Random, name: str) -> None:
+    key = box_key(name)
+    stored = bench.find(key)
+    cpu, memory = f"{rng.randrange(0, 9)}00m", rng.randrange(0, 500) * MIB
+    if stored is None:
+        await bench.box(name, cpu=cpu, memory=memory, priority=rng.randrange(3))
+    elif stored.deleting:
+        return
+    elif rng.random() < 0.3:
+        await bench.delete(key)
+    else:
+        await bench.edit(key, cpu=cpu, memory=memory)
+
+
+def check_settled(bench: Bench, name: str) -> None:
+    stored = bench.find(box_key(name))
+    if stored is None:
+        return
+    spec = stored.obj["spec"]
+    wants = Footprint(int(spec["cpu"].removesuffix("m")), spec["memory"])
+    held = allocation_of(stored)
+    has = held.footprint if held is not None else Footprint()
+    if bench.condition(box_key(name), "Admitted")["status"] == "True":
+        assert has == wants
+        assert bench.ready(box_key(name))
+    else:
+        more = has.at_least(wants) - has
+        assert not more.fits(CAPACITY - stored_sum(bench)), f"{name} waits, and would fit"

@@ -1,0 +1,241 @@
+"""The ledger, against an oracle that adds up claims without it."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from controlplane.budget import NOTHING, Claim, Granted, Ledger, Refused, describe
+from controlplane.records import Key
+from resources.meta import Footprint
+
+HOST = Footprint(4000, 8 * 2**30, 100 * 2**30)
+GIB = 2**30
+
+
+def claim(name: str, cpu: int, memory: int = 0, *, priority: int = 0, created: str = "") -> Claim:
+    key = Key("App", "shop", name)
+    return Claim(name, key, Footprint(cpu, memory), priority, created or name)
+
+
+def ledger(capacity: Footprint | None = HOST) -> Ledger:
+    made = Ledger()
+    made.limit(capacity, {})
+    return made
+
+
+def test_ask_grants_what_fits_to_the_millicore() -> None:
+    book = ledger()
+    assert book.ask(claim("a", 3999)) == Granted(Footprint(3999))
+    assert isinstance(book.ask(claim("b", 2)), Refused)
+    assert book.ask(claim("c", 1)) == Granted(Footprint(1))
+    assert book.totals().free.cpu_millicores == 0
+
+
+def test_refusal_says_the_exact_shortfall_and_who_holds_it() -> None:
+    book = ledger()
+    book.ask(claim("big", 3000, 6 * GIB))
+    refused = book.ask(claim("late", 1500, GIB))
+    assert refused == Refused(
+        "BudgetExceeded",
+        "the host is short of 500m CPU for 1500m CPU, 1Gi memory; held by App shop/big (3 CPU)",
+    )
+
+
+def test_nothing_but_nothing_is_granted_before_the_capacity_is_known() -> None:
+    book = ledger(None)
+    assert isinstance(book.ask(claim("a", 1)), Refused)
+    assert isinstance(book.ask(claim("b", 0)), Granted)
+    assert book.wakeable() == []
+    book.limit(HOST, {})
+    assert [key.name for key in book.wakeable()] == ["a"]
+
+
+def test_both_sizes_are_held_until_the_smaller_is_settled() -> None:
+    book = ledger()
+    book.ask(claim("a", 1000, 2 * GIB))
+    assert book.ask(claim("a", 2000, GIB)) == Granted(Footprint(2000, 2 * GIB))
+    book.settle("a", Footprint(2000, GIB))
+    assert book.totals().allocated == Footprint(2000, GIB)
+
+
+def test_smaller_one_passes_a_blocked_bigger_one() -> None:
+    book = ledger()
+    book.ask(claim("holder", 3000))
+    assert isinstance(book.ask(claim("big", 2000, created="0")), Refused)
+    assert isinstance(book.ask(claim("small", 500, created="1")), Granted)
+
+
+def test_room_is_kept_for_those_ahead_that_fit() -> None:
+    book = ledger()
+    book.ask(claim("holder", 4000))
+    book.ask(claim("old", 3000, created="0"))
+    book.ask(claim("young", 3000, created="1"))
+    book.release("holder")
+    assert [key.name for key in book.wakeable()] == ["old"]
+    assert isinstance(book.ask(claim("young", 3000, created="1")), Refused)
+    assert isinstance(book.ask(claim("old", 3000, created="0")), Granted)
+
+
+def test_priority_goes_before_age() -> None:
+    book = ledger()
+    book.ask(claim("holder", 4000))
+    book.ask(claim("old", 3000, created="0"))
+    book.ask(claim("urgent", 3000, created="9", priority=5))
+    book.release("holder")
+    assert [key.name for key in book.wakeable()] == ["urgent"]
+
+
+def test_quota_limits_one_namespace_and_names_its_holders() -> None:
+    book = Ledger()
+    book.limit(HOST, {"shop": Footprint(1000, 2**62, 2**62)})
+    book.ask(claim("a", 800))
+    refused = book.ask(claim("b", 300))
+    assert isinstance(refused, Refused)
+    assert refused.reason == "QuotaExceeded"
+    assert "short of 100m CPU" in refused.message
+    other = Claim("o", Key("App", "other", "o"), Footprint(3000))
+    assert isinstance(book.ask(other), Granted)
+
+
+def test_capacity_lowered_below_what_is_held_stops_growth_alone() -> None:
+    book = ledger()
+    book.ask(claim("a", 3000, GIB))
+    book.limit(Footprint(1000, 8 * GIB), {})
+    assert isinstance(book.ask(claim("a", 3000, 2 * GIB)), Granted)
+    assert isinstance(book.ask(claim("b", 1)), Refused)
+
+
+def test_load_keeps_who_waited() -> None:
+    book = ledger()
+    book.load([claim("a", 3000)], [claim("w", 2000, created="0")])
+    assert book.totals().allocated.cpu_millicores == 3000
+    book.release("a")
+    assert isinstance(book.ask(claim("young", 3000, created="9")), Refused)
+    assert [key.name for key in book.wakeable()] == ["w"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        pytest.param(NOTHING, "nothing", id="nothing"),
+        pytest.param(Footprint(1500, GIB, 0), "1500m CPU, 1Gi memory", id="two"),
+    ],
+)
+def test_describe_leaves_out_zeroes(amount: Footprint, text: str) -> None:
+    assert describe(amount) == text
+
+
+@dataclass
+class _Model:
+    """The oracle: what each record holds, by plain addition."""
+
+    capacity: tuple[int, int] = (100, 100)
+    quota: tuple[int, int] = (60, 60)
+    held: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def used(self, namespace: str = "") -> tuple[int, int]:
+        mine = [size for uid, size in self.held.items() if uid.startswith(namespace)]
+        return sum(size[0] for size in mine), sum(size[1] for size in mine)
+
+    def fits(self, uid: str, size: tuple[int, int]) -> bool:
+        old = self.held.get(uid, (0, 0))
+        for i in (0, 1):
+            more = max(old[i], size[i]) - old[i]
+            limited = uid.startswith("q") and self.used("q")[i] + more > self.quota[i]
+            if more and (self.used()[i] + more > self.capacity[i] or limited):
+                return False
+        return True
+
+
+UIDS = [*(f"q{i}" for i in range(4)), *(f"o{i}" for i in range(4))]
+SIZES = st.tuples(st.integers(0, 60), st.integers(0, 60))
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Any order of asks, settles, releases, new limits and restarts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = _Model()
+        self.waiting: dict[str, Claim] = {}
+        self.over = False
+        self.book = Ledger()
+        self._limit()
+
+    def _limit(self) -> None:
+        self.book.limit(Footprint(*self.model.capacity), {"q": Footprint(*self.model.quota, 9)})
+
+    @rule(uid=st.sampled_from(UIDS), size=SIZES, priority=st.integers(0, 2))
+    def ask(self, uid: str, size: tuple[int, int], priority: int) -> None:
+        want = Claim(uid, Key("App", uid[0], uid), Footprint(*size), priority, uid)
+        fits = self.model.fits(uid, size)
+        answer = self.book.ask(want)
+        if isinstance(answer, Granted):
+            assert fits
+            old = self.model.held.get(uid, (0, 0))
+            if max(old[0], size[0]) or max(old[1], size[1]):
+                self.model.held[uid] = (max(old[0], size[0]), max(old[1], size[1]))
+            self.waiting.pop(uid, None)
+        else:
+            ahead = [c for c in self.waiting.values() if c.uid != uid and c.order < want.order]
+            assert not fits or ahead, "refused, and nobody is ahead"
+            self.waiting[uid] = want
+
+    @precondition(lambda self: self.model.held)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        uid = data.draw(st.sampled_from(sorted(self.model.held)))
+        old = self.model.held[uid]
+        new = (data.draw(st.integers(0, old[0])), data.draw(st.integers(0, old[1])))
+        self.book.settle(uid, Footprint(*new))
+        self.model.held[uid] = new
+
+    @rule(uid=st.sampled_from(UIDS))
+    def release(self, uid: str) -> None:
+        self.book.release(uid)
+        self.model.held.pop(uid, None)
+        self.waiting.pop(uid, None)
+
+    @rule(uid=st.sampled_from(UIDS))
+    def withdraw(self, uid: str) -> None:
+        self.book.withdraw(uid)
+        self.waiting.pop(uid, None)
+
+    @rule(capacity=st.tuples(st.integers(40, 160), st.integers(40, 160)))
+    def resize(self, capacity: tuple[int, int]) -> None:
+        self.model.capacity = capacity
+        self._limit()
+        self.over = any(self.model.used()[i] > capacity[i] for i in (0, 1))
+
+    @rule()
+    def restart(self) -> None:
+        claims = [Claim(u, Key("App", u[0], u), Footprint(*s)) for u, s in self.model.held.items()]
+        self.book = Ledger()
+        self._limit()
+        self.book.load(claims, self.waiting.values())
+
+    @rule()
+    def wake(self) -> None:
+        """Everyone it wakes is admitted, in whatever order they ask."""
+        for key in reversed(self.book.wakeable()):
+            want = self.waiting[key.name]
+            answer = self.book.ask(want)
+            assert isinstance(answer, Granted)
+            size = (answer.held.cpu_millicores, answer.held.memory_bytes)
+            self.model.held[key.name] = size
+            del self.waiting[key.name]
+        assert self.book.wakeable() == []
+
+    @invariant()
+    def adds_up(self) -> None:
+        used = self.model.used()
+        totals = self.book.totals()
+        assert totals.allocated == Footprint(*used)
+        assert self.book.used("q") == Footprint(*self.model.used("q"))
+        if not self.over:
+            assert all(used[i] <= self.model.capacity[i] for i in (0, 1))
+
+
+TestLedger = LedgerMachine.TestCase
