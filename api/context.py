@@ -141,7 +141,8 @@ class Call:
     ctx: Context
     request: web.Request
     user: User
-    token: str = ""
+    token: str = field(default="", repr=False)
+    """Never shown: a traceback may be logged with what it holds."""
     params: Mapping[str, str] = field(default_factory=dict)
     """Values of a Route's placeholders."""
     resource: Target | None = None

@@ -56,10 +56,9 @@ def structural_schema(model: type[Record]) -> Schema:
     schema["required"] = [n for n in schema.get("required", ()) if n not in ("metadata", "status")]
     if not schema["required"]:
         del schema["required"]
-    schema["properties"]["metadata"].pop("default", None)
-    status = schema["properties"].get("status")
-    if status is not None:
-        _drop_defaults(status)
+    for name in ("metadata", "status"):
+        if name in schema["properties"]:
+            _drop_defaults(schema["properties"][name])
     schema["properties"]["apiVersion"] = {"type": "string", "description": _API_VERSION}
     schema["properties"]["kind"] = {"type": "string", "description": _KIND}
     return schema
@@ -98,7 +97,7 @@ def _set_defaults(definition: Schema, defaults: Mapping[str, Any]) -> None:
 
 
 def _drop_defaults(schema: Schema) -> None:
-    """Status is observed, never assumed: no default gets into it."""
+    """Status is observed and metadata given, never assumed: no default gets into them."""
     schema.pop("default", None)
     for sub in schema.get("properties", {}).values():
         _drop_defaults(sub)

@@ -212,7 +212,8 @@ def metadata_errors(served: Served, meta: Mapping[str, Any]) -> Iterator[FieldEr
         yield FieldError("metadata.name", "FieldValueInvalid", f"Invalid value: {_show(name)}{why}")
     yield from _label_errors(meta.get("labels") or {})
     yield from _annotation_errors(meta.get("annotations") or {})
-    for index, finalizer in enumerate(meta.get("finalizers") or ()):
+    finalizers = meta.get("finalizers")
+    for index, finalizer in enumerate(finalizers if isinstance(finalizers, list) else ()):
         if isinstance(finalizer, str) and not _qualified(finalizer):
             yield FieldError(
                 f"metadata.finalizers[{index}]",

@@ -1,0 +1,93 @@
+"""LIST: order, selectors, versions, pages."""
+
+from typing import Any
+
+import pytest
+
+from tests.integration.api.conftest import CONFIGS, Client, config
+
+pytestmark = pytest.mark.postgres
+
+
+async def _make(admin: Client, *names: str) -> None:
+    for name in names:
+        obj = config(name)
+        obj["metadata"]["labels"] = {"n": name}
+        assert (await admin("POST", CONFIGS, obj)).code == 201
+
+
+def _names(body: dict[str, object]) -> list[str]:
+    items = body["items"]
+    assert isinstance(items, list)
+    return [item["metadata"]["name"] for item in items]
+
+
+async def test_a_list_is_sorted_selected_and_has_its_revision(admin: Client) -> None:
+    assert (await admin("GET", CONFIGS)).body["items"] == []
+    await _make(admin, "b", "c", "a")
+    found = (await admin("GET", CONFIGS)).body
+    assert (found["kind"], _names(found)) == ("ConfigMapList", ["a", "b", "c"])
+    assert found["metadata"]["resourceVersion"] == str(admin.served.cache.revision)
+    every = (await admin("GET", "/api/v1/configmaps?labelSelector=n in (a, c)")).body
+    assert _names(every) == ["a", "c"]
+    one = (await admin("GET", CONFIGS + "?fieldSelector=metadata.name=b")).body
+    assert _names(one) == ["b"]
+    assert (await admin("GET", CONFIGS + "?fieldSelector=spec.x=b")).code == 400
+
+
+async def test_pages_are_of_one_revision(admin: Client) -> None:
+    await _make(admin, "a", "b", "c", "d", "e")
+    first = (await admin("GET", CONFIGS + "?limit=2")).body
+    assert _names(first) == ["a", "b"]
+    assert first["metadata"]["remainingItemCount"] == 3
+    await admin("DELETE", CONFIGS + "/c")
+    await _make(admin, "cc")
+    token = first["metadata"]["continue"]
+    second = (await admin("GET", f"{CONFIGS}?limit=2&continue={token}")).body
+    assert _names(second) == ["c", "d"]
+    assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    last = (await admin("GET", f"{CONFIGS}?continue={second['metadata']['continue']}")).body
+    assert _names(last) == ["e"]
+    assert "continue" not in last["metadata"]
+    again = (await admin("GET", f"{CONFIGS}?limit=2&continue={token}")).body
+    assert _names(again) == ["c", "d"]
+
+
+async def test_a_paging_token_that_is_garbage_foreign_or_old(admin: Client) -> None:
+    await _make(admin, "a", "b")
+    token = (await admin("GET", CONFIGS + "?limit=1")).body["metadata"]["continue"]
+    for garbage in ("x", "%00", "e30", "!!!!", "WzEsMl0", token[:-3], "W10"):
+        assert (await admin("GET", f"{CONFIGS}?limit=1&continue={garbage}")).code in (400, 410)
+    other = f"/api/v1/configmaps?limit=1&continue={token}"
+    assert (await admin("GET", other)).code == 400
+    old = "WyJub3BlIiwxXQ"  # ["nope",1]
+    expired = await admin("GET", f"{CONFIGS}?limit=1&continue={old}")
+    assert (expired.code, expired.body["reason"]) == (410, "Expired")
+
+
+WHAT_A_LIST_MAY_BE_ASKED_FOR: list[Any] = [
+    ("resourceVersion=0", 200),
+    ("resourceVersion=1", 200),
+    ("resourceVersion=x", 400),
+    ("resourceVersion=-1", 400),
+    ("resourceVersion=999999999", 504),
+    ("resourceVersion=99999999999999999999999", 400),
+    ("resourceVersion=1&resourceVersionMatch=Exact", 410),
+    ("resourceVersion=1&resourceVersionMatch=NotOlderThan", 200),
+    ("resourceVersionMatch=Exact", 400),
+    ("resourceVersion=1&resourceVersionMatch=Sometimes", 400),
+    ("limit=x", 400),
+    ("limit=-1", 400),
+    ("limit=0", 200),
+    ("labelSelector=a in", 400),
+    ("unknownParameter=1&timeout=32s", 200),
+]
+
+
+async def test_what_a_list_may_be_asked_for(admin: Client) -> None:
+    await _make(admin, "a")
+    for query, code in WHAT_A_LIST_MAY_BE_ASKED_FOR:
+        answer = await admin("GET", f"{CONFIGS}?{query}")
+        assert answer.code == code
+        if code == 504:
+            assert answer.causes[0]["reason"] == "ResourceVersionTooLarge"

@@ -1,0 +1,175 @@
+"""The four patches over HTTP, and server-side apply."""
+
+from typing import Any
+
+import pytest
+
+from tests.integration.api.conftest import (
+    CONFIGS,
+    DATABASES,
+    SECRETS,
+    Answer,
+    Client,
+    config,
+    database_obj,
+)
+
+pytestmark = pytest.mark.postgres
+
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+JSON = "application/json-patch+json"
+
+
+async def _apply(
+    admin: Client, obj: dict[str, Any], manager: str, query: str = "", path: str = DATABASES
+) -> Answer:
+    name = obj["metadata"]["name"]
+    return await admin("PATCH", f"{path}/{name}?fieldManager={manager}{query}", obj, type=APPLY)
+
+
+async def test_apply_creates_then_changes_nothing(admin: Client) -> None:
+    first = await _apply(admin, database_obj(), "me")
+    assert first.code == 201
+    again = await _apply(admin, database_obj(), "me")
+    assert again.code == 200
+    assert again.body == first.body
+    (entry,) = first.body["metadata"]["managedFields"]
+    assert (entry["operation"], entry["manager"]) == ("Apply", "me")
+    assert entry["fieldsV1"] == {"f:spec": {"f:engine": {}, "f:paused": {}}}
+
+
+async def test_apply_conflicts_are_named_and_force_takes_over(admin: Client) -> None:
+    await _apply(admin, database_obj(priority=1), "one")
+    refused = await _apply(admin, database_obj(priority=2), "two")
+    assert (refused.code, refused.body["reason"]) == (409, "Conflict")
+    assert refused.causes == [
+        {
+            "reason": "FieldManagerConflict",
+            "message": 'conflict with "one"',
+            "field": ".spec.priority",
+        }
+    ]
+    forced = await _apply(admin, database_obj(priority=2), "two", "&force=true")
+    assert forced.body["spec"]["priority"] == 2
+    patched = await admin(
+        "PATCH", DATABASES + "/db?fieldManager=patcher", {"spec": {"priority": 3}}, type=MERGE
+    )
+    assert patched.body["spec"]["priority"] == 3
+    refused = await _apply(admin, database_obj(priority=2), "two")
+    assert refused.causes[0]["message"].startswith('conflict with "patcher" using bunker.cloud/v1')
+
+
+async def test_apply_removes_what_it_no_longer_wants_and_defaults_come_back(admin: Client) -> None:
+    obj = database_obj(priority=7)
+    obj["metadata"]["labels"] = {"a": "1"}
+    await _apply(admin, obj, "me")
+    left = (await _apply(admin, database_obj(), "me")).body
+    assert left["spec"]["priority"] == 0
+    assert "labels" not in left["metadata"]
+
+
+async def test_apply_to_status_owns_status_alone(admin: Client) -> None:
+    await _apply(admin, database_obj(), "me")
+    obj = database_obj(priority=9)
+    obj["status"] = {"conditions": [{"type": "X", "status": "True", "reason": "R"}]}
+    done = await admin("PATCH", DATABASES + "/db/status?fieldManager=c", obj, type=APPLY)
+    assert done.code == 200
+    assert done.body["spec"]["priority"] == 0
+    assert done.body["status"]["conditions"][0]["type"] == "X"
+    missing = await admin("PATCH", DATABASES + "/no/status?fieldManager=c", {}, type=APPLY)
+    assert missing.code == 404
+
+
+async def test_apply_of_a_secret_in_plain_text(admin: Client) -> None:
+    obj = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    first = await _apply(admin, {**obj, "stringData": {"a": "1"}}, "me", path=SECRETS)
+    assert first.body["data"] == {"a": "MQ=="}
+    again = await _apply(admin, {**obj, "stringData": {"a": "1"}}, "me", path=SECRETS)
+    assert again.body == first.body
+    other = await _apply(admin, {**obj, "stringData": {"b": "2"}}, "me", path=SECRETS)
+    assert other.body["data"] == {"b": "Mg=="}
+
+
+APPLY_REFUSES: list[Any] = [
+    ("", database_obj(), 422),
+    ("?fieldManager=" + "x" * 200, database_obj(), 422),
+    ("?fieldManager=m", {**database_obj(), "kind": "App"}, 400),
+    ("?fieldManager=m", {**database_obj(), "metadata": {"name": "other"}}, 400),
+    ("?fieldManager=m", {**database_obj(), "metadata": {"managedFields": [{}]}}, 400),
+    ("?fieldManager=m&fieldValidation=Strict", database_obj(bogus=1), 400),
+    ("?fieldManager=m", database_obj(engine="nope"), 422),
+    ("?fieldManager=m", [1], 400),
+]
+
+
+async def test_apply_refuses(admin: Client) -> None:
+    for query, obj, code in APPLY_REFUSES:
+        answer = await admin("PATCH", DATABASES + "/db" + query, obj, type=APPLY)
+        assert answer.code == code
+        assert (await admin("GET", DATABASES + "/db")).code == 404
+
+
+async def test_a_dry_run_apply_writes_nothing(admin: Client) -> None:
+    assert (await _apply(admin, database_obj(), "me", "&dryRun=All")).code == 201
+    assert (await admin("GET", DATABASES + "/db")).code == 404
+    made = (await _apply(admin, database_obj(), "me")).body
+    tried = await _apply(admin, database_obj(priority=5), "me", "&dryRun=All")
+    assert tried.body["spec"]["priority"] == 5
+    assert (await admin("GET", DATABASES + "/db")).body == made
+
+
+async def test_clients_may_rewrite_ownership(admin: Client) -> None:
+    made = (await admin("POST", DATABASES, database_obj())).body
+    entries = made["metadata"]["managedFields"]
+    entries[0] |= {"manager": "kubectl", "operation": "Apply"}
+    patch = [
+        {"op": "replace", "path": "/metadata/managedFields", "value": entries},
+        {
+            "op": "replace",
+            "path": "/metadata/resourceVersion",
+            "value": made["metadata"]["resourceVersion"],
+        },
+    ]
+    moved = (await admin("PATCH", DATABASES + "/db", patch, type=JSON)).body
+    assert moved["metadata"]["resourceVersion"] != made["metadata"]["resourceVersion"]
+    assert moved["metadata"]["managedFields"][0]["manager"] == "kubectl"
+    assert moved["metadata"]["generation"] == 1
+    stale = await admin("PATCH", DATABASES + "/db", patch, type=JSON)
+    assert stale.code == 409
+
+
+async def test_patches_are_refused_by_kind_and_form(admin: Client) -> None:
+    await admin("POST", DATABASES, database_obj())
+    strategic = await admin(
+        "PATCH", DATABASES + "/db", {}, type="application/strategic-merge-patch+json"
+    )
+    assert strategic.code == 415
+    assert strategic.body["message"].endswith(
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+    )
+    assert (await admin("PATCH", DATABASES + "/db", {}, type="application/json")).code == 415
+    assert (await admin("PATCH", DATABASES + "/db", {}, type=JSON)).code == 400
+    assert (await admin("PATCH", DATABASES + "/db", [], type=MERGE)).code == 400
+    failing = [{"op": "test", "path": "/spec/engine", "value": "x"}]
+    failed = await admin("PATCH", DATABASES + "/db", failing, type=JSON)
+    assert (failed.code, failed.body["reason"]) == (422, "Invalid")
+    whole = [{"op": "replace", "path": "", "value": 1}]
+    assert (await admin("PATCH", DATABASES + "/db", whole, type=JSON)).code == 422
+    renamed = {"metadata": {"name": "other"}}
+    assert (await admin("PATCH", DATABASES + "/db", renamed, type=MERGE)).code == 400
+
+
+async def test_a_version_inside_a_merge_patch_is_a_lock(admin: Client) -> None:
+    made = (await admin("POST", CONFIGS, config("a"))).body
+    version = made["metadata"]["resourceVersion"]
+    patch = {"metadata": {"resourceVersion": version}, "data": {"x": "1"}}
+    assert (await admin("PATCH", CONFIGS + "/a", patch, type=MERGE)).code == 200
+    assert (await admin("PATCH", CONFIGS + "/a", patch, type=MERGE)).code == 409
+
+
+async def test_patches_cannot_grow_an_object_past_the_limit(admin: Client) -> None:
+    await admin("POST", CONFIGS, config("a", x="y" * 700_000))
+    patch = {"data": {"z": "y" * 700_000}}
+    grown = await admin("PATCH", CONFIGS + "/a", patch, type=MERGE)
+    assert grown.code in (413, 422)

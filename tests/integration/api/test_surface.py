@@ -1,0 +1,264 @@
+"""What surrounds the records: tokens, probes, errors everywhere, bounds, bad input in time."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from api.context import Limits
+from controlplane.access import ADMINS
+from controlplane.store.connect import Database
+from controlplane.store.embedded import EmbeddedPostgres
+from controlplane.store.migrate import ensure_schema
+from tests.integration.api.conftest import CONFIGS, DATABASES, Client, config, database_obj
+from tests.integration.api.server import api_on
+
+pytestmark = pytest.mark.postgres
+
+
+async def test_probes_need_no_token_and_metrics_do(admin: Client) -> None:
+    nobody = Client(admin.http, admin.served, "")
+    for path in ("/healthz", "/livez", "/readyz"):
+        assert (await nobody("GET", path)).body == "ok"
+        assert (await nobody("HEAD", path)).code == 200
+    assert "[+]store ok" in (await nobody("GET", "/readyz?verbose")).body
+    assert (await nobody("GET", "/version")).body["minor"] == "32"
+    assert (await nobody("GET", "/metrics")).code == 401
+    await admin("POST", CONFIGS, config("very-own-name"))
+    text = (await admin("GET", "/metrics")).body
+    assert (
+        'api_request_duration_seconds_count{code="201",resource="configmaps",verb="CREATE"} 1.0'
+        in text
+    )
+    assert "very-own-name" not in text
+
+
+EVERY_ERROR_IS_A_STATUS: list[Any] = [
+    ("GET", "/nope", 404),
+    ("GET", "/api/v1/nope", 404),
+    ("GET", "/apis/nope/v1/x", 404),
+    ("POST", "/healthz", 405),
+    ("POST", DATABASES.replace("/namespaces/default", ""), 405),
+    ("PUT", DATABASES, 405),
+    ("OPTIONS", CONFIGS, 405),
+    ("GET", "//", 200),
+]
+
+
+async def test_every_error_is_a_status(admin: Client) -> None:
+    for method, path, code in EVERY_ERROR_IS_A_STATUS:
+        answer = await admin(method, path)
+        assert answer.code == code
+        if code >= 400:
+            assert answer.body["kind"] == "Status"
+            assert answer.body["code"] == code
+            assert isinstance(answer.body["details"], dict)
+
+
+async def test_nothing_is_told_without_a_token(admin: Client) -> None:
+    for token in ("", "wrong", "x" * 5000):
+        nobody = Client(admin.http, admin.served, token)
+        for path in ("/", "/api", CONFIGS, "/nope", "/openapi/v3", CONFIGS + "?watch=1"):
+            answer = await nobody("GET", path)
+            assert (answer.code, answer.body["reason"]) == (401, "Unauthorized")
+
+
+async def test_a_viewer_reads_and_writes_nothing(admin: Client, viewer: Client) -> None:
+    await admin("POST", DATABASES, database_obj())
+    assert (await viewer("GET", DATABASES + "/db")).code == 200
+    refused = await viewer("DELETE", DATABASES + "/db")
+    assert (refused.code, refused.body["reason"]) == (403, "Forbidden")
+    assert 'User "viewer" cannot delete resource "databases"' in refused.body["message"]
+    for method, path in (
+        ("POST", DATABASES),
+        ("PUT", DATABASES + "/db"),
+        ("PATCH", DATABASES + "/db"),
+        ("PUT", DATABASES + "/db/status"),
+        ("DELETE", DATABASES),
+    ):
+        assert (await viewer(method, path, database_obj())).code == 403
+
+
+async def test_a_revoked_token_ends_its_watch_and_is_worthless(admin: Client) -> None:
+    access = admin.served.ctx.access
+    token = await access.issue("temp", (ADMINS,), ttl=timedelta(hours=1))
+    temp = Client(admin.http, admin.served, token)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with admin.http.get(admin.served.url + CONFIGS + "?watch=1", headers=headers) as watch:
+        assert watch.status == 200
+        started = time.monotonic()
+        await access.revoke(token)
+        async with asyncio.timeout(5):
+            while await watch.content.readline():
+                pass
+        assert time.monotonic() - started < 5
+    assert (await temp("GET", CONFIGS)).code == 401
+
+
+BAD_INPUT: dict[str, tuple[str, bytes, int, str]] = {
+    "unknown engine": (
+        DATABASES,
+        json.dumps(database_obj(engine="oracle")).encode(),
+        422,
+        "spec.engine",
+    ),
+    "negative quantity": (
+        DATABASES,
+        json.dumps(database_obj(storage="-1Gi")).encode(),
+        422,
+        "spec.storage",
+    ),
+    "float quantity": (
+        DATABASES,
+        json.dumps(database_obj(storage=1.5)).encode(),
+        422,
+        "spec.storage",
+    ),
+    "wrong type": (DATABASES, json.dumps(database_obj(plan=[])).encode(), 422, "spec.plan"),
+    "unknown version": (DATABASES, json.dumps(database_obj(version="99")).encode(), 422, "version"),
+    "name too long": (DATABASES, json.dumps(database_obj("a" * 64)).encode(), 422, "metadata.name"),
+    "name with CRLF": (
+        DATABASES,
+        json.dumps(database_obj("a\r\nb")).encode(),
+        422,
+        "metadata.name",
+    ),
+    "no name": (DATABASES, b'{"spec":{"engine":"redis"}}', 422, "metadata.name"),
+    "wrong group": (
+        DATABASES,
+        b'{"apiVersion":"other/v1","metadata":{"name":"a"}}',
+        400,
+        "apiVersion",
+    ),
+    "duplicate keys": (
+        CONFIGS,
+        b'{"metadata":{"name":"a"},"data":{"x":"1","x":"2"}}',
+        400,
+        "duplicate key",
+    ),
+    "deep": (CONFIGS, b'{"a":' * 5000 + b"1" + b"}" * 5000, 400, "deeper"),
+    "not JSON": (CONFIGS, b"{", 400, "not JSON"),
+    "empty": (CONFIGS, b"", 400, "empty"),
+    "a list": (CONFIGS, b"[]", 400, "a list"),
+    "null": (CONFIGS, b"null", 400, "null"),
+    "null metadata": (CONFIGS, b'{"metadata":null}', 400, "metadata"),
+    "2 MiB": (CONFIGS, b" " * (2 << 20), 413, "larger than"),
+    "number as label": (
+        CONFIGS,
+        b'{"metadata":{"name":"a","labels":{"a":1}}}',
+        422,
+        "metadata.labels.a",
+    ),
+    "labels no map": (CONFIGS, b'{"metadata":{"name":"a","labels":[1]}}', 422, "metadata.labels"),
+    "name a number": (CONFIGS, b'{"metadata":{"name":1}}', 422, "metadata.name"),
+    "owner without uid": (
+        CONFIGS,
+        b'{"metadata":{"name":"a","ownerReferences":[{"kind":"X"}]}}',
+        422,
+        "metadata.ownerReferences[0]",
+    ),
+    "finalizers no list": (
+        CONFIGS,
+        b'{"metadata":{"name":"a","finalizers":7}}',
+        422,
+        "metadata.finalizers",
+    ),
+}
+
+
+async def test_bad_input_is_a_clear_status_in_time(admin: Client) -> None:
+    before = admin.served.cache.revision
+    for case, (path, raw, code, told) in BAD_INPUT.items():
+        started = time.perf_counter()
+        answer = await admin("POST", path, raw=raw)
+        # 0.2 s is the promise; the machine may be busy
+        assert time.perf_counter() - started < 1.0, case
+        assert answer.code == code, case
+        assert answer.body["kind"] == "Status", case
+        assert told in answer.body["message"] + json.dumps(answer.causes), case
+    assert admin.served.cache.revision == before
+
+
+MEDIA_TYPES: list[Any] = [
+    ("text/plain", b"x", 415),
+    ("application/x-www-form-urlencoded", b"a=b", 415),
+    ("application/yaml", b"metadata: {name: y}\ndata: {a: b}\n", 201),
+    ("application/yaml", b"a: &x 1\nb: *x\n", 400),
+    ("application/vnd.kubernetes.protobuf", b"k8s\x00garbage", 400),
+    ("application/json; charset=utf-8", b'{"metadata":{"name":"y"}}', 201),
+]
+
+
+async def test_media_types(admin: Client) -> None:
+    for type_, raw, code in MEDIA_TYPES:
+        assert (await admin("POST", CONFIGS, raw=raw, type=type_)).code == code, type_
+        await admin("DELETE", CONFIGS + "/y")
+
+
+async def test_an_answer_nobody_can_serve_is_not_acceptable(admin: Client) -> None:
+    for accept, code in (("text/html", 406), ("text/html,*/*", 200), ("application/yaml", 406)):
+        assert (await admin("GET", CONFIGS, headers={"Accept": accept})).code == code
+
+
+async def test_a_body_that_never_ends_is_cut_off(
+    database: Database, tmp_path: Path, admin: Client
+) -> None:
+    limits = Limits(body_timeout_s=0.3, concurrency=2)
+    async with api_on(database, tmp_path / "second", limits=limits) as served:
+
+        async def drip() -> Any:
+            yield b"{"
+            await asyncio.sleep(1.0)
+
+        headers = {"Authorization": f"Bearer {served.admin}", "Content-Type": "application/json"}
+        async with admin.http.post(
+            served.url + CONFIGS, data=drip(), headers=headers, ssl=False
+        ) as slow:
+            assert slow.status == 408
+            assert (await slow.json())["kind"] == "Status"
+
+
+async def test_store_away_is_503_with_retry_after_and_passes_by_itself(tmp_path: Path) -> None:
+    cluster = EmbeddedPostgres(Path(tempfile.mkdtemp(prefix="bunker-pg-")) / "postgres")
+    try:
+        await asyncio.to_thread(cluster.start)
+        await ensure_schema(Database(cluster.dsn))
+        async with (
+            api_on(Database(cluster.dsn), tmp_path) as served,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as http,
+        ):
+            await _outage(Client(http, served, served.admin), cluster)
+    finally:
+        await asyncio.to_thread(cluster.destroy)
+        shutil.rmtree(cluster.home.parent, ignore_errors=True)
+
+
+async def _outage(admin: Client, cluster: EmbeddedPostgres) -> None:
+    await admin("POST", CONFIGS, config("a"))
+    await asyncio.to_thread(cluster.stop)
+    for method, path, body in (
+        ("GET", CONFIGS + "/a", None),
+        ("GET", CONFIGS, None),
+        ("POST", CONFIGS, config("b")),
+        ("PUT", CONFIGS + "/a", config("a", x="1")),
+        ("DELETE", CONFIGS + "/a", None),
+    ):
+        async with asyncio.timeout(20):
+            answer = await admin(method, path, body)
+        assert (answer.code, answer.body["reason"]) == (503, "ServiceUnavailable"), method
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert (await admin("GET", "/readyz")).code == 503
+    assert (await admin("GET", "/livez")).code == 200
+    await asyncio.to_thread(cluster.start)
+    for _ in range(100):
+        if (await admin("POST", CONFIGS, config("c"))).code == 201:
+            break
+        await asyncio.sleep(0.2)
+    assert (await admin("GET", CONFIGS + "/c")).code == 200
