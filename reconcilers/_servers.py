@@ -10,9 +10,12 @@ from typing import Final, Literal, Protocol
 
 from controlplane.errors import RetryableError
 from drivers.containers import Containers
-from drivers.postgres import Postgres, PostgresState
-from drivers.postgres_sql import SALT_BYTES, alter_password
-from drivers.redis import Redis, RedisState
+from drivers.postgres import Postgres
+from drivers.postgres_sql import SALT_BYTES, prepare_script
+from drivers.redis import Redis
+
+HEAL_TIMEOUT_S: Final = 20.0
+"""psql starts in 0.1 s; a busy machine may take a hundred times as long."""
 
 Answer = Literal["serving", "denied", "silent"]
 """`denied`: it answers, and refuses the password. `silent`: it doesn't serve (yet)."""
@@ -40,13 +43,9 @@ class DatabaseServers(Protocol):
         ...
 
 
-HEAL_TIMEOUT_S: Final = 15.0
-STOP_TIMEOUT_S: Final = 30
-
-
 @dataclass(frozen=True, slots=True)
 class NetworkServers:
-    """The real ones: asked over the network, healed from inside their container."""
+    """The real ones: asked over the network, healed from inside their containers."""
 
     postgres: Postgres
     redis: Redis
@@ -56,43 +55,40 @@ class NetworkServers:
         self, engine: str, address: str, port: int, login: Login, password: str, /
     ) -> Answer:
         if engine == "redis":
-            return _answer(
-                await self.redis.observe_server(host=address, port=port, password=password)
-            )
-        return _answer(
-            await self.postgres.observe_server(
-                host=address,
-                port=port,
-                user=login.username,
-                password=password,
-                database=login.database,
-            )
+            redis = await self.redis.observe_server(host=address, port=port, password=password)
+            return "silent" if redis is None else _answer(redis.ready, redis.auth_ok)
+        state = await self.postgres.observe_server(
+            host=address,
+            port=port,
+            user=login.username,
+            password=password,
+            database=login.database,
         )
+        if state is None:
+            return "silent"
+        # the same script mends a missing database
+        return _answer(state.ready, state.auth_ok is not False and state.database_ok is not False)
 
     async def heal(self, engine: str, container_id: str, login: Login, password: str, /) -> None:
-        """Raises RetryableError when the server doesn't take the statement."""
-        if engine == "redis":
-            # nobody knows the password it has now; its next start reads ours, and its data stays
-            await self.containers.stop_container(container_id, timeout_s=STOP_TIMEOUT_S)
-            return
-        statement = alter_password(login.username, password, salt=secrets.token_bytes(SALT_BYTES))
-        code, output = await self.containers.exec_container(
-            container_id,
-            ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", login.username, "-d", "postgres"),
-            stdin=statement.encode(),
-            timeout_s=HEAL_TIMEOUT_S,
+        """Only PostgreSQL: a Redis reads its password when it starts."""
+        script = prepare_script(
+            login.username, password, login.database, salt=secrets.token_bytes(SALT_BYTES)
+        )
+        # over the socket in the container, where its own user needs no password
+        argv = ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", login.username, "-d", "postgres")
+        code, _ = await self.containers.exec_container(
+            container_id, argv, stdin=script.encode(), timeout_s=HEAL_TIMEOUT_S
         )
         if code != 0:
-            line = (output.strip().splitlines() or ["no output"])[-1]
+            # psql's words may repeat the statement: they are not told
             raise RetryableError(
-                f"cannot set the password of role '{login.username}': {line}",
+                f"cannot set the password of {engine} user '{login.username}': psql ended with "
+                f"code {code}",
                 reason="PasswordNotSet",
             )
 
 
-def _answer(found: PostgresState | RedisState | None) -> Answer:
-    if found is None:
-        return "silent"
-    if found.auth_ok is False:
-        return "denied"
-    return "serving" if found.ready else "silent"
+def _answer(ready: bool, let_in: bool | None) -> Answer:
+    if ready:
+        return "serving"
+    return "denied" if let_in is False else "silent"

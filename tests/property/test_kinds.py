@@ -22,6 +22,8 @@ from tests.unit.reconcilers.world import NETWORK, UID, World, app, database
 VERBS = st.sampled_from(
     ["ensure_container", "start_container", "delete_container", "list_containers"]
 )
+LOOK = st.booleans()
+"""Whether it may settle right after a rule: drift of one kind hides behind that of another."""
 RESOURCES = st.sampled_from([{"cpu": "100m", "memory": "64Mi"}, {"cpu": "250m", "memory": "128Mi"}])
 
 
@@ -68,34 +70,47 @@ class KindMachine(RuleBasedStateMachine):
         after = sum(self.world.engine.writes.values()) + self.world.files.writes
         assert after == before, "a converged pass wrote something"
 
+    def look(self, now: bool) -> None:
+        if now:
+            self.it_settles()
+
     # -- others
 
-    @rule(harm=st.sampled_from(["kill", "pause", "remove", "crash"]), which=st.integers(0, 3))
-    def harm(self, harm: str, which: int) -> None:
+    @rule(
+        harm=st.sampled_from(["kill", "pause", "remove", "crash"]),
+        which=st.integers(0, 3),
+        look=LOOK,
+    )
+    def harm(self, harm: str, which: int, look: bool) -> None:
         if mine := self.mine():
             name = mine[which % len(mine)].name
             getattr(self.world.engine, harm)(name)
+        self.look(look)
 
-    @rule(which=st.integers(0, 3), name=st.sampled_from(["alpha", "beta"]))
-    def rename(self, which: int, name: str) -> None:
+    @rule(which=st.integers(0, 3), name=st.sampled_from(["alpha", "beta"]), look=LOOK)
+    def rename(self, which: int, name: str, look: bool) -> None:
         mine = self.mine()
         if mine and not self.world.engine.has_name(name):
             self.world.engine.rename(mine[which % len(mine)].name, name)
+        self.look(look)
 
-    @rule(which=st.integers(0, 3), pids=st.integers(1, 9))
-    def update(self, which: int, pids: int) -> None:
+    @rule(which=st.integers(0, 3), pids=st.integers(1, 9), look=LOOK)
+    def update(self, which: int, pids: int, look: bool) -> None:
         if mine := self.mine():
             self.world.engine.update(mine[which % len(mine)].name, Limits(1, 1, pids))
+        self.look(look)
 
-    @rule(which=st.integers(0, 3))
-    def disconnect(self, which: int) -> None:
+    @rule(which=st.integers(0, 3), look=LOOK)
+    def disconnect(self, which: int, look: bool) -> None:
         if mine := self.mine():
             self.world.engine.disconnect(mine[which % len(mine)].name, NETWORK)
+        self.look(look)
 
-    @rule()
-    def network_made_anew(self) -> None:
+    @rule(look=LOOK)
+    def network_made_anew(self, look: bool) -> None:
         self.world.engine.remove_network(NETWORK)
         self.run(self.world.network())
+        self.look(look)
 
     @rule()
     def reboot(self) -> None:
@@ -128,6 +143,7 @@ class KindMachine(RuleBasedStateMachine):
 
     @rule()
     def it_settles(self) -> None:
+        """Twice in a row is once."""
         self.settle(self.record())
         self.check()
 
@@ -166,9 +182,16 @@ class AppMachine(KindMachine):
         resources=RESOURCES,
         value=st.sampled_from(["a", "b"]),
         bound=st.booleans(),
+        look=LOOK,
     )
     def edit(
-        self, replicas: int, image: str, resources: dict[str, str], value: str, bound: bool
+        self,
+        replicas: int,
+        image: str,
+        resources: dict[str, str],
+        value: str,
+        bound: bool,
+        look: bool,
     ) -> None:
         self.spec = {
             "replicas": replicas,
@@ -177,6 +200,7 @@ class AppMachine(KindMachine):
             "env": [{"name": "A", "value": value}],
             "databaseRefs": [{"name": "db"}] if bound else [],
         }
+        self.look(look)
 
     @rule(password=st.sampled_from([b"one", b"two"]))
     def rotate(self, password: bytes) -> None:
@@ -212,9 +236,10 @@ class DatabaseMachine(KindMachine):
     def record(self, *, deleting: bool = False) -> Database:
         return database(deleting=deleting, **self.spec)
 
-    @rule(plan=st.sampled_from(["starter", "basic"]))
-    def edit(self, plan: str) -> None:
-        self.spec = {**self.spec, "plan": plan}
+    @rule(plan=st.sampled_from(["starter", "basic"]), published=st.booleans(), look=LOOK)
+    def edit(self, plan: str, published: bool, look: bool) -> None:
+        self.spec = {**self.spec, "plan": plan, "publish": {} if published else None}
+        self.look(look)
 
     @rule(password=st.sampled_from([b"one", b"two"]))
     def rotate(self, password: bytes) -> None:
@@ -231,6 +256,7 @@ class DatabaseMachine(KindMachine):
         assert spec is not None
         volume = f"volume-database-shop-shop-{wanted.engine}-nnnnnnnn"
         assert [mount.volume for mount in spec.volumes] == [volume]
+        assert [port.host_port for port in spec.ports] == ([30001] if wanted.publish else [])
         plan, report = self.run(self.world.look(self.record()))
         assert plan == Plan()
         assert report.ready

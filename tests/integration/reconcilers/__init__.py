@@ -1,0 +1,1 @@
+"""Reconcilers on a real engine."""

@@ -1,0 +1,177 @@
+"""Databases and Apps on a real Docker engine, with the images built here: they serve, and heal."""
+
+import asyncio
+import hashlib
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.clock import SystemClock
+from drivers.containers import NetworkSpec, Owner, VolumeSpec
+from drivers.docker import DockerContainers
+from drivers.docker_calls import DockerConfig
+from drivers.postgres import NetworkPostgres
+from drivers.probe import SocketProbe
+from drivers.redis import NetworkRedis
+from drivers.secretfiles import HostSecretFiles, default_root
+from reconcilers._servers import Login, NetworkServers
+from reconcilers.registry import Drivers
+from resources.kinds import MODELS
+from resources.meta import Record
+from tests.unit.reconcilers.world import NETWORK, World
+
+pytestmark = pytest.mark.docker
+
+TIMEOUT_S = 60.0
+
+
+def secrets_root(instance: str) -> Path:
+    return default_root(Path("/proc/mounts").read_text()) / instance
+
+
+def hashed(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(slots=True)
+class RealWorld(World):
+    """The small engine of the unit tests, on real drivers."""
+
+    instance: str = field(default_factory=lambda: f"kinds-{uuid.uuid4().hex[:10]}")
+    real: Any = None
+
+    @property
+    def network_name(self) -> str:
+        return f"{self.instance}-net"
+
+    @property
+    def drivers(self) -> Drivers:
+        files = HostSecretFiles(secrets_root(self.instance), hashed)
+        return Drivers(
+            containers=self.real,
+            files=files,
+            values=self.values,
+            usage=self.usage,
+            probe=SocketProbe(),
+            meter=self.meter,
+            servers=NetworkServers(NetworkPostgres(), NetworkRedis(), self.real),
+            clock=SystemClock(),
+            images="local",
+        )
+
+    def want(self, record: Record) -> Any:
+        found = World.want(self, record)
+        return replace(found, network=self.network_name, network_ready=True)
+
+    def made(self, kind: str, spec: dict[str, Any], **meta: Any) -> Record:
+        uid = hashed(f"{self.instance}{kind}{spec.get('engine')}".encode())[:32]
+        name = f"shop-{spec.get('engine', 'app')}"
+        metadata = {"name": name, "namespace": self.instance, "uid": uid, **meta}
+        return MODELS[kind].model_validate({"metadata": metadata, "spec": spec})
+
+    async def ready(self, record: Record) -> None:
+        """Passes until it serves. An engine volume stands for each Volume record."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while not (await self.settle(record)).ready:  # noqa: ASYNC110  # polls servers
+                await asyncio.sleep(0.1)
+
+    async def _step(self, reconciler: Any, step: Any, record: Record) -> None:
+        await World._step(self, reconciler, step, record)
+        if type(step).__name__ == "EnsureChild":
+            name = f"{self.instance}-{step.spec['claim']['engine']}"
+            await self.real.ensure_volume(VolumeSpec(name, Owner("v", "Volume", "", name)))
+            child = self.children[(step.kind, step.name)]
+            self.children[(step.kind, step.name)] = replace(child, status={"dockerName": name})
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[RealWorld]:
+    made = RealWorld()
+    root = secrets_root(made.instance)
+    made.real = DockerContainers(DockerConfig(instance=made.instance, secrets_root=str(root)))
+    octet = int(made.instance[-2:], 16)
+    await made.real.ensure_network(
+        NetworkSpec(made.network_name, Owner("n", "Namespace", "", "n"), f"10.213.{octet}.0/24")
+    )
+    try:
+        yield made
+    finally:
+        for state in await made.real.list_containers():
+            await made.real.delete_container(state.id, stop_timeout_s=1)
+        for volume in await made.real.list_volumes():
+            await made.real.delete_volume(volume.name)
+        await made.real.delete_network(made.network_name)
+        for key in await made.drivers.files.list_files():
+            await made.drivers.files.delete_files(key)
+        await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
+        await made.real.aclose()
+
+
+async def test_an_app_uses_a_postgres_and_a_redis_that_heal(world: RealWorld) -> None:
+    postgres = world.made("Database", {"engine": "postgres", "version": "18"})
+    redis = world.made("Database", {"engine": "redis"})
+    await world.ready(postgres)
+    await world.ready(redis)
+    for name in ("shop-postgres", "shop-redis"):
+        world.bind(name)
+    app = world.made(
+        "App",
+        {
+            "image": "bunker.local/demo:1",
+            "port": 8080,
+            "databaseRefs": [{"name": "shop-postgres"}, {"name": "shop-redis"}],
+            "healthCheck": {"path": "/db"},
+        },
+    )
+    await world.ready(app)
+
+    # a password set behind its back is set to the Secret's again, and data is still there
+    (server,) = [s for s in await world.real.list_containers() if "postgres" in s.name]
+    await world.real.exec_container(
+        server.id,
+        ("psql", "-U", "app", "-d", "app", "-c", "alter role app password 'other'"),
+        timeout_s=20,
+    )
+    password = world.values.data[("Secret", "shop-postgres-credentials")]["password"].decode()
+    address = server.networks[world.network_name]
+    ask = NetworkServers(NetworkPostgres(), NetworkRedis(), world.real).ask
+    assert await ask("postgres", address, 5432, Login("app", "app"), password) == "denied"
+    await world.ready(postgres)
+    assert await ask("postgres", address, 5432, Login("app", "app"), password) == "serving"
+    await world.ready(app)
+
+    # killed and removed: back with its data
+    await world.real.delete_container(server.id)
+    await world.ready(postgres)
+    (server,) = [s for s in await world.real.list_containers() if "postgres" in s.name]
+    code, told = await world.real.exec_container(
+        server.id,
+        ("psql", "-U", "app", "-d", "app", "-tAc", "select count(*) > 0 from visits"),
+        timeout_s=20,
+    )
+    assert (code, told.strip()) == (0, "t")
+    assert NETWORK not in world.network_name
+
+
+async def test_a_redis_started_on_another_password_takes_the_secrets(world: RealWorld) -> None:
+    redis = world.made("Database", {"engine": "redis"})
+    await world.ready(redis)
+    secret = world.values.data[("Secret", "shop-redis-credentials")]
+    old = secret["password"].decode()
+    secret["password"] = b"rotated-password"
+    await world.ready(redis)
+    (server,) = await world.real.list_containers()
+    address = server.networks[world.network_name]
+    ask = NetworkServers(NetworkPostgres(), NetworkRedis(), world.real).ask
+    assert await ask("redis", address, 6379, Login("", ""), "rotated-password") == "serving"
+    assert await ask("redis", address, 6379, Login("", ""), old) == "denied"
+    limits = server.limits
+    await world.ready(world.made("Database", {"engine": "redis", "plan": "basic"}))
+    (after,) = await world.real.list_containers()
+    assert after.id == server.id
+    assert after.limits != limits
