@@ -18,7 +18,7 @@ from drivers.docker_calls import DockerConfig
 from drivers.postgres import NetworkPostgres
 from drivers.probe import SocketProbe
 from drivers.redis import NetworkRedis
-from drivers.secretfiles import HostSecretFiles, default_root
+from drivers.secretfiles import HostSecretFiles, memory_root
 from reconcilers._servers import Login, NetworkServers
 from reconcilers.registry import Drivers
 from resources.kinds import MODELS
@@ -31,7 +31,7 @@ TIMEOUT_S = 60.0
 
 
 def secrets_root(instance: str) -> Path:
-    return default_root(Path("/proc/mounts").read_text()) / instance
+    return memory_root(Path(f"/run/bunker-{instance}"), Path("/proc/mounts").read_text())
 
 
 def hashed(data: bytes) -> str:
