@@ -148,15 +148,18 @@ async def test_missing_secrets_folder_is_retryable_and_not_made(world: DockerWor
 # -- faults
 
 
-async def test_broken_command_is_terminal(world: DockerWorld) -> None:
+async def test_broken_command_is_seen_as_a_restart_loop(world: DockerWorld) -> None:
+    # With an init in between the container starts; it is the init that ends with 127, ever again.
     made = await world.driver.ensure_container(spec(world, command=("no-such-program",)))
     await world.driver.start_container(made.id)
-    await asyncio.sleep(0.5)
-    state = await world.driver.observe_container(made.name, owner(world).uid)
-    assert state is not None
-    # With an init in between, the container starts and its init ends with 127 ever again.
-    assert (state.running, state.restarting) == (False, True) or state.restart_count > 0
-    assert state.exit_code == 127
+    async with asyncio.timeout(20):
+        while True:
+            state = await world.driver.observe_container(made.name, owner(world).uid)
+            assert state is not None
+            if state.restarting and state.restart_count > 1:
+                break
+            await asyncio.sleep(0.1)
+    assert (state.running, state.exit_code) == (False, 127)
 
 
 async def test_missing_image_is_told_with_the_way_out(world: DockerWorld) -> None:
@@ -453,6 +456,20 @@ async def test_unchanged_world_costs_the_engine_no_call(world: DockerWorld) -> N
             assert await driver.observe_network(network) is not None
             assert await driver.observe_image(world.image) is not None
         assert before == (cache.containers.misses, cache.networks.misses, cache.images.misses)
+
+
+async def test_renamed_container_is_found_while_events_are_read(world: DockerWorld) -> None:
+    driver = cast("DockerContainers", world.driver)
+    wanted = spec(world)
+    async with listening(driver) as listener:
+        made = await driver.ensure_container(wanted)
+        world.rename(wanted.name, f"{world.instance}-hidden")
+        await listener.until("container rename")
+        seen = await driver.observe_container(wanted.name, wanted.owner.uid)
+        assert seen is not None
+        assert seen.name == f"{world.instance}-hidden"
+        healed = await driver.ensure_container(wanted)
+        assert (healed.id, healed.name) == (made.id, wanted.name)
 
 
 async def test_own_changes_are_seen_at_once(world: DockerWorld) -> None:
