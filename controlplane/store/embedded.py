@@ -33,6 +33,7 @@ _SOCKET: Final = ".s.PGSQL.5432"
 _SOCKET_PATH_MAX: Final = 107
 """sizeof(sockaddr_un.sun_path) - 1, unix(7)."""
 _START_TIMEOUT_S: Final = 60
+_LAUNCH_ATTEMPTS: Final = 6
 _SETTINGS: Final = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -127,7 +128,7 @@ class EmbeddedPostgres:
                 self._make_folders()
                 self._init()
                 self._write_conf()
-                self._launch()
+                self._launch_patiently()
         return self.dsn
 
     def stop(self, *, timeout_s: float = 30.0) -> None:
@@ -219,6 +220,15 @@ class EmbeddedPostgres:
         (conf / "pg_ident.conf").write_text(f'bunker "{me}" postgres\n')
         for name in ("pg_hba.conf", "pg_ident.conf"):
             (conf / name).chmod(0o644)
+
+    def _launch_patiently(self) -> None:
+        """After a crash the old server's children may hold its shared memory a little longer."""
+        for _ in range(_LAUNCH_ATTEMPTS - 1):
+            try:
+                return self._launch()
+            except StoreUnavailableError:
+                threading.Event().wait(1.0)
+        return self._launch()
 
     def _launch(self) -> None:
         layout = self._layout()

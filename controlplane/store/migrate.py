@@ -19,6 +19,8 @@ from controlplane.store.connect import Connection, Database
 HEAD: Final = "0001"
 """The newest migration: what this version of the code reads and writes."""
 _DSN_VARIABLE: Final = "CP_DATABASE_URL"
+_LOCK: Final = 0x43524541
+"""Any constant: the advisory lock that means "a database is being made"."""
 
 
 async def ensure_schema(database: Database) -> None:
@@ -52,9 +54,11 @@ async def _ensure_database(database: Database) -> None:
         conn = await admin.connect_patiently("migrate")
         name = parts.path.lstrip("/").replace('"', '""')
         try:
-            await conn.execute(f'CREATE DATABASE "{name}"')
-        except asyncpg.DuplicateDatabaseError:
-            pass  # another starter was first
+            # two starters at once: CREATE DATABASE has no IF NOT EXISTS
+            await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
+            sql = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
+            if not await conn.fetchval(sql, parts.path.lstrip("/")):
+                await conn.execute(f'CREATE DATABASE "{name}"')
         finally:
             conn.terminate()
     else:

