@@ -248,6 +248,9 @@ class Watcher:
         """Queue a live change, or cut the watcher off when it is too far behind."""
         if change.revision <= self._since and not change.synthetic:
             return
+        if change.synthetic:
+            # a relist tells all differences at once: whoever drops one may miss a delete
+            self._limit = max(self._limit, 2 * len(self._pending) + 2)
         if len(self._pending) >= self._limit:
             self._slow = True
             self._pending.clear()
