@@ -7,6 +7,7 @@ No I/O and no defaults that depend on a machine.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
@@ -377,6 +378,12 @@ class KindInfo:
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
+@lru_cache(maxsize=1024)
+def _snake(name: str) -> str:
+    """Field paths are few and asked for in every pass."""
+    return to_snake(name)
+
+
 class Record(Model):
     """Any record: metadata and identity. Plain-data kinds derive from this directly."""
 
@@ -414,7 +421,7 @@ class Record(Model):
         for path, kind in self.info.refs:
             value: Any = self
             for part in path.removesuffix("[]").split("."):
-                value = getattr(value, to_snake(part), None)
+                value = getattr(value, _snake(part), None)
             if path.endswith("[]"):
                 bare = path.removesuffix("[]")
                 found += [Reference(f"{bare}[{ref.name}]", kind, ref.name) for ref in value or ()]

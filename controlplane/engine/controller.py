@@ -72,6 +72,7 @@ class Controller:
         self._tuning = tuning
         self._lost = lost
         self._wake_kinds = wake_kinds
+        self._log = structlog.get_logger(__name__).bind()
         self._conflicts: dict[Key, int] = {}
         self._running: dict[Key, Pass] = {}
 
@@ -210,7 +211,7 @@ class Controller:
         metrics.wait.observe(item.waited_s)
         metrics.depth.labels(self.kind).set(self.queue.depth)
         level = _level(result)
-        _log.log(
+        self._log.log(
             level,
             "reconcile_done",
             outcome=result.outcome,

@@ -87,8 +87,7 @@ class Pass:
         if isinstance(spec := getattr(record, "spec", None), Spec) and spec.paused:
             return await self._rest(stored)
         started = allocation_of(stored)
-        want = self.parts.resolver.want(record, self.reconciler, started)
-        if started is None and (wait := first_start(self.parts.resolver, self.key, want)):
+        if started is None and (wait := self._first_start(record)):
             return await self._hold(stored, wait)
         self.asked = True
         granted = await self.parts.admission.ask(record, stored)
@@ -226,6 +225,10 @@ class Pass:
         return Result("retry", None, tuple(self.steps), changed=True, stuck=True)
 
     # --- before it begins ---
+
+    def _first_start(self, record: Record) -> Wait | None:
+        want = self.parts.resolver.want(record, self.reconciler, None)
+        return first_start(self.parts.resolver, self.key, want)
 
     async def _tear_down(self, record: Record, stored: Stored) -> Result:
         self.parts.admission.stop_waiting(stored.uid)

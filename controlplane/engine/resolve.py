@@ -6,6 +6,7 @@ reverse index before it is read, so that a change in between wakes the record ag
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -56,8 +57,14 @@ def allocation_of(stored: Stored) -> Allocation | None:
     found = (stored.obj.get("status") or {}).get("allocation")
     if found is None:
         return None
+    return _allocation(orjson.dumps(found))
+
+
+@lru_cache(maxsize=8192)
+def _allocation(wire: bytes) -> Allocation | None:
+    """Read several times in each pass, and the same for as long as a record doesn't change."""
     try:
-        return Allocation.model_validate(found)
+        return Allocation.model_validate(orjson.loads(wire))
     except ValidationError:
         return None
 
