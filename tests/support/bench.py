@@ -80,15 +80,9 @@ class Bench:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Bench"]:
         """A term of leadership for the length of a block, ended in order."""
-        self.epoch += 1
-        self.store.epoch = self.epoch
-        self.ledger = Ledger()
-        lease = Lease("agent", HOLDER, self.epoch, FOREVER_S, FOREVER_S)
-        self.leadership = Leadership(lease, LoopClock(), FOREVER_S)
-        self.term = Term(self._setup(), self.leadership)
         stopping = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.term.run(stopping))
+            tasks.create_task(self._new_term().run(stopping))
             try:
                 yield self
             finally:
@@ -97,20 +91,23 @@ class Bench:
     @asynccontextmanager
     async def crashing(self) -> AsyncIterator["Bench"]:
         """The same, but cut off at the end of the block wherever it is, as by kill -9."""
-        self.epoch += 1
-        self.store.epoch = self.epoch
-        self.ledger = Ledger()
-        lease = Lease("agent", HOLDER, self.epoch, FOREVER_S, FOREVER_S)
-        self.leadership = Leadership(lease, LoopClock(), FOREVER_S)
-        self.term = Term(self._setup(), self.leadership)
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(self.term.run(asyncio.Event()))
+            running = tasks.create_task(self._new_term().run(asyncio.Event()))
             try:
                 yield self
             finally:
                 running.cancel()
 
-    def _setup(self) -> Setup:
+    def _new_term(self) -> Term:
+        self.epoch += 1
+        self.store.epoch = self.epoch
+        self.ledger = Ledger()
+        lease = Lease("agent", HOLDER, self.epoch, FOREVER_S, FOREVER_S)
+        self.leadership = Leadership(lease, LoopClock(), FOREVER_S)
+        self.term = Term(self.setup(), self.leadership)
+        return self.term
+
+    def setup(self) -> Setup:
         return Setup(
             view=self.store.cache,
             records=self.records,

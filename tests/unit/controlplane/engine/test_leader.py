@@ -1,7 +1,7 @@
 """Leadership: one at a time, stopped by its own clock, taken over in time."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
@@ -13,56 +13,14 @@ from controlplane.engine.leader import (
     process_alive,
     this_process,
 )
-from controlplane.errors import StaleEpochError, StoreUnavailableError
+from controlplane.errors import StaleEpochError
 from controlplane.store.leases import Holder, Lease
+from tests.support.leases import FakeLeases
 from tests.support.virtual import LoopClock, run
 
 ONE = Holder("host", "boot", 1, 11)
 TWO = Holder("host", "boot", 2, 22)
 FAR = Holder("elsewhere", "boot", 2, 22)
-
-
-@dataclass(slots=True)
-class FakeLeases:
-    """Implements LeasesPort in memory, on the loop's time."""
-
-    lease: Lease | None = None
-    expires_s: float = 0.0
-    epoch: int = 0
-    away: bool = False
-
-    def _check(self) -> None:
-        if self.away:
-            raise StoreUnavailableError("cannot reach the store: refused")
-
-    async def try_acquire(
-        self, name: str, holder: Holder, ttl_s: float, *, replacing: int | None = None
-    ) -> Lease | None:
-        self._check()
-        now = LoopClock().monotonic()
-        held = self.lease is not None and self.expires_s > now
-        if held and self.lease is not None and self.lease.epoch != replacing:
-            return None
-        self.epoch += 1
-        self.lease = Lease(name, holder, self.epoch, ttl_s, ttl_s)
-        self.expires_s = now + ttl_s
-        return self.lease
-
-    async def renew(self, lease: Lease, /) -> Lease:
-        self._check()
-        if self.lease is None or self.lease.epoch != lease.epoch:
-            raise StaleEpochError("cannot renew: another has it")
-        self.expires_s = LoopClock().monotonic() + lease.ttl_s
-        return lease
-
-    async def release(self, lease: Lease, /) -> None:
-        self._check()
-        if self.lease is not None and self.lease.epoch == lease.epoch:
-            self.lease = None
-
-    async def current(self, name: str, /) -> Lease | None:
-        self._check()
-        return self.lease
 
 
 def leader(leases: FakeLeases, holder: Holder, *, alive: bool = True) -> Leader:
