@@ -1,0 +1,1 @@
+"""Other people's clients against our API, as they come."""
