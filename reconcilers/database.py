@@ -137,7 +137,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             return Plan(wait=wait)
         if records := self._records(want, seen):
             return Plan(records)
-        mount = _mounted(want)
+        mount = _mounted(want, seen)
         if mount is None:
             return Plan(wait=_volume_wait(want))
         return self._plan_server(want, seen, mount)
@@ -311,10 +311,11 @@ def _holds(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     )
 
 
-def _mounted(want: Want[Database]) -> str | None:
-    """Name of the engine's volume, once it is there."""
+def _mounted(want: Want[Database], seen: DatabaseSeen) -> str | None:
+    """Name of the engine's volume, once it is there. One that is being deleted under a server is
+    kept by the engine for as long as it is in use, and that server goes on."""
     volume = _volume(want)
-    if volume is None or volume.deleting or not volume.ready:
+    if volume is None or (seen.container is None and (volume.deleting or not volume.ready)):
         return None
     name = volume.status.get("dockerName")
     return str(name) if name else None

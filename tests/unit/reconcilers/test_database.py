@@ -183,18 +183,26 @@ async def test_the_major_that_wrote_the_data_is_kept() -> None:
 async def test_it_waits_for_its_volume() -> None:
     made = await world()
     await made.settle(database())
+    made.engine.remove(NAME)
     child = made.children[("Volume", VOLUME)]
-    made.children[("Volume", VOLUME)] = replace(child, ready=False)
-    plan, _ = await made.look(database())
-    assert plan.wait is not None
-    assert plan.wait.reason == "VolumePending"
-    made.children[("Volume", VOLUME)] = replace(child, deleting=True)
-    plan, _ = await made.look(database())
-    assert plan.wait is not None
-    assert plan.wait.reason == "VolumeDeleting"
-    made.children[("Volume", VOLUME)] = replace(child, status={})
-    plan, _ = await made.look(database())
-    assert plan.wait is not None
+    for state, reason in (
+        (replace(child, ready=False), "VolumePending"),
+        (replace(child, deleting=True), "VolumeDeleting"),
+        (replace(child, status={}), "VolumePending"),
+    ):
+        made.children[("Volume", VOLUME)] = state
+        plan, _ = await made.look(database())
+        assert plan.wait is not None
+        assert plan.wait.reason == reason
+
+
+async def test_a_volume_deleted_under_a_server_stops_nothing() -> None:
+    made = await world()
+    await made.settle(database())
+    child = made.children[("Volume", VOLUME)]
+    made.children[("Volume", VOLUME)] = replace(child, deleting=True, ready=False)
+    made.engine.kill(NAME)
+    assert (await made.settle(database())).ready
 
 
 async def test_storage_grows_on_the_volume() -> None:
