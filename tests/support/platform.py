@@ -1,0 +1,180 @@
+"""The whole agent with the real kinds on fake drivers, in virtual time."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from controlplane.budget import Ledger
+from controlplane.engine.controller import Tuning
+from controlplane.engine.leader import Leadership
+from controlplane.engine.term import Setup, Term
+from controlplane.engine.values import StoredValues
+from controlplane.errors import ConflictError
+from controlplane.metrics import Metrics
+from controlplane.ports import PortPool
+from controlplane.records import Key, Stored
+from controlplane.store.leases import Holder, Lease
+from controlplane.store.records import Actor, Records
+from controlplane.subnets import SubnetPool
+from drivers.containers import ContainerState
+from drivers.fake.containers import FakeContainers
+from drivers.fake.engine import FakeEngine
+from drivers.fake.host import FakeHost
+from drivers.fake.probe import FakeProbe
+from drivers.fake.secretfiles import FakeSecretFiles
+from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
+from reconcilers.registry import RECONCILERS, Drivers
+from resources.kinds import KIND_INFOS, MODELS
+from tests.support.memory import MemoryStore, PlainSealer
+from tests.support.virtual import LoopClock
+from tests.unit.reconcilers.world import FakeServers
+
+USER = Actor("tester", "kubectl")
+HOLDER = Holder("host", "boot", 1, 1)
+FOREVER_S = 1e9
+HOST = {
+    "apiVersion": "bunker.cloud/v1",
+    "kind": "Host",
+    "metadata": {"name": "host"},
+    "spec": {
+        "capacity": {"cpu": "4", "memory": "8Gi", "disk": "100Gi"},
+        "reserved": {"cpu": "500m", "memory": "1Gi", "disk": "0"},
+    },
+}
+NAMESPACES = [
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    for name in ("default", "shop")
+]
+
+
+@dataclass(slots=True)
+class Platform:
+    """Real reconcilers, real engine, fake everything else."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    engine: FakeEngine = field(default_factory=FakeEngine)
+    files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
+    probe: FakeProbe = field(default_factory=lambda: FakeProbe(everything=True))
+    epoch: int = 0
+    seed: int = 0
+    term: Term | None = None
+    servers: FakeServers = field(init=False)
+    containers: FakeContainers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.servers = FakeServers(self.engine)
+        self.containers = FakeContainers(self.engine)
+
+    @property
+    def records(self) -> Records:
+        return Records(self.store, self.store.cache, PlainSealer(), LoopClock(), KIND_INFOS)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Platform"]:
+        """A term, ended in order."""
+        stopping = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._new_term().run(stopping))
+            try:
+                yield self
+            finally:
+                stopping.set()
+
+    def _new_term(self) -> Term:
+        self.epoch += 1
+        self.store.epoch = self.epoch
+        lease = Lease("agent", HOLDER, self.epoch, FOREVER_S, FOREVER_S)
+        self.term = Term(self._setup(), Leadership(lease, LoopClock(), FOREVER_S))
+        return self.term
+
+    def _setup(self) -> Setup:
+        cache, records, ledger = self.store.cache, self.records, Ledger()
+        drivers = Drivers(
+            containers=self.containers,
+            files=self.files,
+            values=StoredValues(cache, records),
+            usage=ledger,
+            probe=self.probe,
+            meter=FakeHost(),
+            servers=self.servers,
+            clock=LoopClock(),
+            images="local",
+        )
+        return Setup(
+            view=cache,
+            records=records,
+            models=MODELS,
+            reconcilers={kind: build(drivers) for kind, build in RECONCILERS.items()},
+            ledger=ledger,
+            subnets=SubnetPool("10.201.0.0/16"),
+            ports=PortPool(),
+            metrics=Metrics(CollectorRegistry(), RECONCILERS),
+            clock=LoopClock(),
+            routes=self.containers.observe_routes,
+            sweepers=(
+                ContainerSweeper(self.containers),
+                FolderSweeper(self.files, cache, tuple(RECONCILERS)),
+            ),
+            wake_sources=(wakes(self.containers.events),),
+            seeds=(HOST, *NAMESPACES),
+            tuning=Tuning(workers=4),
+            rng=random.Random(self.seed),
+        )
+
+    # --- what a user does ---
+
+    async def apply(self, kind: str, name: str, **spec: Any) -> Key:
+        info = KIND_INFOS[kind]
+        namespace = {"namespace": "shop"} if info.namespaced else {}
+        key = Key(kind, namespace.get("namespace", ""), name)
+        found = self.store.cache.get(key)
+        if found is not None:
+            obj = {**found.obj, "spec": {**found.obj["spec"], **spec}}
+            await self.records.update(found, obj, actor=USER)
+            return key
+        meta: Mapping[str, str] = {"name": name, **namespace}
+        obj = {"apiVersion": info.api_version, "kind": kind, "metadata": meta, "spec": spec}
+        await self.records.create(kind, obj, actor=USER)
+        return key
+
+    async def delete(self, key: Key, propagation: Any = "Background") -> None:
+        while True:
+            try:
+                await self.records.delete(self.get(key), actor=USER, propagation=propagation)
+            except ConflictError:
+                continue
+            return
+
+    # --- what there is ---
+
+    def get(self, key: Key) -> Stored:
+        found = self.store.cache.get(key)
+        assert found is not None, f"{key} is gone"
+        return found
+
+    def find(self, key: Key) -> Stored | None:
+        return self.store.cache.get(key)
+
+    def status(self, key: Key) -> Mapping[str, Any]:
+        return self.get(key).obj.get("status") or {}
+
+    def condition(self, key: Key, kind: str = "Ready") -> Mapping[str, Any]:
+        conditions = self.status(key).get("conditions") or ()
+        return next((item for item in conditions if item["type"] == kind), {})
+
+    def ready(self, key: Key) -> bool:
+        return self.condition(key).get("status") == "True"
+
+    def of(self, key: Key) -> list[ContainerState]:
+        """Its containers."""
+        uid = self.get(key).uid
+        states = (container.state for container in self.engine.containers.values())
+        return [each for each in states if each.owner is not None and each.owner.uid == uid]
+
+    async def settle(self, seconds: float = 10.0) -> None:
+        await asyncio.sleep(seconds)
