@@ -7,6 +7,7 @@ part does is in the part: here is only which parts there are and who gets what.
     kubeconfig           issue a token and write a kubeconfig
     migrate              bring the database to this version's schema
     stop-store           stop the bundled PostgreSQL
+    audit head|verify    print the change log's head, or check the log (against an earlier head)
 """
 
 import argparse
@@ -41,14 +42,16 @@ from controlplane.engine.limits import HOST_NAME
 from controlplane.engine.manager import Agent, Mandate
 from controlplane.engine.term import Setup
 from controlplane.engine.values import StoredValues
-from controlplane.errors import ControlPlaneError
+from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
 from controlplane.logs import configure_logs
 from controlplane.metrics import Metrics
 from controlplane.ports import PortPool
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.settings import Settings
+from controlplane.store.compaction import Compactor, Retention
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
+from controlplane.store.history import Head, History
 from controlplane.store.keys import StoredKeys
 from controlplane.store.leases import Leases
 from controlplane.store.migrate import ensure_schema
@@ -58,7 +61,7 @@ from controlplane.store.tokens import Tokens
 from controlplane.subnets import SubnetPool
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
-from drivers.host import LinuxHost
+from drivers.host import LinuxHost, listening_ports
 from drivers.postgres import NetworkPostgres
 from drivers.probe import SocketProbe
 from drivers.redis import NetworkRedis
@@ -161,7 +164,7 @@ def certificates(settings: Settings, clock: Clock) -> TlsFiles:
 
 
 @asynccontextmanager
-async def api_serving(shared: Shared) -> AsyncIterator[None]:
+async def api_serving(shared: Shared, agent: "Acting | None") -> AsyncIterator[None]:
     """The API on its port for the length of a block."""
     settings = shared.settings
     context = Context(
@@ -171,13 +174,43 @@ async def api_serving(shared: Shared) -> AsyncIterator[None]:
         kinds=shared.catalogue,
         clock=shared.clock,
         registry=shared.registry,
+        ready=() if agent is None else (AgentCheck(agent.mandate),),
     )
     tls = certificates(settings, shared.clock).server_context()
     async with serving(build_app(context), settings.api_address, settings.api_port, tls):
         yield
 
 
-def make_agent(shared: Shared) -> tuple[Agent, DockerContainers]:
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """The agent and what of it others need."""
+
+    engine: Agent
+    mandate: Mandate
+    containers: DockerContainers
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCheck:
+    """/readyz: the agent of this process leads, so that records will be acted on."""
+
+    mandate: Mandate
+    name: str = "agent"
+
+    async def __call__(self) -> None:
+        if not self.mandate.leading:
+            raise RetryableError("the agent waits for its lease")
+
+
+def compactor(shared: Shared) -> Compactor:
+    settings = shared.settings
+    retention = Retention(
+        watch_window_s=settings.watch_window_s, history_versions=settings.history_versions
+    )
+    return Compactor(shared.database, shared.clock, retention)
+
+
+def make_agent(shared: Shared) -> Acting:
     """The agent with the real drivers."""
     settings, records, cache = shared.settings, shared.records, shared.cache
     mandate = Mandate()
@@ -214,7 +247,7 @@ def make_agent(shared: Shared) -> tuple[Agent, DockerContainers]:
         reconcilers={kind: build(drivers) for kind, build in RECONCILERS.items()},
         ledger=ledger,
         subnets=SubnetPool(settings.subnet_pool),
-        ports=PortPool(settings.ports),
+        ports=PortPool(settings.ports, listening_ports),
         metrics=Metrics(shared.registry, RECONCILERS),
         clock=shared.clock,
         routes=containers.observe_routes,
@@ -232,7 +265,7 @@ def make_agent(shared: Shared) -> tuple[Agent, DockerContainers]:
         drain_s=settings.shutdown_grace_s,
     )
     leader = Leader(Leases(shared.database), this_process(), shared.clock)
-    return Agent(setup, leader, mandate), containers
+    return Acting(Agent(setup, leader, mandate), mandate, containers)
 
 
 async def serve(settings: Settings, role: Role) -> None:
@@ -243,14 +276,17 @@ async def serve(settings: Settings, role: Role) -> None:
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         shared = await stack.enter_async_context(shared_parts(settings))
+        agent = None if role == "api" else make_agent(shared)
         if role != "agent":
-            await stack.enter_async_context(api_serving(shared))
-        if role == "api":
+            await stack.enter_async_context(api_serving(shared, agent))
+        if agent is None:
             await stop.wait()
             return
-        agent, containers = make_agent(shared)
-        stack.push_async_callback(containers.aclose)
-        await agent.run(stop)
+        stack.push_async_callback(agent.containers.aclose)
+        async with asyncio.TaskGroup() as tasks:
+            compacting = tasks.create_task(compactor(shared).run(), name="compaction")
+            await agent.engine.run(stop)
+            compacting.cancel()
 
 
 async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) -> None:
@@ -275,6 +311,27 @@ async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) 
     aside.replace(out)
 
 
+async def audit(settings: Settings, action: str, against: str | None) -> None:
+    """Print the head, or verify the log; with `against` (REVISION:HASH) also that this earlier
+    head is still part of it. Raises TerminalError when something doesn't fit."""
+    database = await open_database(settings)
+    history = History(database)
+    if action == "head":
+        head = await history.head()
+        print(f"{head.revision}:{head.hash}")
+        return
+    exported = None
+    if against is not None:
+        revision, _, digest = against.partition(":")
+        if not revision.isdigit() or not digest:
+            raise TerminalError(f"cannot verify against {against!r}: write REVISION:HASH")
+        exported = Head(int(revision), digest)
+    found = await history.verify(exported)
+    if found.problem is not None:
+        raise TerminalError(f"the change log does not verify: {found.problem}")
+    print(f"{found.changes} changes from revision {found.first} to {found.head.revision} verify")
+
+
 async def migrate(settings: Settings) -> None:
     (await open_database(settings)).close()
 
@@ -297,6 +354,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     issued.add_argument("--days", type=int, default=90, help="until the token expires")
     commands.add_parser("migrate", help="bring the database to this version's schema")
     commands.add_parser("stop-store", help="stop the bundled PostgreSQL")
+    audited = commands.add_parser("audit", help="the tamper-evident change log")
+    audited.add_argument("action", choices=("head", "verify"))
+    audited.add_argument("--against", metavar="REVISION:HASH", help="a head exported earlier")
     return parser.parse_args(argv)
 
 
@@ -305,6 +365,8 @@ def run(settings: Settings, given: argparse.Namespace) -> None:
         uvloop.run(serve(settings, given.role))
     elif given.command == "kubeconfig":
         asyncio.run(write_kubeconfig(settings, given.out, given.role, given.days))
+    elif given.command == "audit":
+        asyncio.run(audit(settings, given.action, given.against))
     elif given.command == "migrate":
         asyncio.run(migrate(settings))
     else:
@@ -318,7 +380,7 @@ def main() -> int:
         configure_logs(style=settings.log_format, level=settings.log_level)
         run(settings, given)
     except ControlPlaneError as exc:
-        print(f"error: {exc}", file=sys.stderr)  # noqa: T201  # for the person who started it
+        print(f"error: {exc}", file=sys.stderr)
         return 1
     return 0
 

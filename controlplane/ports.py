@@ -1,10 +1,10 @@
 """Host ports for published records: each held by one record, given from a pool or by number.
 
-Pure; rebuilt from `status.allocation.ports` at start. It knows what records hold, not what other
-programs on the host listen on.
+Rebuilt from `status.allocation.ports` at start. Besides what records hold it asks what other
+programs on the host listen on, before it gives one out of the pool.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from controlplane.errors import RetryableError
@@ -16,8 +16,12 @@ DEFAULT_POOL: Final = range(30000, 32768)
 class PortPool:
     """Host ports by record uid."""
 
-    def __init__(self, pool: range = DEFAULT_POOL) -> None:
+    def __init__(
+        self, pool: range = DEFAULT_POOL, busy: Callable[[], Collection[int]] = tuple
+    ) -> None:
         self._pool = pool
+        self._busy = busy
+        """Ports that are listened on now, by whomever."""
         self._held: dict[str, tuple[int, ...]] = {}
         self._owner: dict[int, str] = {}
 
@@ -39,7 +43,7 @@ class PortPool:
         nothing changes then.
         """
         before = self.held(uid)
-        free = (port for port in self._pool if self._owner.get(port, uid) == uid)
+        free = self._free(uid)
         chosen: list[int] = []
         for place, number in enumerate(wanted):
             if number is None:
@@ -55,6 +59,13 @@ class PortPool:
             chosen.append(number)
         self._set(uid, tuple(chosen))
         return tuple(chosen)
+
+    def _free(self, uid: str) -> Iterator[int]:
+        """The pool's ports that nobody has, lowest first; read only when one is asked for."""
+        busy = frozenset(self._busy())
+        for port in self._pool:
+            if port not in busy and self._owner.get(port, uid) == uid:
+                yield port
 
     def settle(self, uid: str, ports: tuple[int, ...]) -> None:
         """Hold exactly these from now on: what the store has."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.errors import RetryableError
-from drivers.host import LinuxHost
+from drivers.host import LinuxHost, listening_ports
 
 CORES = len(os.sched_getaffinity(0)) * 1000
 
@@ -68,3 +68,11 @@ async def test_an_unreadable_machine_is_a_retryable_error(host: LinuxHost) -> No
     with pytest.raises(RetryableError) as caught:
         await host.observe_host()
     assert caught.value.reason == "HostUnknown"
+
+
+def test_listening_ports_reads_only_listeners(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    head = "  sl  local_address rem_address   st tx_queue\n"
+    rows = "   0: 0100007F:7530 00000000:0000 0A 0:0\n   1: 0100007F:7531 0100007F:9C40 01 0:0\n"
+    (tmp_path / "net/tcp").write_text(head + rows)
+    assert listening_ports(tmp_path) == {0x7530}

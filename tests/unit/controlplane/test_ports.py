@@ -1,0 +1,37 @@
+"""Host ports: each held by one record, and none that another program listens on."""
+
+import pytest
+
+from controlplane.errors import RetryableError
+from controlplane.ports import PortPool
+
+
+def test_assign_gives_the_lowest_free_port_and_keeps_it() -> None:
+    pool = PortPool(range(30000, 30003))
+    assert pool.assign("a", (None,)) == (30000,)
+    assert pool.assign("b", (None,)) == (30001,)
+    assert pool.assign("a", (None,)) == (30000,)
+
+
+def test_assign_passes_over_ports_that_other_programs_listen_on() -> None:
+    busy = {30000, 30001}
+    pool = PortPool(range(30000, 30003), lambda: busy)
+    assert pool.assign("a", (None,)) == (30002,)
+    busy.add(30002)  # our own container listens there now
+    assert pool.assign("a", (None,)) == (30002,)
+
+
+def test_assign_refuses_when_the_pool_is_exhausted() -> None:
+    pool = PortPool(range(30000, 30001), lambda: {30000})
+    with pytest.raises(RetryableError) as refused:
+        pool.assign("a", (None,))
+    assert refused.value.reason == "PortsExhausted"
+    assert pool.held("a") == ()
+
+
+def test_assign_refuses_a_number_that_another_record_holds() -> None:
+    pool = PortPool(range(30000, 30002))
+    pool.assign("a", (30000,))
+    with pytest.raises(RetryableError) as refused:
+        pool.assign("b", (30000,))
+    assert refused.value.reason == "PortTaken"
