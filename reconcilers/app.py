@@ -5,7 +5,6 @@ waiting in a pass (the engine of this project comes back).
 """
 
 import asyncio
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +14,6 @@ from drivers.containers import (
     LABEL_PREFIX,
     LABEL_SLOT,
     LABEL_UID,
-    SECRETS_PATH,
     Containers,
     ContainerSpec,
     ContainerState,
@@ -26,9 +24,9 @@ from drivers.containers import (
 from drivers.probe import Probe, Target
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
+from reconcilers._bindings import Inputs, env_of, inputs_of, missing
 from resources.app import App, AppStatus, HealthCheck
 
-BINDINGS: Final = "bindings"
 STOP_TIMEOUT_S: Final = 10
 SETTLED_S: Final = 2.0
 """Without a port to ask, one that was restarted counts as serving after so long."""
@@ -37,15 +35,6 @@ KEEP_CAPS: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID
 (nginx, httpd); everything else is dropped, and no-new-privileges is on."""
 LABEL_GIVEN: Final = LABEL_PREFIX + "given"
 """What of other records its variables were made from, hashed: another needs a new container."""
-_PLAIN_KEYS: Final = (
-    ("host", "_HOST"),
-    ("port", "_PORT"),
-    ("username", "_USERNAME"),
-    ("database", "_DATABASE"),
-)
-"""Key of a binding, and the ending of the variable that has its value."""
-_FILE_KEYS: Final = (("password", "_PASSWORD_FILE"), ("uri", "_URI_FILE"))
-"""Key of a binding, and the ending of the variable that has the path of its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +61,6 @@ class AppSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
-    """What of other records goes into its containers."""
-
-    files: tuple[box.SecretFolder, ...] = ()
-    variables: tuple[box.SecretVariables, ...] = ()
-    given: str = ""
-    complete: bool = True
-    """False: something it names is missing now; what runs is left as it is."""
-
-    @property
-    def version(self) -> str | None:
-        return box.version_of(self.files) if self.files else None
-
-
-@dataclass(frozen=True, slots=True)
 class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     containers: Containers
     files: SecretFiles
@@ -99,20 +73,26 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
 
     async def observe(self, want: Want[App], /) -> AppSeen:
         uid = want.record.metadata.uid
-        states, network, image, files = await asyncio.gather(
+        states, network, files = await asyncio.gather(
             self.containers.list_containers(uid),
             self.containers.observe_network(want.network),
-            self.containers.observe_image(want.record.spec.image),
             self.files.observe_files(uid),
         )
+        image_here = await self._image_here(want, states)
         replicas = await asyncio.gather(*(self._replica(want, state) for state in states))
         return AppSeen(
             tuple(sorted(replicas, key=lambda r: (r.slot, r.state.name != _name(want, r.slot)))),
-            image is not None,
+            image_here,
             network.id if network else None,
             files is not None,
             files.version if files and files.intact else None,
         )
+
+    async def _image_here(self, want: Want[App], states: tuple[ContainerState, ...]) -> bool:
+        spec = want.record.spec
+        if len(states) >= spec.replicas and all(state.image == spec.image for state in states):
+            return True  # what runs from it has it: one question less in the commonest pass
+        return await self.containers.observe_image(spec.image) is not None
 
     async def _replica(self, want: Want[App], state: ContainerState) -> Replica:
         slot = state.labels.get(LABEL_SLOT, "")
@@ -167,7 +147,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     def _container_steps(
         self, want: Want[App], seen: AppSeen, inputs: Inputs
     ) -> tuple[box.ContainerStep, ...]:
-        missing: list[box.ContainerStep] = []
+        absent: list[box.ContainerStep] = []
         fixes: list[box.ContainerStep] = []
         outdated: list[tuple[Replica, ContainerSpec]] = []
         by_slot = {replica.slot: replica for replica in seen.replicas}
@@ -175,15 +155,15 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             replica = by_slot.get(slot)
             spec = self._spec(want, inputs, slot, replica)
             if replica is None:
-                missing.append(box.RunContainer(spec, inputs.variables))
+                absent.append(box.RunContainer(spec, inputs.variables))
             elif box.current(spec, replica.state):
                 fixes += box.plan_container(spec, replica.state, seen.network_id)
             else:
                 outdated.append((replica, spec))
         if not inputs.complete:
             return tuple(fixes)
-        makes = missing
-        if not missing and not fixes:
+        makes = absent
+        if not absent and not fixes:
             makes = _roll(outdated, seen, inputs)
         if makes and not seen.image_here:
             makes = [box.EnsureImage(want.record.spec.image), *makes]
@@ -210,7 +190,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
                 digest="",
                 limits=Limits(spec.resources.cpu, spec.resources.memory),
                 command=spec.command,
-                env=_env(want),
+                env=env_of(want),
                 networks=(NetworkAttachment(want.network, (record.metadata.name,)),),
                 secrets_dir=self.files.path_of(uid) if spec.database_refs else None,
                 ports=ports,
@@ -294,67 +274,7 @@ def _blocked(want: Want[App], seen: AppSeen) -> Wait | None:
         return Wait("NamespaceNotReady", "waiting for the namespace's network")
     if want.record.spec.publish is not None and not want.ports:
         return Wait("PortPending", "waiting for a port of the host")
-    return None if seen.replicas else _missing(want, ready_only=True)
-
-
-def _missing(want: Want[App], *, ready_only: bool) -> Wait | None:
-    """Which record that it names is missing, or (for a first start) not ready."""
-    for name, content in sorted(want.secrets.items()):
-        if content is None:
-            kind, _, bare = name.partition("/")
-            message = f"waiting for {kind} '{bare}' of spec.envFrom: there is none; create it"
-            return Wait(f"{kind}Missing", message)
-    for ref in want.refs.values():
-        if ref.binding is None or (ready_only and not ref.ready):
-            why = ref.message or f"{ref.kind} '{ref.name}' has no credentials yet"
-            return Wait(f"{ref.kind}NotReady", f"waiting: {why}")
-    return None
-
-
-def inputs_of(want: Want[App]) -> Inputs:
-    """Files and variables that come from what it names."""
-    spec = want.record.spec
-    refs = {ref.name: ref for ref in want.refs.values()}
-    files: list[box.SecretFolder] = []
-    variables: list[box.SecretVariables] = []
-    given: list[str] = []
-    for item in spec.env_from:
-        name = item.reads.partition("/")[2]
-        source = box.SecretSource(item.kind, name, want.secrets.get(item.reads) or "")
-        variables.append(box.SecretVariables(source, item.prefix))
-        given.append(source.content)
-    for wanted in spec.database_refs:
-        ref = refs.get(wanted.name)
-        binding = ref.binding if ref else None
-        source = box.SecretSource(
-            "Secret",
-            binding.secret_name if binding else "",
-            binding.content_hmac if binding else "",
-        )
-        files.append(box.SecretFolder(f"{BINDINGS}/{wanted.name}", source))
-        if wanted.env_prefix:
-            names = tuple((key, wanted.env_prefix + end) for key, end in _PLAIN_KEYS)
-            variables.append(box.SecretVariables(source, names=names))
-            # not the content: a new password is a changed file, and restarts nothing
-            given.append(ref.uid or "" if ref else "")
-    return Inputs(
-        tuple(files),
-        tuple(variables),
-        hashlib.sha256(repr(given).encode()).hexdigest()[:16] if given else "",
-        _missing(want, ready_only=False) is None,
-    )
-
-
-def _env(want: Want[App]) -> dict[str, str]:
-    env: dict[str, str] = {}
-    spec = want.record.spec
-    if spec.database_refs:
-        env["SERVICE_BINDING_ROOT"] = f"{SECRETS_PATH}/{BINDINGS}"
-    for ref in spec.database_refs:
-        if ref.env_prefix:
-            folder = f"{SECRETS_PATH}/{BINDINGS}/{ref.name}"
-            env |= {ref.env_prefix + end: f"{folder}/{key}" for key, end in _FILE_KEYS}
-    return env | {item.name: item.value for item in spec.env}
+    return None if seen.replicas else missing(want, ready_only=True)
 
 
 def _roll(
@@ -372,7 +292,7 @@ def _roll(
 
 
 def _settle(want: Want[App], seen: AppSeen) -> Plan[box.ContainerStep]:
-    if wait := _missing(want, ready_only=False):
+    if wait := missing(want, ready_only=False):
         return Plan(wait=wait)
     for replica in seen.replicas:
         if wait := box.trouble(replica.state):

@@ -1,6 +1,7 @@
 """Database: one server in one container, its data on a Volume record, its password in a Secret.
 
-The engines differ in a table (_engines below): image, command, files, how to ask and how to heal.
+What differs between the engines is in _engines.py (what runs), _images.py (from which image) and
+_servers.py (how to ask and to heal).
 Deliberately not here: backups, pooling and parameters, which are kinds and fields to come.
 """
 
@@ -14,7 +15,6 @@ from controlplane.plan import (
     ChildRef,
     EnsureChild,
     EnsureSecret,
-    Generated,
     OrphanChild,
     Owned,
     Plan,
@@ -23,12 +23,10 @@ from controlplane.plan import (
     RemoveChild,
     Report,
     SecretReader,
-    Template,
     Wait,
     Want,
 )
 from drivers.containers import (
-    SECRETS_PATH,
     Containers,
     ContainerSpec,
     ContainerState,
@@ -39,6 +37,14 @@ from drivers.containers import (
 )
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
+from reconcilers._engines import (
+    command_of,
+    env_of,
+    files_of,
+    login_of,
+    secret_keys,
+    tells_truth,
+)
 from reconcilers._images import ImageChoice, Source, image_for
 from reconcilers._servers import Answer, DatabaseServers, Login
 from resources.database import VERSIONS, Database, DatabaseStatus
@@ -100,28 +106,32 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
     async def observe(self, want: Want[Database], /) -> DatabaseSeen:
         record = want.record
         uid = record.metadata.uid
-        container, network, image, files, values = await asyncio.gather(
+        container, network, files, values = await asyncio.gather(
             self.containers.observe_container(record.owned_name, uid),
             self.containers.observe_network(want.network),
-            self.containers.observe_image(self._image(want).reference),
             self.files.observe_files(uid),
             self.values.read("Secret", record.metadata.namespace, record.secret_name),
         )
+        reference = self._image(want).reference
+        # what runs from it has it: one question less in the commonest pass
+        image_here = container is not None and container.image == reference
+        if not image_here:
+            image_here = await self.containers.observe_image(reference) is not None
         answer: Answer = "silent"
         address = container.networks.get(want.network) if container else None
         if container and container.running and not container.paused and address and values:
             password = values.get("password", b"").decode()
             answer = await self.servers.ask(
-                record.spec.engine, address, record.port, _login(record), password
+                record.spec.engine, address, record.port, login_of(record), password
             )
         return DatabaseSeen(
             container,
-            image is not None,
+            image_here,
             network.id if network else None,
             files is not None,
             files.version if files and files.intact else None,
             answer,
-            values is None or _tells_truth(record, values),
+            values is None or tells_truth(record, values),
             box.age_s(container, self.clock.now()) if container else 0.0,
         )
 
@@ -146,7 +156,8 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         self, want: Want[Database], seen: DatabaseSeen, mount: str
     ) -> Plan[DatabaseStep]:
         spec = self._spec(want, mount)
-        files = _files(want)
+        secret = want.children.get(("Secret", want.record.secret_name))
+        files = files_of(want.record, secret.content_hmac if secret else "")
         steps = box.plan_container(spec, seen.container, seen.network_id)
         if seen.files_version != box.version_of(files):
             user = (self._image(want).uid, self._image(want).gid)
@@ -168,7 +179,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         if volume is None or not volume.owned or not _holds(volume.spec, spec):
             steps.append(EnsureChild("Volume", name, spec, adopt_if_equal=("claim",)))
         secret = want.children.get(("Secret", record.secret_name))
-        keys = _secret_keys(record)
+        keys = secret_keys(record)
         complete = secret is not None and secret.owned and keys.keys() <= set(secret.secret_keys)
         if not complete or not seen.secret_true:
             steps.append(EnsureSecret(record.secret_name, keys, claim=name))
@@ -207,8 +218,8 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
                 image=image.reference,
                 digest="",
                 limits=Limits(limits.cpu, limits.memory),
-                command=_command(record),
-                env=_env(record),
+                command=command_of(record),
+                env=env_of(record),
                 networks=(NetworkAttachment(want.network, (record.metadata.name,)),),
                 volumes=(VolumeMount(mount, image.data_path),),
                 secrets_dir=self.files.path_of(record.metadata.uid),
@@ -330,81 +341,6 @@ def _volume_wait(want: Want[Database]) -> Wait:
     return Wait("VolumePending", f"waiting for Volume '{name}': see its conditions if it lasts")
 
 
-def _login(record: Database) -> Login:
-    return Login(record.spec.user_name, record.spec.database_name)
-
-
-def _secret_keys(record: Database) -> dict[str, str | Generated | Template]:
-    """Keys of https://servicebinding.io/spec/core/1.1.0/#well-known-secret-entries."""
-    scheme = {"postgres": "postgresql", "redis": "redis"}[record.spec.engine]
-    login = _login(record)
-    return {
-        "type": scheme,
-        "provider": "bunker",
-        "host": record.metadata.name,
-        "port": str(record.port),
-        "username": login.username,
-        "password": Generated(),
-        "database": login.database,
-        "uri": Template(f"{scheme}://{{username}}:{{password}}@{{host}}:{{port}}/{{database}}"),
-    }
-
-
-def _tells_truth(record: Database, values: Mapping[str, bytes]) -> bool:
-    """Whether its Secret says what this record says; never tells what it says."""
-    text = {key: value.decode(errors="replace") for key, value in values.items()}
-    return all(
-        text.get(key) == (wanted.text.format_map(text) if isinstance(wanted, Template) else wanted)
-        for key, wanted in _secret_keys(record).items()
-        if not isinstance(wanted, Generated)
-    )
-
-
-def _files(want: Want[Database]) -> tuple[box.SecretFile, ...]:
-    record = want.record
-    secret = want.children.get(("Secret", record.secret_name))
-    source = box.SecretSource("Secret", record.secret_name, secret.content_hmac if secret else "")
-    match record.spec.engine:
-        case "postgres":
-            return (box.SecretFile("password", source, "{password}"),)
-        case "redis":
-            # three quarters: a rewrite of the log copies what changes meanwhile
-            # (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/)
-            maxmemory = record.spec.limits.memory * 3 // 4
-            lines = (
-                "requirepass {password}",
-                "appendonly yes",
-                "dir /data",
-                f"maxmemory {maxmemory}",
-                "maxmemory-policy noeviction",
-                "",
-            )
-            return (box.SecretFile("redis.conf", source, "\n".join(lines)),)
-        case _:
-            assert_never(record.spec.engine)
-
-
-def _command(record: Database) -> tuple[str, ...]:
-    match record.spec.engine:
-        case "postgres":
-            return ()
-        case "redis":
-            return ("redis-server", f"{SECRETS_PATH}/redis.conf")
-        case _:
-            assert_never(record.spec.engine)
-
-
-def _env(record: Database) -> dict[str, str]:
-    if record.spec.engine != "postgres":
-        return {}
-    login = _login(record)
-    return {
-        "POSTGRES_USER": login.username,
-        "POSTGRES_DB": login.database,
-        "POSTGRES_PASSWORD_FILE": f"{SECRETS_PATH}/password",
-    }
-
-
 def _removal(want: Want[Database], seen: DatabaseSeen) -> tuple[DatabaseStep, ...]:
     steps: tuple[DatabaseStep, ...] = ()
     if seen.container is not None:
@@ -447,7 +383,7 @@ def _plan_answer(
                 record.spec.engine,
                 record.metadata.namespace,
                 record.secret_name,
-                _login(record),
+                login_of(record),
             )
             return Plan((heal,))
         case "silent":

@@ -1,0 +1,87 @@
+"""What differs between the database engines: login, Secret, files, command and variables. Pure."""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from controlplane.plan import Generated, Template
+from drivers.containers import SECRETS_PATH
+from reconcilers import _container as box
+from reconcilers._servers import Login
+from resources.database import Database
+
+
+def login_of(record: Database) -> Login:
+    """As whom the platform asks it, and hands it out."""
+    return Login(record.spec.user_name, record.spec.database_name)
+
+
+def secret_keys(record: Database) -> dict[str, str | Generated | Template]:
+    """Keys of https://servicebinding.io/spec/core/1.1.0/#well-known-secret-entries."""
+    scheme = {"postgres": "postgresql", "redis": "redis"}[record.spec.engine]
+    login = login_of(record)
+    return {
+        "type": scheme,
+        "provider": "bunker",
+        "host": record.metadata.name,
+        "port": str(record.port),
+        "username": login.username,
+        "password": Generated(),
+        "database": login.database,
+        "uri": Template(f"{scheme}://{{username}}:{{password}}@{{host}}:{{port}}/{{database}}"),
+    }
+
+
+def tells_truth(record: Database, values: Mapping[str, bytes]) -> bool:
+    """Whether its Secret says what this record says; never tells what it says."""
+    text = {key: value.decode(errors="replace") for key, value in values.items()}
+    return all(
+        text.get(key) == (wanted.text.format_map(text) if isinstance(wanted, Template) else wanted)
+        for key, wanted in secret_keys(record).items()
+        if not isinstance(wanted, Generated)
+    )
+
+
+def files_of(record: Database, content: str) -> tuple[box.SecretFile, ...]:
+    """The files its container reads; `content` is the HMAC of its Secret."""
+    source = box.SecretSource("Secret", record.secret_name, content)
+    match record.spec.engine:
+        case "postgres":
+            return (box.SecretFile("password", source, "{password}"),)
+        case "redis":
+            # three quarters: a rewrite of the log copies what changes meanwhile
+            # (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/)
+            maxmemory = record.spec.limits.memory * 3 // 4
+            lines = (
+                "requirepass {password}",
+                "appendonly yes",
+                "dir /data",
+                f"maxmemory {maxmemory}",
+                "maxmemory-policy noeviction",
+                "",
+            )
+            return (box.SecretFile("redis.conf", source, "\n".join(lines)),)
+        case _:
+            assert_never(record.spec.engine)
+
+
+def command_of(record: Database) -> tuple[str, ...]:
+    """What runs in its container; empty: what the image says."""
+    match record.spec.engine:
+        case "postgres":
+            return ()
+        case "redis":
+            return ("redis-server", f"{SECRETS_PATH}/redis.conf")
+        case _:
+            assert_never(record.spec.engine)
+
+
+def env_of(record: Database) -> dict[str, str]:
+    """Its container's variables: names and paths, no secret."""
+    if record.spec.engine != "postgres":
+        return {}
+    login = login_of(record)
+    return {
+        "POSTGRES_USER": login.username,
+        "POSTGRES_DB": login.database,
+        "POSTGRES_PASSWORD_FILE": f"{SECRETS_PATH}/password",
+    }
