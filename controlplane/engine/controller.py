@@ -134,8 +134,12 @@ class Controller:
             self._wake_kinds(self._breakers.succeeded(self.kind))
         else:
             self._breakers.abandoned(self.kind)
-        if known and run.base is not None:
-            self._parts.admission.sync(run.base)
+        if run.base is not None:
+            if not run.asked:
+                # it failed before it could ask: whoever is behind it must not wait for it
+                self._parts.admission.stop_waiting(run.base.uid)
+            if known:
+                self._parts.admission.sync(run.base)
         return result
 
     async def _held_back(self, run: Pass, held: Held) -> Result:

@@ -37,7 +37,7 @@ from controlplane.metrics import Metrics
 from controlplane.ports import PortPool
 from controlplane.records import Change, Key, Stored, View
 from controlplane.subnets import SubnetPool
-from resources.meta import Record
+from resources.meta import ConditionType, Record
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 """Something to run, and to run again should it end."""
@@ -238,7 +238,7 @@ class Term:
     async def _count(self) -> None:
         while True:
             for kind in self.queues:
-                counts: dict[str, int] = {}
+                counts = dict.fromkeys(map(str, ConditionType), 0)
                 for stored in self._setup.view.list(kind):
                     status = orjson.loads(stored.body).get("status") or {}
                     for item in status.get("conditions") or ():

@@ -209,3 +209,24 @@ def check_settled(bench: Bench, name: str) -> None:
     else:
         more = has.at_least(wants) - has
         assert not more.fits(CAPACITY - stored_sum(bench)), f"{name} waits, and would fit"
+
+
+def test_one_that_waits_and_breaks_keeps_no_room_from_others() -> None:
+    async def main() -> None:
+        bench = watched(Bench(capacity=CAPACITY))
+        async with bench.running():
+            await bench.namespace()
+            await bench.settle()
+            await bench.box("holder", cpu="2")
+            await bench.settle()
+            await bench.box("old", cpu="1500m")
+            await bench.settle(2)
+            await bench.box("young", cpu="1500m")
+            await bench.settle()
+            await bench.edit(box_key("old"), size="broken")
+            await bench.settle()
+            await bench.delete(box_key("holder"))
+            await bench.settle()
+            assert bench.ready(box_key("young"))
+
+    run(main)
