@@ -108,12 +108,14 @@ class Cache:
 
     def apply(self, changes: Sequence[tuple[Verb, Stored]], /) -> None:
         """Take changes that continue exactly at `revision` (store.feed.Sink)."""
+        watched = bool(self._watchers)
         for verb, stored in changes:
             assert stored.revision == self._revision + 1, "a revision is missing"
             change = Change(stored.revision, verb, stored, self._take(verb, stored))
             self._revision = stored.revision
             self._ring.add(change)
-            self._tell(change)
+            if watched:
+                self._tell(change)
         self._wake_waiters()
 
     def reset(self, snapshot: Iterable[Stored], revision: int, /) -> None:

@@ -40,7 +40,7 @@ class Current(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A Current read from the database, or made by an earlier write of the batch."""
+    """A Current read from the database."""
 
     uid: str
     revision: int
@@ -52,12 +52,20 @@ Lookup = Callable[[Key], Current | None]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A write with the place it gets in the log."""
+    """A write with the place it gets in the log; the Current of those after it in the batch."""
 
     write: Write
     revision: int
     body_sha256: bytes
     hash: bytes
+
+    @property
+    def uid(self) -> str:
+        return self.write.uid
+
+    @property
+    def deleting(self) -> bool:
+        return self.write.deleting
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +134,9 @@ def decide(
         revision += 1
         digest = content_digest(write.body, write.managed_fields)
         head = chain(head, revision, at_us, write, digest)
-        accepted.append(Accepted(write, revision, digest, head))
-        gone = write.verb == "delete"
-        changed[write.key] = None if gone else Row(write.uid, revision, write.deleting)
+        done = Accepted(write, revision, digest, head)
+        accepted.append(done)
+        changed[write.key] = None if write.verb == "delete" else done
     return Verdict(at, tuple(accepted), refused, head)
 
 

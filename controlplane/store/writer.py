@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -84,8 +84,9 @@ class _UnknownOutcomeError(Exception):
     """COMMIT was sent, no reply came, and nobody could be asked whether it happened."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(NamedTuple):
+    """A write and its caller. A tuple, as one is made for every write."""
+
     write: Write
     done: asyncio.Future[Stored]
 
