@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from docker.models.containers import Container
@@ -70,11 +71,23 @@ def remove_network(container: Container) -> None:
     network = container.client.networks.get(name)
     for attached in network.attrs["Containers"]:
         network.disconnect(attached, force=True)
-    network.reload()
     network.remove()
 
 
 HARMS = (kill, stop, pause, rename, remove, shrink, disconnect, remove_network)
+
+
+@contextmanager
+def outrun(cloud: Cloud, harm: Callable[[Container], None]) -> Iterator[None]:
+    """Freeze the control plane for a harm of several steps: it reconnects a container faster than
+    the next one can be disconnected, and so nobody could remove its network."""
+    assert cloud.process is not None
+    if harm is remove_network:
+        cloud.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        cloud.process.send_signal(signal.SIGCONT)
 
 
 def shape(container: Container) -> Json:
@@ -109,7 +122,8 @@ def test_harm_is_healed_and_data_kept(
         (victim,) = healing.containers(name, NS, engine=engine)
         victim.reload()
         before = shape(victim)
-        harm(victim)
+        with outrun(healing, harm):
+            harm(victim)
         harmed = time.monotonic()
 
         def healed() -> bool:
