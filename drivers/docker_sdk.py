@@ -5,6 +5,7 @@ paths and bodies are the callers' (https://docs.docker.com/reference/api/engine/
 Every call blocks; docker_calls.py runs them on threads.
 """
 
+import contextlib
 import json
 import socket
 import threading
@@ -15,6 +16,7 @@ from urllib.parse import quote
 import requests
 from docker import APIClient
 from docker.errors import APIError, DockerException
+from docker.types import CancellableStream
 from docker.utils import parse_repository_tag
 
 from drivers.docker_errors import (
@@ -77,10 +79,19 @@ class Engine:
         """Connected once it returns. Raises EngineError."""
         client = self._connected()
         try:
-            stream = client.events(since=int(since_s), filters=dict(filters), decode=True)
-        except (requests.RequestException, DockerException) as exc:
+            response = client.request(
+                "GET",
+                f"{client.base_url}/v{client.api_version}/events",
+                params={"since": str(int(since_s)), "filters": json.dumps(filters)},
+                stream=True,
+                timeout=None,
+            )
+        except requests.RequestException as exc:
+            self._in_doubt = True
             raise _transport_error(exc) from exc
-        return Stream(stream)
+        if response.status_code not in _OK:
+            raise EngineRefusedError(response.status_code, _message(response))
+        return Stream(response)
 
     def pull(self, reference: str) -> Iterator[Mapping[str, Any]]:
         """The engine's progress messages; errors are among them. Raises EngineError."""
@@ -131,21 +142,36 @@ class Engine:
 class Stream:
     """The engine's events, one JSON object each; close() from any thread ends it."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, response: requests.Response) -> None:
+        self._response = response
+        # The SDK knows how to find the socket under a response, to end a read that blocks.
+        self._cancellable = CancellableStream(self._events(), response)
+        self._reading = False
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        self._reading = True
         try:
-            yield from self._stream
+            yield from self._cancellable
         except (requests.RequestException, ValueError, AttributeError, OSError) as exc:
-            # The SDK's reader trips over its own closed socket in several ways; each is an end.
+            # A read trips over its own closed socket in several ways; each is an end.
             raise EngineAwayError(str(exc)) from exc
+        finally:
+            self._response.close()
 
     def close(self) -> None:
-        try:
-            self._stream.close()
-        except (OSError, AttributeError):
-            return  # closed already
+        with contextlib.suppress(OSError, AttributeError):  # closed already
+            self._cancellable.close()
+        if not self._reading:
+            self._response.close()
+
+    def _events(self) -> Iterator[Mapping[str, Any]]:
+        rest = b""
+        # None: each piece as it arrives, where a size would wait for that many bytes.
+        for piece in self._response.iter_content(chunk_size=None):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    yield json.loads(line)
 
 
 def _transport_error(exc: Exception) -> EngineError:
