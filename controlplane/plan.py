@@ -4,9 +4,11 @@ Plans are comparable data. Nothing here does I/O; the one pass that drives a rec
 engine/controller.py.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
+from urllib.parse import quote
 
 from resources.meta import Condition, Footprint, Record, Status
 
@@ -112,6 +114,19 @@ class Template:
     """A secret value composed at apply from the other keys: "postgres://{username}:{password}@..."."""
 
     text: str
+    uri: bool = False
+    """Percent-encode the values (RFC 3986): a password may hold any character."""
+
+    def composed(self, values: Mapping[str, str], /) -> str:
+        """The value; a key that isn't there stays as it is written."""
+
+        def value(found: re.Match[str]) -> str:
+            given = values.get(found[1])
+            if given is None:
+                return found[0]
+            return quote(given, safe="", errors="surrogateescape") if self.uri else given
+
+        return re.sub(r"\{([A-Za-z0-9._-]+)\}", value, self.text)
 
 
 @dataclass(frozen=True, slots=True)

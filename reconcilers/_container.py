@@ -5,6 +5,7 @@ kind's own business.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -48,6 +49,9 @@ class SecretFile:
     path: str
     source: SecretSource
     template: str
+    plain: bool = False
+    """Refuse values with spaces, quotes or control characters: in a configuration file they would
+    be more than a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,14 +301,29 @@ class ContainerSteps:
 
 
 def _composed(file: SecretFile, values: Mapping[str, bytes]) -> bytes:
+    def value(found: re.Match[str]) -> str:
+        given = values.get(found[1])
+        why = "does not exist" if given is None else _unfit(given, plain=file.plain)
+        if given is None or why:
+            raise TerminalError(
+                f"cannot write file '{file.path}': key '{found[1]}' of Secret "
+                f"'{file.source.name}' {why}",
+                reason="SecretInvalid",
+            )
+        return given.decode()
+
+    return re.sub(r"\{([a-z]+)\}", value, file.template).encode()
+
+
+def _unfit(value: bytes, *, plain: bool) -> str:
+    """What is wrong with a value, never the value; empty if nothing is."""
     try:
-        return file.template.format_map({k: v.decode() for k, v in values.items()}).encode()
-    except (KeyError, UnicodeDecodeError) as exc:
-        what = "lacks a key" if isinstance(exc, KeyError) else "holds bytes that are not text"
-        raise TerminalError(
-            f"cannot write file '{file.path}': Secret '{file.source.name}' {what}",
-            reason="SecretInvalid",
-        ) from None  # the cause carries the value
+        text = value.decode()
+    except UnicodeDecodeError:
+        return "is not text"
+    if plain and re.fullmatch(r"[!#-&(-\[\]-~]+", text) is None:
+        return "may hold no spaces, quotes, backslashes or control characters, nor be empty"
+    return ""
 
 
 def _variable(source: SecretSource, key: str, name: str, values: Mapping[str, bytes]) -> str:

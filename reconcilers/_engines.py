@@ -27,15 +27,17 @@ def secret_keys(record: Database) -> dict[str, str | Generated | Template]:
         "username": login.username,
         "password": Generated(),
         "database": login.database,
-        "uri": Template(f"{scheme}://{{username}}:{{password}}@{{host}}:{{port}}/{{database}}"),
+        "uri": Template(
+            f"{scheme}://{{username}}:{{password}}@{{host}}:{{port}}/{{database}}", uri=True
+        ),
     }
 
 
 def tells_truth(record: Database, values: Mapping[str, bytes]) -> bool:
     """Whether its Secret says what this record says; never tells what it says."""
-    text = {key: value.decode(errors="replace") for key, value in values.items()}
+    text = {key: value.decode(errors="surrogateescape") for key, value in values.items()}
     return all(
-        text.get(key) == (wanted.text.format_map(text) if isinstance(wanted, Template) else wanted)
+        text.get(key) == (wanted.composed(text) if isinstance(wanted, Template) else wanted)
         for key, wanted in secret_keys(record).items()
         if not isinstance(wanted, Generated)
     )
@@ -59,7 +61,7 @@ def files_of(record: Database, content: str) -> tuple[box.SecretFile, ...]:
                 "maxmemory-policy noeviction",
                 "",
             )
-            return (box.SecretFile("redis.conf", source, "\n".join(lines)),)
+            return (box.SecretFile("redis.conf", source, "\n".join(lines), plain=True),)
         case _:
             assert_never(record.spec.engine)
 

@@ -120,7 +120,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         answer: Answer = "silent"
         address = container.networks.get(want.network) if container else None
         if container and container.running and not container.paused and address and values:
-            password = values.get("password", b"").decode()
+            password = values.get("password", b"").decode(errors="replace")
             answer = await self.servers.ask(
                 record.spec.engine, address, record.port, login_of(record), password
             )

@@ -5,14 +5,10 @@ compared in a message, or kept.
 """
 
 import base64
-import re
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from controlplane.plan import Generated, Template
-
-_FIELD: Final = re.compile(r"\{([A-Za-z0-9._-]+)\}")
 
 
 def generate(length: int) -> str:
@@ -38,7 +34,7 @@ def completed(
                 continue
     for key, value in keys.items():
         if isinstance(value, Template):
-            data[key] = _FIELD.sub(lambda found: data.get(found[1], found[0]), value.text)
+            data[key] = value.composed(data)
     return data
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.errors import TerminalError
 from controlplane.plan import EnsureChild, OrphanChild, Owned, Plan, RemoveChild
 from drivers.containers import Limits, VolumeMount
 from reconcilers.database import volume_name
@@ -157,6 +158,27 @@ async def test_a_secret_edited_by_hand_is_corrected_and_its_password_used() -> N
     assert made.values.data[SECRET]["uri"] == b"postgresql://app:chosen@shop:5432/app"
     assert made.servers.passwords[(UID, 0)] == "chosen"
     assert made.files.folders[UID].files["password"] == b"chosen"
+
+
+async def test_a_password_may_hold_any_character_in_a_uri() -> None:
+    made = await world()
+    await made.settle(database())
+    made.values.data[SECRET]["password"] = "p@ss/wörd {x}".encode()
+    await made.settle(database())
+    assert made.values.data[SECRET]["uri"] == (
+        b"postgresql://app:p%40ss%2Fw%C3%B6rd%20%7Bx%7D@shop:5432/app"
+    )
+    assert made.files.folders[UID].files["password"] == "p@ss/wörd {x}".encode()
+
+
+@pytest.mark.parametrize("password", [b"x\nloadmodule /tmp/evil.so", b'a"b', b"", b"\xff"])
+async def test_a_password_cannot_be_more_than_a_password_to_redis(password: bytes) -> None:
+    made = await world()
+    await made.settle(database("redis"))
+    made.values.data[SECRET]["password"] = password
+    with pytest.raises(TerminalError, match="'password'"):
+        await made.settle(database("redis"))
+    assert b"loadmodule" not in made.files.folders[UID].files["redis.conf"]
 
 
 async def test_the_major_that_wrote_the_data_is_kept() -> None:

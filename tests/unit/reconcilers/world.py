@@ -240,10 +240,10 @@ class World:
                 data[key] = value.encode()
             elif isinstance(value, Generated):
                 data.setdefault(key, f"generated-{name}".encode())
-        text = {key: value.decode() for key, value in data.items()}
+        text = {key: value.decode(errors="surrogateescape") for key, value in data.items()}
         for key, value in keys.items():
             if isinstance(value, Template):
-                data[key] = value.text.format_map(text).encode()
+                data[key] = value.composed(text).encode()
         self.children[("Secret", name)] = Owned("Secret", name, "s", True, {}, {})
 
 
