@@ -8,10 +8,8 @@ kubectl comes with the environment; a host's own runs beside it. If the acceptan
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -32,26 +30,6 @@ PAUSED: Final = {
         "resources: {cpu: 100m, memory: 64Mi}}"
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder with the kubeconfigs of a running server."""
-    folder = tmp_path_factory.mktemp("api")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.api.server", str(folder)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        assert "serving on" in process.stdout.readline()
-        yield folder
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
-        process.stdout.close()
 
 
 def _run(command: list[str], folder: Path, kubectl: Path, **extra: str) -> str:
