@@ -57,7 +57,12 @@ class Served:
 
 @asynccontextmanager
 async def api_on(
-    database: Database, folder: Path, *, port: int = 0, limits: Limits | None = None
+    database: Database,
+    folder: Path,
+    *,
+    port: int = 0,
+    limits: Limits | None = None,
+    tidy_up: bool = True,
 ) -> AsyncIterator[Served]:
     """Serve on a migrated database until the block is left."""
     clock, cache = SystemClock(), Cache()
@@ -84,7 +89,7 @@ async def api_on(
             asyncio.TaskGroup() as tasks,
             serving(build_app(ctx), "127.0.0.1", port, files.server_context()) as bound,
         ):
-            tidying = tasks.create_task(tidy(records, cache))
+            tidying = tasks.create_task(tidy(records, cache) if tidy_up else asyncio.sleep(0))
             try:
                 yield Served(
                     f"https://127.0.0.1:{bound}", files.ca, admin, viewer, ctx, records, cache

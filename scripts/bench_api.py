@@ -1,0 +1,164 @@
+"""API creates a second over TLS: the real API beside a bare handler on the same group commit.
+
+The bare handler does the least that could be called the same work: aiohttp over TLS, the kind's
+pydantic model on the body, one write by the same store. 64 clients in a process of their own,
+paused Databases, field ownership on. Rounds alternate, so that a neighbour's load hits both alike;
+the median counts.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import orjson
+import uvloop
+from aiohttp import web
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from api.app import SILENT
+from api.serve import serving
+from api.tls import ensure_certificates
+from controlplane.clock import SystemClock
+from controlplane.records import Key, Write
+from controlplane.store.connect import Database
+from controlplane.store.embedded import EmbeddedPostgres
+from controlplane.store.migrate import ensure_schema
+from controlplane.store.shape import encode
+from resources.database import Database as DatabaseKind
+from tests.integration.api.server import Served, api_on
+
+PATH = "/apis/bunker.cloud/v1/namespaces/default/databases"
+
+
+def body(name: str) -> bytes:
+    """What one client sends: as a person would write it."""
+    return json.dumps(
+        {
+            "apiVersion": "bunker.cloud/v1",
+            "kind": "Database",
+            "metadata": {"name": name, "labels": {"app": "shop", "tier": "data"}},
+            "spec": {"engine": "postgres", "plan": "basic", "storage": "20Gi", "paused": True},
+        }
+    ).encode()
+
+
+def bare_app(served: Served) -> web.Application:
+    """The peer."""
+
+    async def create(request: web.Request) -> web.Response:
+        obj = orjson.loads(await request.read())
+        DatabaseKind.model_validate(obj)
+        key = Key("Database", "default", obj["metadata"]["name"])
+        stored = await served.records.store.write(
+            Write(
+                verb="create",
+                key=key,
+                uid=str(uuid4()),
+                generation=1,
+                body=encode(obj),
+                managed_fields=b"[]",
+                expected_revision=None,
+                actor="bench",
+                manager="bench",
+            )
+        )
+        return web.Response(body=stored.body, status=201, content_type="application/json")
+
+    app = web.Application()
+    app[SILENT] = set()
+    app.router.add_post("/{path:.*}", create)
+    return app
+
+
+async def client(url: str, token: str, prefix: str, clients: int, seconds: float) -> None:
+    """Create until time is up; prints creates a second and latencies."""
+    took: list[float] = []
+    connector = aiohttp.TCPConnector(ssl=False, limit=0)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
+
+        async def run(number: int) -> None:
+            count = 0
+            while time.perf_counter() < until:
+                started = time.perf_counter()
+                name = f"{prefix}-{number}-{count}"
+                async with http.post(url + PATH, data=body(name)) as response:
+                    await response.read()
+                    assert response.status == 201, await response.text()
+                took.append(time.perf_counter() - started)
+                count += 1
+
+        until = time.perf_counter() + 0.3
+        await asyncio.gather(*(run(1000 + n) for n in range(clients)))
+        took.clear()
+        until = time.perf_counter() + seconds
+        await asyncio.gather(*(run(n) for n in range(clients)))
+    took.sort()
+    print(json.dumps([len(took) / seconds, took[len(took) // 2], took[int(len(took) * 0.99)]]))
+
+
+async def measure(url: str, token: str, prefix: str, options: argparse.Namespace) -> list[float]:
+    """One round by a client process."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, __file__, "--client", url, token, prefix),
+        *("--clients", str(options.clients), "--seconds", str(options.seconds)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    found: list[float] = json.loads(output)
+    return found
+
+
+async def bench(folder: Path, options: argparse.Namespace) -> None:
+    cluster = EmbeddedPostgres(folder / "postgres")
+    try:
+        cluster.start()
+        await ensure_schema(Database(cluster.dsn))
+        async with api_on(Database(cluster.dsn), folder, tidy_up=False) as served:
+            context = ensure_certificates(folder / "tls", now=SystemClock().now()).server_context()
+            async with serving(bare_app(served), "127.0.0.1", 0, context) as port:
+                await rounds(served, f"https://127.0.0.1:{port}", options)
+    finally:
+        cluster.destroy()
+
+
+async def rounds(served: Served, bare_url: str, options: argparse.Namespace) -> None:
+    real, bare = [], []
+    for number in range(options.rounds):
+        bare.append(await measure(bare_url, "none", f"b{number}", options))
+        real.append(await measure(served.url, served.admin, f"r{number}", options))
+    for name, found in (("bare", bare), ("api", real)):
+        per_s, p50, p99 = (statistics.median(column) for column in zip(*found, strict=True))
+        print(
+            f"{name:5} {per_s:7.0f} creates/s   p50 {p50 * 1000:6.1f} ms   p99 {p99 * 1000:6.1f} ms"
+        )
+    ratio = statistics.median(r[0] / b[0] for r, b in zip(real, bare, strict=True))
+    print(f"ratio {ratio:.2f} (goal 0.5, stretch 0.7)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--client", nargs=3, metavar=("URL", "TOKEN", "PREFIX"))
+    options = parser.parse_args()
+    if options.client:
+        uvloop.run(client(*options.client, options.clients, options.seconds))
+        return
+    with tempfile.TemporaryDirectory(prefix="bunker-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        uvloop.run(bench(folder, options))
+
+
+if __name__ == "__main__":
+    main()
