@@ -4,6 +4,7 @@ JSON always works. Tables and metadata-only representations are asked for by `Ac
 tables.py renders them. Errors are always a plain JSON Status.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,9 +15,15 @@ from api import errors, tables
 from api.context import Call
 from api.negotiate import As, representation
 from api.served import Served
+from api.splice import wire_bytes
 from api.tables import Include
+from controlplane.records import Stored
 
 JSON: Final = "application/json"
+_SEALED: Final = "Secret"
+"""Its bytes in the store are ciphertext: opened for each answer."""
+_YIELD_EVERY: Final = 200
+"""Records rendered between two looks at other requests: about 5 ms."""
 
 
 def asked(call: Call) -> As:
@@ -48,6 +55,44 @@ def answer_object(call: Call, obj: Mapping[str, Any], *, status: int = 200) -> w
     return json_response(
         tables.item(form, info, obj, now=now, include=include(call)), status=status
     )
+
+
+async def answer_stored(call: Call, stored: Stored, *, status: int = 200) -> web.Response:
+    """One stored record, as asked for: its own bytes where that is plain JSON."""
+    if asked(call) is As.OBJECT and stored.key.kind != _SEALED:
+        return web.Response(body=wire_bytes(stored), status=status, content_type=JSON)
+    return answer_object(call, await call.ctx.records.read(stored), status=status)
+
+
+async def answer_stored_list(
+    call: Call, served: Served, found: Sequence[Stored], meta: Mapping[str, Any]
+) -> web.Response:
+    """A list of stored records, as asked for; looks after other requests in between."""
+    if asked(call) is As.OBJECT and served.info.kind != _SEALED:
+        return await _plain_list(served, found, meta)
+    items = []
+    for index, stored in enumerate(found, start=1):
+        items.append(await call.ctx.records.read(stored))
+        if index % _YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+    return answer_list(call, served, items, meta)
+
+
+async def _plain_list(
+    served: Served, found: Sequence[Stored], meta: Mapping[str, Any]
+) -> web.Response:
+    info, items = served.info, []
+    for index, stored in enumerate(found, start=1):
+        items.append(wire_bytes(stored))
+        if index % (_YIELD_EVERY * 10) == 0:
+            await asyncio.sleep(0)
+    body = b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[%b]}' % (
+        info.kind.encode(),
+        info.api_version.encode(),
+        orjson.dumps(dict(meta)),
+        b",".join(items),
+    )
+    return web.Response(body=body, content_type=JSON)
 
 
 def answer_list(

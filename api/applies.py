@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from api import errors
-from api.answers import answer_object
+from api.answers import answer_stored
 from api.body import parse_yaml, parsed, read
 from api.context import Call
 from api.errors import Cause
@@ -58,7 +58,7 @@ async def apply(call: Call) -> web.StreamResponse:
         )
 
     _, after = await change(call, options, make)
-    return answer_object(call, await call.ctx.records.read(after))
+    return await answer_stored(call, after)
 
 
 async def _read(call: Call, options: WriteOptions) -> Configuration:

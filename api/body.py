@@ -34,6 +34,9 @@ async def read(call: Call) -> bytes:
     announced = call.request.content_length
     if announced is not None and announced > limits.body_bytes:
         raise errors.too_large(limits.body_bytes)
+    if call.request.content.is_eof():
+        # it came with the headers: nothing to wait for
+        return await call.request.read()
     try:
         async with asyncio.timeout(limits.body_timeout_s):
             return await call.request.read()
@@ -79,7 +82,7 @@ async def parsed(raw: bytes, parse: Callable[[bytes], Any]) -> Any:
 def parse_json(raw: bytes) -> Any:
     """Strict JSON. Raises StatusError 400."""
     try:
-        value = json.loads(raw, object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant)
+        value = _JSON.decode(raw.decode())
     except RecursionError as exc:
         raise _too_deep() from exc
     except UnicodeDecodeError as exc:
@@ -117,12 +120,38 @@ def _refuse_constant(name: str) -> Any:
     raise errors.bad_request(f"{name} is not a number; write a finite one")
 
 
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant)
+
+
 def _too_deep() -> errors.StatusError:
     return errors.bad_request(f"the body is nested deeper than {MAX_DEPTH} levels")
 
 
 def check(value: Any) -> None:
     """Nesting, numbers and text that could not be written out again. Raises StatusError 400."""
+    if not _fine(value, MAX_DEPTH):
+        _explain(value)
+
+
+def _fine(value: Any, levels: int) -> bool:
+    """What `_explain` refuses, as fast as it can be told: this runs on every write."""
+    kind = type(value)
+    if kind is str:
+        return value.isascii() and "\0" not in value
+    if kind is dict:
+        for key, sub in value.items():
+            if not key.isascii() or "\0" in key or not _fine(sub, levels - 1):
+                return False
+        return levels > 0
+    if kind is list:
+        return levels > 0 and all(_fine(item, levels - 1) for item in value)
+    if kind is int:
+        return bool(-(2**63) <= value < 2**63)
+    return kind is not float or math.isfinite(value)
+
+
+def _explain(value: Any) -> None:
+    """Find what is wrong, and where; text that is only not ASCII is fine."""
     level: list[tuple[str, Any]] = [("", value)]
     for _ in range(MAX_DEPTH + 1):
         below: list[tuple[str, Any]] = []

@@ -3,7 +3,6 @@
 A page is cut from a snapshot taken by the first one (paging.py), so that all are of one revision.
 """
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import orjson
 from aiohttp import web
 
 from api import errors
-from api.answers import answer_list
+from api.answers import answer_list, answer_stored_list
 from api.body import read_object
 from api.context import Call
 from api.paging import Snapshot
@@ -23,9 +22,6 @@ from api.routes import Handler
 from api.selectors import Selector, of_query
 from controlplane.errors import ConflictError, NotFoundError
 from controlplane.records import Key, Stored
-
-_YIELD_EVERY: Final = 200
-"""Records rendered between two looks at other requests: about 2 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +43,7 @@ async def list_records(call: Call) -> web.StreamResponse:
         meta["continue"] = page.continue_token
         if not selector:
             meta["remainingItemCount"] = page.remaining
-    items = []
-    for index, stored in enumerate(page.items):
-        items.append(await call.ctx.records.read(stored))
-        if index % _YIELD_EVERY == _YIELD_EVERY - 1:
-            await asyncio.sleep(0)
-    return answer_list(call, call.target.served, items, meta)
+    return await answer_stored_list(call, call.target.served, page.items, meta)
 
 
 async def _page(call: Call, selector: Selector) -> _Page:

@@ -118,7 +118,7 @@ def translate(exc: Exception, call: Call | None) -> errors.StatusError:
     if isinstance(exc, RetryableError):
         return errors.unavailable(str(exc), exc.retry_after_s)
     if isinstance(exc, TimeoutError):
-        return errors.unavailable("the request took too long; nothing more was written")
+        return errors.unavailable("the request took too long; read again to see what was done")
     log.error("api_request_failed", exc_info=exc, path=call.request.path if call else "")
     return errors.internal()
 

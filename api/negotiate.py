@@ -7,6 +7,7 @@ list that also names protobuf is answered in JSON. Not about request bodies.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 _JSON: Final = frozenset({"application/json", "application/*", "*/*"})
@@ -59,6 +60,7 @@ def media_ranges(accept: str | None) -> Iterator[MediaRange]:
             )
 
 
+@lru_cache(maxsize=256)
 def representation(accept: str | None) -> As | None:
     """What to answer with; None when nothing the client accepts can be served (406)."""
     for entry in media_ranges(accept):

@@ -6,7 +6,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from api import errors
-from api.answers import answer_object
+from api.answers import answer_stored
 from api.applies import apply
 from api.body import media_type, parse_json, parsed, read
 from api.context import Call
@@ -78,7 +78,7 @@ async def patch(call: Call) -> web.StreamResponse:
     options = write_options(call)
     patched = await read_patch(call)
     _, after = await change(call, options, _change(call, options, patched))
-    return answer_object(call, await call.ctx.records.read(after))
+    return await answer_stored(call, after)
 
 
 def _change(

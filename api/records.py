@@ -6,7 +6,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from api import errors
-from api.answers import answer_object, json_response
+from api.answers import answer_stored, json_response
 from api.body import read_object
 from api.context import Call, Propagation
 from api.options import WriteOptions, dry_run, write_options
@@ -89,7 +89,7 @@ async def get(call: Call) -> web.StreamResponse:
     stored = call.ctx.view.get(key_of(call))
     if stored is None:
         raise errors.not_found(call.target.served.info, call.target.name)
-    return answer_object(call, await call.ctx.records.read(stored))
+    return await answer_stored(call, stored)
 
 
 async def create(call: Call) -> web.StreamResponse:
@@ -115,11 +115,8 @@ async def store_new(call: Call, draft: Draft, options: WriteOptions) -> web.Stre
         raise errors.already_exists(served.info, draft.obj["metadata"].get("name", "")) from exc
     except NotFoundError as exc:
         raise _no_namespace(call) from exc
-    obj = await call.ctx.records.read(stored)
-    if options.dry_run:
-        # clients tell "would be created" by the absence of a version
-        obj["metadata"].pop("resourceVersion", None)
-    return answer_object(call, obj, status=201)
+    # of a dry run, revision 0: clients tell "would be created" by the absence of a version
+    return await answer_stored(call, stored, status=201)
 
 
 def _no_namespace(call: Call) -> errors.StatusError:
@@ -199,7 +196,7 @@ async def update(call: Call) -> web.StreamResponse:
         return draft_update(call, served, base, dict(sent), options), versioned
 
     _, after = await change(call, options, make)
-    return answer_object(call, await call.ctx.records.read(after))
+    return await answer_stored(call, after)
 
 
 async def delete(call: Call) -> web.StreamResponse:
@@ -216,7 +213,7 @@ async def delete(call: Call) -> web.StreamResponse:
                 raise errors.conflict(served.info, name) from exc
             continue
         if left is not None:
-            return answer_object(call, await call.ctx.records.read(left))
+            return await answer_stored(call, left)
         return json_response(errors.success(errors.object_details(served.info, name, stored.uid)))
     raise errors.conflict(served.info, name)
 

@@ -20,25 +20,23 @@ class Served:
     model: type[Record]
     schema: dict[str, Any] = field(repr=False)
     topology: Topology = field(repr=False)
-
-    @property
-    def info(self) -> KindInfo:
-        return self.model.info
-
-    @property
-    def subresources(self) -> tuple[str, ...]:
-        found = ["status"] if self.info.has_status else []
-        if self.info.scalable:
-            found.append("scale")
-        if self.info.kind == "Namespace":
-            found.append("finalize")
-        return tuple(found)
+    info: KindInfo
+    subresources: tuple[str, ...]
 
 
 def serve(model: type[Record]) -> Served:
     """Work out one kind."""
-    schema = structural_schema(model)
-    return Served(model, schema, of_schema(schema))
+    schema, info = structural_schema(model), model.info
+    return Served(model, schema, of_schema(schema), info, _subresources(info))
+
+
+def _subresources(info: KindInfo) -> tuple[str, ...]:
+    found = ["status"] if info.has_status else []
+    if info.scalable:
+        found.append("scale")
+    if info.kind == "Namespace":
+        found.append("finalize")
+    return tuple(found)
 
 
 class Catalogue:

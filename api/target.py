@@ -70,10 +70,11 @@ def _check_path(served: Served, namespace: str | None, name: str, subresource: s
 
 def _verb(served: Served, method: str, namespace: str | None, name: str, subresource: str) -> str:
     verbs = _SUBRESOURCE if subresource else _ITEM if name else _COLLECTION
+    verb = verbs.get(method)
+    everywhere = not name and served.info.namespaced and namespace is None
+    served_here = subresource or verb in served.info.verbs
+    if verb is not None and served_here and (verb == "list" or not everywhere):
+        return verb
     allowed = {m for m, verb in verbs.items() if subresource or verb in served.info.verbs}
-    if not name and served.info.namespaced and namespace is None:
-        # every namespace at once can only be read
-        allowed &= {"GET", "HEAD"}
-    if method not in allowed:
-        raise errors.method_not_allowed(allowed)
-    return verbs[method]
+    # every namespace at once can only be read
+    raise errors.method_not_allowed(allowed & {"GET", "HEAD"} if everywhere else allowed)

@@ -37,6 +37,8 @@ from tests.integration.api.server import Served, api_on
 
 PATH = "/apis/bunker.cloud/v1/namespaces/default/databases"
 
+_WARM_UP_S = 0.3
+
 
 def body(name: str) -> bytes:
     """What one client sends: as a person would write it."""
@@ -96,7 +98,7 @@ async def client(url: str, token: str, prefix: str, clients: int, seconds: float
                 took.append(time.perf_counter() - started)
                 count += 1
 
-        until = time.perf_counter() + 0.3
+        until = time.perf_counter() + _WARM_UP_S
         await asyncio.gather(*(run(1000 + n) for n in range(clients)))
         took.clear()
         until = time.perf_counter() + seconds
@@ -106,7 +108,8 @@ async def client(url: str, token: str, prefix: str, clients: int, seconds: float
 
 
 async def measure(url: str, token: str, prefix: str, options: argparse.Namespace) -> list[float]:
-    """One round by a client process."""
+    """One round by a client process: creates a second, p50, p99, this process's CPU a create."""
+    busy = time.process_time()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, __file__, "--client", url, token, prefix),
         *("--clients", str(options.clients), "--seconds", str(options.seconds)),
@@ -114,7 +117,7 @@ async def measure(url: str, token: str, prefix: str, options: argparse.Namespace
     )
     output, _ = await process.communicate()
     found: list[float] = json.loads(output)
-    return found
+    return [*found, (time.process_time() - busy) / (found[0] * (options.seconds + _WARM_UP_S))]
 
 
 async def bench(folder: Path, options: argparse.Namespace) -> None:
@@ -136,9 +139,10 @@ async def rounds(served: Served, bare_url: str, options: argparse.Namespace) -> 
         bare.append(await measure(bare_url, "none", f"b{number}", options))
         real.append(await measure(served.url, served.admin, f"r{number}", options))
     for name, found in (("bare", bare), ("api", real)):
-        per_s, p50, p99 = (statistics.median(column) for column in zip(*found, strict=True))
+        per_s, p50, p99, cpu = (statistics.median(column) for column in zip(*found, strict=True))
         print(
-            f"{name:5} {per_s:7.0f} creates/s   p50 {p50 * 1000:6.1f} ms   p99 {p99 * 1000:6.1f} ms"
+            f"{name:5} {per_s:7.0f} creates/s   p50 {p50 * 1000:6.1f} ms   "
+            f"p99 {p99 * 1000:6.1f} ms   server CPU {cpu * 1e6:5.0f} us"
         )
     ratio = statistics.median(r[0] / b[0] for r, b in zip(real, bare, strict=True))
     print(f"ratio {ratio:.2f} (goal 0.5, stretch 0.7)")

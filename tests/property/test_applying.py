@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.applying import Applied, apply
-from controlplane.fields import from_fields_v1, to_fields_v1
+from controlplane.fields import (
+    after_update,
+    dump,
+    from_fields_v1,
+    parse,
+    to_fields_v1,
+    values_of,
+)
 from controlplane.topology import Topology, of_schema
 
 TOPOLOGY: Topology = of_schema(
@@ -120,3 +127,14 @@ def test_dropping_the_last_owner_removes_the_field(
 def test_fields_v1_round_trips_whatever_apply_makes(spec: dict[str, Any]) -> None:
     for entry in orjson.loads(_apply(None, b"[]", spec, "me").managed_fields):
         assert to_fields_v1(from_fields_v1(entry["fieldsV1"])) == entry["fieldsV1"]
+
+
+@given(_specs("x"))
+def test_a_creator_owns_exactly_the_leaves(spec: dict[str, Any]) -> None:
+    obj = {"spec": spec, "metadata": {"name": "x", "labels": {"a": "b"}}}
+    managed = after_update(
+        b"[]", None, obj, manager="me", api_version="v1", time="now", topology=TOPOLOGY
+    )
+    (entry,) = orjson.loads(managed)
+    assert entry["fieldsV1"] == to_fields_v1(values_of(obj, TOPOLOGY))
+    assert dump(parse(managed)) == managed
