@@ -187,10 +187,15 @@ def core_conventions(served: Served, obj: dict[str, Any]) -> dict[str, Any]:
 
 def encode_string_data(obj: dict[str, Any]) -> None:
     """A Secret's stringData is written into data, base64, and never kept."""
-    plain = obj.pop("stringData", None)
+    plain, data = obj.get("stringData"), obj.get("data") or {}
+    if not isinstance(plain, dict) or not isinstance(data, dict):
+        return  # the model says what is wrong with it
+    if not all(isinstance(value, str) for value in plain.values()):
+        return
+    del obj["stringData"]
     if plain:
         encoded = {k: base64.b64encode(v.encode()).decode() for k, v in plain.items()}
-        obj["data"] = {**(obj.get("data") or {}), **encoded}
+        obj["data"] = {**data, **encoded}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -33,7 +34,6 @@ from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.migrate import ensure_schema
 from controlplane.store.shape import encode
 from resources.database import Database as DatabaseKind
-from tests.integration.api.server import Served, api_on
 
 PATH = "/apis/bunker.cloud/v1/namespaces/default/databases"
 
@@ -52,7 +52,7 @@ def body(name: str) -> bytes:
     ).encode()
 
 
-def bare_app(served: Served) -> web.Application:
+def bare_app(served: Any) -> web.Application:
     """The peer."""
 
     async def create(request: web.Request) -> web.Response:
@@ -121,6 +121,9 @@ async def measure(url: str, token: str, prefix: str, options: argparse.Namespace
 
 
 async def bench(folder: Path, options: argparse.Namespace) -> None:
+    # here, not above: where this is copied without the tests, imports must still sort alike
+    from tests.integration.api.server import api_on
+
     cluster = EmbeddedPostgres(folder / "postgres")
     try:
         cluster.start()
@@ -133,7 +136,7 @@ async def bench(folder: Path, options: argparse.Namespace) -> None:
         cluster.destroy()
 
 
-async def rounds(served: Served, bare_url: str, options: argparse.Namespace) -> None:
+async def rounds(served: Any, bare_url: str, options: argparse.Namespace) -> None:
     real, bare = [], []
     for number in range(options.rounds):
         bare.append(await measure(bare_url, "none", f"b{number}", options))
