@@ -39,7 +39,10 @@ _SETTINGS: Final = {
     "unix_socket_permissions": "0700",
     "max_connections": "50",
     "shared_buffers": "32MB",
-    "max_wal_size": "256MB",
+    "max_wal_size": "1GB",
+    # after each checkpoint the first change of a page logs it whole: rarely, and compressed
+    "checkpoint_timeout": "15min",
+    "wal_compression": "pglz",
     "idle_in_transaction_session_timeout": "30s",
     "autovacuum_max_workers": "1",
     "max_parallel_workers_per_gather": "0",
@@ -266,9 +269,17 @@ class EmbeddedPostgres:
             said = " ".join(output.read().split())[-400:]
         if done.returncode != 0:
             raise StoreUnavailableError(
-                f"cannot start the embedded PostgreSQL in '{self.home}': {said or 'no output'}; "
-                f"see {self.log_path}, or set CP_DATABASE_URL"
+                f"cannot start the embedded PostgreSQL in '{self.home}': {said or 'no output'} "
+                f"{self._last_word()}; see {self.log_path}, or set CP_DATABASE_URL"
             )
+
+    def _last_word(self) -> str:
+        """The server's own reason; its log never holds what users wrote."""
+        try:
+            lines = self.log_path.read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if "FATAL" in line), "")
 
     def _as_server(self) -> list[str]:
         if os.geteuid() != 0:
