@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,13 @@ async def other(database: Database, other_cache: Cache) -> AsyncIterator[Postgre
     mine = Database(database.dsn)
     async with PostgresStore(mine, other_cache).running() as running:
         yield running
+
+
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """pytest's own is too long for a socket's path."""
+    with tempfile.TemporaryDirectory(prefix="bunker-px-") as folder:
+        yield folder
 
 
 async def revisions(database: Database) -> list[int]:
@@ -187,9 +194,9 @@ async def test_a_cancelled_write_is_not_made_or_is_made_whole(
 
 @pytest.mark.parametrize("lose", ["reply", "commit"])
 async def test_a_lost_commit_is_resolved(
-    postgres_cluster: EmbeddedPostgres, database: Database, lose: str
+    postgres_cluster: EmbeddedPostgres, database: Database, short_folder: str, lose: str
 ) -> None:
-    folder = tempfile.mkdtemp(prefix="bunker-px-")
+    folder = short_folder
     socket = ".s.PGSQL.5432"
     proxy = Proxy(str(postgres_cluster.home / "run" / socket))
     through = Database(database.dsn.replace(str(postgres_cluster.home / "run"), folder))
