@@ -110,11 +110,16 @@ def parse(managed: bytes | Sequence[Mapping[str, Any]]) -> tuple[Owner, ...]:
             api_version=str(entry.get("apiVersion", "")),
             subresource=str(entry.get("subresource", "")),
             time=str(entry.get("time", "")),
-            paths=from_fields_v1(entry.get("fieldsV1") or {}),
+            paths=_readable(entry.get("fieldsV1")),
         )
         for entry in entries
         if entry.get("fieldsType", "FieldsV1") == "FieldsV1"
     )
+
+
+def _readable(tree: Any) -> Paths:
+    """Clients may write managedFields: what is no tree owns nothing."""
+    return from_fields_v1(tree) if isinstance(tree, Mapping) else frozenset()
 
 
 def dump(owners: Iterable[Owner]) -> bytes:

@@ -113,3 +113,9 @@ def test_dump_drops_empty_entries_and_parse_reads_back() -> None:
     managed = _write(b"[]", None, {"spec": {"a": 1}}, "first", T0)
     assert dump(parse(managed)) == managed
     assert dump(()) == b"[]"
+
+
+@pytest.mark.parametrize("tree", [None, "x", 7, [], [{}], {"f:a": 1}, {"f:a": {"f:b": []}}])
+def test_ownership_that_a_client_made_up_is_read_as_far_as_it_goes(tree: Any) -> None:
+    owners = parse([{"manager": 1, "operation": "?", "time": None, "fieldsV1": tree}])
+    assert dump(owners) == dump(parse(dump(owners)))
