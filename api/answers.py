@@ -14,6 +14,7 @@ from aiohttp import web
 from api import errors, tables
 from api.context import Call
 from api.negotiate import As, representation
+from api.reading import objects
 from api.served import Served
 from api.splice import wire_bytes
 from api.tables import Include
@@ -70,11 +71,7 @@ async def answer_stored_list(
     """A list of stored records, as asked for; looks after other requests in between."""
     if asked(call) is As.OBJECT and served.info.kind != _SEALED:
         return await _plain_list(served, found, meta)
-    items = []
-    for index, stored in enumerate(found, start=1):
-        items.append(await call.ctx.records.read(stored))
-        if index % _YIELD_EVERY == 0:
-            await asyncio.sleep(0)
+    items = await objects(call.ctx, found, asked(call), include(call))
     return answer_list(call, served, items, meta)
 
 

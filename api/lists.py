@@ -73,7 +73,7 @@ def select(call: Call, selector: Selector) -> Sequence[Stored]:
         found: Sequence[Stored] = () if one is None else (one,)
     else:
         found = view.list(kind, namespace)
-    return [s for s in found if selector.matches(s.obj)] if selector else found
+    return [s for s in found if selector.matches_stored(s)] if selector else found
 
 
 def _limit(call: Call) -> int:

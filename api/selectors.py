@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import orjson
+
 from api import errors
+from controlplane.records import Stored
 from resources.meta import KindInfo
 
 Operator = Literal["in", "notin", "exists", "absent"]
@@ -128,6 +131,13 @@ class Selector:
         return all(r.matches(labels) for r in self.labels) and all(
             term.matches(obj) for term in self.fields
         )
+
+    def matches_stored(self, stored: Stored) -> bool:
+        """By name without parsing, which is what `kubectl wait` and `delete` ask for; else
+        parsed for the moment: Stored.obj would stay in memory as long as the record does."""
+        if self.name is not None and stored.key.name != self.name:
+            return False
+        return not self or self.matches(orjson.loads(stored.body))
 
     @property
     def name(self) -> str | None:

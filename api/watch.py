@@ -97,7 +97,7 @@ def _start(call: Call, options: WatchOptions) -> _Start:
     revision = view.revision
     found = view.list(kind, target.namespace)
     if options.selector:
-        found = [stored for stored in found if options.selector.matches(stored.obj)]
+        found = [stored for stored in found if options.selector.matches_stored(stored)]
     return _Start(found, revision, view.watch(frozenset({kind}), revision))
 
 

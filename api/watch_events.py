@@ -15,16 +15,15 @@ import orjson
 from api import tables
 from api.context import Context
 from api.negotiate import As
+from api.reading import opened, shows_values
 from api.selectors import Selector
 from api.splice import wire_bytes
 from api.tables import Include
-from controlplane.errors import NotFoundError
 from controlplane.records import Change, Stored
 from controlplane.store.shape import decode
 from resources.meta import KindInfo
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
-_SECRET: Final = "Secret"  # noqa: S105  # a kind
 INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 
 
@@ -37,10 +36,14 @@ def transition(
         return None
     if not selector:
         return _TYPES[change.verb], after
-    had = before is not None and _matches(selector, before)
+    had = before is not None and selector.matches_stored(before)
     if change.verb == "delete":
-        return ("DELETED", after) if had or (before is None and _matches(selector, after)) else None
-    has = _matches(selector, after)
+        return (
+            ("DELETED", after)
+            if had or (before is None and selector.matches_stored(after))
+            else None
+        )
+    has = selector.matches_stored(after)
     if has:
         return ("MODIFIED" if had else "ADDED"), after
     if had and before is not None:
@@ -53,14 +56,6 @@ _TYPES: Final[dict[str, EventType]] = {
     "update": "MODIFIED",
     "delete": "DELETED",
 }
-
-
-def _matches(selector: Selector, stored: Stored) -> bool:
-    """By name without parsing, which is what `kubectl wait` and `delete` watch by."""
-    if selector.name is not None and stored.key.name != selector.name:
-        return False
-    # not Stored.obj: that would keep the parsed object alive as long as the record is
-    return selector.matches(orjson.loads(stored.body))
 
 
 @dataclass(slots=True)
@@ -82,8 +77,8 @@ class Encoder:
         if self.form is As.TABLE:
             return orjson.dumps(await self._table(stored))
         whole = self.form is As.OBJECT
-        if whole and self.info.kind == _SECRET:
-            return orjson.dumps(await self._opened(stored))
+        if shows_values(self.info.kind, self.form, self.include):
+            return orjson.dumps(await opened(self.ctx, stored))
         key = f"{self.form}{'' if change is None or stored is change.after else ' left'}"
         if change is not None and (kept := change.memo.get(key)) is not None:
             return kept
@@ -93,8 +88,8 @@ class Encoder:
         return made
 
     async def _table(self, stored: Stored) -> dict[str, Any]:
-        opens = self.info.kind == _SECRET and self.include == "Object"
-        obj = await self._opened(stored) if opens else decode(stored)
+        opens = shows_values(self.info.kind, self.form, self.include)
+        obj = await opened(self.ctx, stored) if opens else decode(stored)
         define, self._defined = not self._defined, True
         return tables.table(
             self.info,
@@ -104,14 +99,6 @@ class Encoder:
             include=self.include,
             define=define,
         )
-
-    async def _opened(self, stored: Stored) -> dict[str, Any]:
-        """A Secret in clear, or without its data once its key was destroyed with it."""
-        try:
-            return await self.ctx.records.read(stored)
-        except NotFoundError:
-            hidden = ("sealed", "secretKeys", "contentHmac")
-            return {key: value for key, value in decode(stored).items() if key not in hidden}
 
     def bookmark(self, revision: int, *, ends_initial: bool = False) -> bytes:
         """A bookmark line: everything up to `revision` has been sent."""
