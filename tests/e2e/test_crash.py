@@ -83,11 +83,11 @@ def delete_while_killed(cloud: Cloud, db: str, web: str, moment: float) -> None:
     restart_after(cloud, moment)
     cloud.wait_gone("app", web, NS)
     cloud.wait_gone("database", db, NS)
-    # what stays is the namespace's network
+    # what stays are the namespaces' networks
     eventually(
-        lambda: [left.split()[0] for left in cloud.leftovers()] == ["network"],
+        lambda: {left.split()[0] for left in cloud.leftovers()} == {"network"},
         within_s=20,
-        what=f"only the network is left, not {cloud.leftovers()}",
+        what=f"only networks are left, not {cloud.leftovers()}",
     )
     assert cloud.kubectl("get", "secrets", "-n", NS, "-o", "name") == ""
     assert cloud.kubectl("get", "volumes", "-o", "name") == ""
