@@ -183,9 +183,16 @@ def plan_container(
         return (remove, RunContainer(spec, variables))
     if not _in_place(spec, state, network_id):
         return (FixContainer(spec, variables),)
-    if state.paused or not (state.running or state.restarting):
+    if state.paused:
         return (StartContainer(state.id),)
-    return ()
+    if state.running or state.restarting:
+        return ()
+    if state.error:
+        # A start under way while the engine went down leaves a task behind that keeps this very
+        # container from ever starting again ("task already exists"); a new one starts. Data is on
+        # volumes, so nothing is lost where the old one would have started after all.
+        return (RemoveContainer(state.id, spec.stop_timeout_s), RunContainer(spec, variables))
+    return (StartContainer(state.id),)
 
 
 def _in_place(spec: ContainerSpec, state: ContainerState, network_id: str | None) -> bool:
