@@ -141,5 +141,5 @@ def build_app(ctx: Context) -> web.Application:
     app[SILENT] = entry.silent
     watch.install(app, Pulse(ctx.access, ctx.clock, ctx.registry))
     app.on_shutdown.append(entry.end_streams)
-    app.router.add_route("*", "/{path:.*}", entry.__call__)
+    app.router.add_route("*", r"/{path:[\s\S]*}", entry.__call__)
     return app

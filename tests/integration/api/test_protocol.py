@@ -208,3 +208,10 @@ async def test_pods_and_services_are_empty_lists(client: Client, path: str) -> N
 async def test_bad_include_object_is_refused(client: Client) -> None:
     answer = await client.ask("GET", "/api/v1/namespaces", accept=TABLE, includeObject="All")
     assert (answer.code, answer.body["reason"]) == (400, "BadRequest")
+
+
+@pytest.mark.parametrize("name", ["a%0Ab", "a%00b", "..%2f..", "%ff", "a%20b"])
+async def test_odd_names_in_a_path_are_a_status_too(client: Client, name: str) -> None:
+    answer = await client.ask("GET", f"/apis/bunker.cloud/v1/namespaces/default/apps/{name}")
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert answer.code in (400, 404)
