@@ -1,5 +1,6 @@
 """PostgreSQL stopped, and the engine restarted, under it: it waits, says so and goes on."""
 
+import os
 import subprocess
 import tempfile
 import time
@@ -19,6 +20,8 @@ NS = "outage"
 OUTAGE_S = 30
 # "never a hang": what a client waits at most for its 503
 ANSWER_S = 5
+# TEST-NET-1 (RFC 5737): nobody's network
+BRIDGE_ADDRESS = "192.0.2.1/24"
 
 
 def test_postgresql_stopped_for_half_a_minute(private_cloud: Cloud) -> None:
@@ -87,6 +90,11 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        # a bridge of its own: started with --bridge=none, dockerd removes the host's docker0
+        self._bridge = f"brt{os.getpid()}"[:15]
+        _ip("link", "add", self._bridge, "type", "bridge")
+        _ip("addr", "add", BRIDGE_ADDRESS, "dev", self._bridge)
+        _ip("link", "set", self._bridge, "up")
 
     @property
     def url(self) -> str:
@@ -101,7 +109,7 @@ class Engine:
                     f"--data-root={self._folder}/root",
                     f"--exec-root={self._folder}/exec",
                     f"--pidfile={self._folder}/docker.pid",
-                    "--bridge=none",
+                    f"--bridge={self._bridge}",
                     "--log-level=warn",
                 ],
                 stdin=subprocess.DEVNULL,
@@ -124,8 +132,13 @@ class Engine:
 
     def destroy(self) -> None:
         self.stop()
+        _ip("link", "delete", self._bridge)
         # the engine leaves its overlay mounts' folders; nothing of it is mounted any more
         subprocess.run(["rm", "-rf", str(self._folder)], check=True)
+
+
+def _ip(*args: str) -> None:
+    subprocess.run(["ip", *args], check=True, capture_output=True)
 
 
 def test_engine_restarted(make_cloud: MakeCloud) -> None:
