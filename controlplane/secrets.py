@@ -71,7 +71,9 @@ def load_master_key(path: Path, *, may_create: bool) -> MasterKey:
             f"cannot read the master key '{path}': {exc.strerror}; restore it: without it no "
             "Secret can be opened"
         ) from exc
-    if stat.S_IMODE(info.st_mode) & 0o077 or info.st_uid not in {os.geteuid(), 0}:
+    # root may use another user's: the agent shares the data folder of an unprivileged API
+    foreign = os.geteuid() != 0 and info.st_uid not in {os.geteuid(), 0}
+    if stat.S_IMODE(info.st_mode) & 0o077 or foreign:
         raise TerminalError(
             f"cannot use the master key '{path}': others can read it; chmod 600 it",
             reason="MasterKeyExposed",
