@@ -98,6 +98,11 @@ class Cloud:
     def log(self) -> Path:
         return self.data / "control-plane.log"
 
+    @property
+    def runtime_folders(self) -> tuple[Path, Path]:
+        """For secret files; the second where /run is on a disk."""
+        return Path(f"/run/bunker-{self.instance}"), Path(f"/dev/shm/bunker-{self.instance}")
+
     # --- the process ---------------------------------------------------------------------------
 
     def control_plane(self, *args: str, timeout_s: float = 90) -> str:
@@ -167,7 +172,8 @@ class Cloud:
             for volume in engine.volumes.list(filters=filters):
                 volume.remove()
         shutil.rmtree(self.data, ignore_errors=True)
-        shutil.rmtree(f"/run/bunker-{self.instance}", ignore_errors=True)
+        for runtime in self.runtime_folders:
+            shutil.rmtree(runtime, ignore_errors=True)
 
     # --- clients -------------------------------------------------------------------------------
 

@@ -90,5 +90,5 @@ def test_up_twice_down_up_destroy(host: Cloud) -> None:
     script(host, "down", "--destroy")
     assert host.leftovers() == []
     assert not host.data.exists()
-    assert not Path(f"/run/bunker-{host.instance}").exists()
+    assert [folder for folder in host.runtime_folders if folder.exists()] == []
     assert "no installation" in script(host, "down")
