@@ -24,6 +24,9 @@ from api.routes import Route
 from api.served import Catalogue
 
 PROTOBUF: Final = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+"""What clients ask for."""
+ANSWERED: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""What they are told it is: Go's mime package refuses the `@`, so Kubernetes answers with a dot."""
 _VERBS: Final = {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 8}
 _DROPPED: Final = frozenset({"anyOf", "oneOf", "nullable", "additionalProperties", "items"})
 
@@ -239,13 +242,13 @@ def _text(number: int, value: str) -> bytes:
 @lru_cache(maxsize=8)
 def _documents(catalogue: Catalogue) -> tuple[Document, Document]:
     found = v2_document(catalogue)
-    return document(found), document(encode(found), PROTOBUF)
+    return document(found), document(encode(found), ANSWERED)
 
 
 async def _v2(call: Call) -> web.StreamResponse:
     as_json, as_protobuf = _documents(call.ctx.kinds)
     for entry in media_ranges(call.request.headers.get("Accept")):
-        if entry.type == PROTOBUF:
+        if entry.type in (PROTOBUF, ANSWERED):
             return respond(call.request, as_protobuf)
         if entry.json:
             return respond(call.request, as_json)

@@ -17,6 +17,7 @@ from typing import Any
 NAMESPACE = "bench-idle"
 LIMIT_MIB = 150
 LIMIT_PERCENT = 1.0
+DATA = Path(os.environ.get("CP_DATA_DIR") or "/var/lib/bunker")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -90,7 +91,7 @@ def server_pids(data: Path) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path(os.environ["CP_DATA_DIR"]))
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--running", type=int, default=50)
     parser.add_argument("--records", type=int, default=1000)
     parser.add_argument("--seconds", type=int, default=60)
@@ -100,7 +101,7 @@ def main() -> None:
         {"apiVersion": "v1", "kind": "List", "items": [*records(given.running, given.records)]}
     )
     try:
-        kubectl(given.data, "apply", "--server-side", "-f", "-", body=body)
+        kubectl(given.data, "create", "-f", "-", body=body)
         began = time.monotonic()
         while (count := ready(given.data)) < given.running:
             if time.monotonic() - began > 300:
@@ -117,7 +118,9 @@ def main() -> None:
         print(f"control plane  {used:6.2f} % of a core (limit {LIMIT_PERCENT})")
         print(f"PostgreSQL     {pss_mib(servers):6.1f} MiB PSS, {used_server:.2f} % of a core")
     finally:
-        kubectl(given.data, "delete", "namespace", NAMESPACE, "--timeout=120s")
+        kubectl(
+            given.data, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s"
+        )
 
 
 if __name__ == "__main__":

@@ -119,7 +119,8 @@ async def test_every_published_document_is_there_under_its_hash(client: Client) 
 async def test_v2_is_json_or_protobuf_as_asked(client: Client) -> None:
     assert (await client.ask("GET", "/openapi/v2")).body["swagger"] == "2.0"
     answer = await client.ask("GET", "/openapi/v2", accept=f"{PROTOBUF},application/json")
-    assert answer.headers["Content-Type"] == PROTOBUF
+    # with the `@` of the request Go's mime package, and so kubectl, can't read the answer
+    assert answer.headers["Content-Type"] == PROTOBUF.replace("@", ".")
     assert answer.body.startswith(b"\x0a\x032.0")
     assert (await client.ask("GET", "/openapi/v2", accept="text/html")).code == 406
 
