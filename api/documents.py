@@ -25,9 +25,11 @@ class Document:
 
 
 def document(value: object, content_type: str = "application/json") -> Document:
-    """Encode a fixed answer (bytes are taken as they are); the hash depends on them alone."""
+    """Encode a fixed answer (bytes are taken as they are); the hash depends on it and its type
+    alone: a client that revalidates keeps the headers it has."""
     body = value if isinstance(value, bytes) else orjson.dumps(value)
-    return Document(body, content_type, hashlib.sha256(body).hexdigest()[:32].upper())
+    digest = hashlib.sha256(content_type.encode() + b"\n" + body)
+    return Document(body, content_type, digest.hexdigest()[:32].upper())
 
 
 def respond(
