@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from docker.models.containers import Container
@@ -174,4 +174,6 @@ def test_data_plane_lives_without_the_control_plane(healing: Cloud) -> None:
 def crash(container: Container) -> None:
     """Kill its processes from the host: unlike `docker kill`, a death the engine didn't cause."""
     for process in container.top()["Processes"]:
-        os.kill(int(process[1]), signal.SIGKILL)
+        # the first to die may take the rest along
+        with suppress(ProcessLookupError):
+            os.kill(int(process[1]), signal.SIGKILL)
