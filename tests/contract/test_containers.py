@@ -1,4 +1,7 @@
-"""What every container runtime must do: one suite on the fake and on a real Docker engine."""
+"""What every container runtime must do: one suite on the fake and on a real Docker engine.
+
+Over 400 lines, because the contract of a runtime is read as one list.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,7 @@
-"""What only the Docker driver must do: its quirks, its faults, its speed. A real engine."""
+"""What only the Docker driver must do: its quirks, its faults, its speed. A real engine.
+
+Over 400 lines, because all that only a real engine does is looked up in one place.
+"""
 
 import asyncio
 import os

@@ -1,4 +1,7 @@
-"""One record's life, pass by pass: created, healed, edited, paused, deleted."""
+"""One record's life, pass by pass: created, healed, edited, paused, deleted.
+
+Over 400 lines, because the outcomes of one pass are read beside each other.
+"""
 
 import asyncio
 from typing import Any
