@@ -1,12 +1,13 @@
 """Value types and the Protocol of a container runtime; drivers/docker.py is the real one.
 
-Deliberately narrow: there is no way here to say privileged, host namespaces, devices, added
-capabilities or an arbitrary host path, so no record can ask for them.
+Deliberately narrow: there is no way here to say privileged, host namespaces or an arbitrary host
+path, so no record can ask for them. A few capabilities, one device and network sysctls exist for
+the platform's own services alone: the driver refuses them from any other owner.
 """
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 LABEL_PREFIX: Final = "bunker.cloud/"
 LABEL_UID: Final = LABEL_PREFIX + "uid"
@@ -64,6 +65,8 @@ class PublishedPort:
     container_port: int
     host_port: int
     address: str = "127.0.0.1"
+    protocol: Literal["tcp", "udp"] = "tcp"
+    """UDP for name servers and tunnels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,13 @@ class ContainerSpec:
     keep_caps: tuple[str, ...] = ()
     """Of Docker's default capabilities, those an entrypoint needs to drop privileges
     (CHOWN, SETUID, ...); everything else is dropped. Set by our own kinds, never by a user."""
+    capabilities: tuple[str, ...] = ()
+    """Beyond `keep_caps`, what a tunnel or a mail server needs (NET_ADMIN, NET_RAW). As `devices`
+    and `sysctls`: for services of the platform alone; the driver refuses it from other owners."""
+    devices: tuple[str, ...] = ()
+    """Host devices it may open: `/dev/net/tun`."""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    """Kernel settings of its own network namespace, all under `net.ipv4.`."""
 
 
 @dataclass(frozen=True, slots=True)

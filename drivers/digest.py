@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from drivers.containers import ContainerSpec
+from drivers.containers import ContainerSpec, PublishedPort
 
 CURRENT: Final = "v1"
 
@@ -34,14 +34,15 @@ def _hashed(parts: Mapping[str, Any]) -> str:
 
 
 def _v1(spec: ContainerSpec) -> Mapping[str, Any]:
-    # Never edit a released version: add the next one.
+    # Never edit a released version: add the next one. What came later is hashed only where it is
+    # used, so that a spec without it has the digest it always had.
     return {
         "image": spec.image,
         "command": list(spec.command),
         "env": dict(spec.env),
         "volumes": sorted([v.volume, v.path, v.read_only] for v in spec.volumes),
         "secrets_dir": spec.secrets_dir,
-        "ports": sorted([p.container_port, p.host_port, p.address] for p in spec.ports),
+        "ports": sorted(_port(port) for port in spec.ports),
         "user": spec.user,
         "read_only_root": spec.read_only_root,
         "tmpfs": sorted(spec.tmpfs),
@@ -50,7 +51,15 @@ def _v1(spec: ContainerSpec) -> Mapping[str, Any]:
         "labels": dict(spec.labels),
         # A container made without a network cannot be given one.
         "networked": bool(spec.networks),
+        **({"capabilities": sorted(spec.capabilities)} if spec.capabilities else {}),
+        **({"devices": sorted(spec.devices)} if spec.devices else {}),
+        **({"sysctls": dict(spec.sysctls)} if spec.sysctls else {}),
     }
+
+
+def _port(port: PublishedPort) -> list[Any]:
+    protocol = [] if port.protocol == "tcp" else [port.protocol]
+    return [port.container_port, port.host_port, port.address, *protocol]
 
 
 _VERSIONS: Final[Mapping[str, Callable[[ContainerSpec], Mapping[str, Any]]]] = {"v1": _v1}

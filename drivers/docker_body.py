@@ -1,7 +1,9 @@
 """Builds the JSON bodies the Docker engine gets. Pure, and the only place that builds them.
 
 An allow-list: what is not set here cannot be asked for. Never privileged, no host namespace,
-device, security option, or host path but the container's own secrets folder.
+security option, or host path but the container's own secrets folder. What only the platform's own
+services may have (a few capabilities, the tunnel device, network sysctls) is refused from any
+other owner, whatever a reconciler asks for.
 """
 
 import re
@@ -47,6 +49,15 @@ KEEPABLE_CAPS: Final = frozenset(
 """Of Docker's default capabilities, those that act inside the container alone. NET_RAW (spoofing
 on the tenant's network), MKNOD, SETPCAP, SETFCAP and AUDIT_WRITE are left out."""
 
+ADDABLE_CAPS: Final = KEEPABLE_CAPS | {"NET_ADMIN", "NET_RAW"}
+"""What services of the platform may have: all of the above, and what makes tunnels and routes."""
+DEVICES: Final = frozenset({"/dev/net/tun"})
+"""The only host device there is: it makes tunnels in the container's own network namespace."""
+TRUSTED_KINDS: Final = frozenset({"Platform"})
+"""Kinds whose containers may have `capabilities`, `devices` and `sysctls`, in PLATFORM alone."""
+PLATFORM: Final = "platform"
+"""The namespace of the platform's own services, which no tenant has a role in."""
+
 _BASE_LABELS: Final = frozenset(
     {
         LABEL_CONTAINER,
@@ -62,6 +73,7 @@ _BASE_LABELS: Final = frozenset(
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}")
 _ENV_NAME: Final = re.compile(r"[^=\0\s]+")
 _TMPFS_OPTION: Final = re.compile(r"size=\d+[kmg]?|mode=[0-7]{3,4}|uid=\d+|gid=\d+|exec")
+_SYSCTL: Final = re.compile(r"net\.ipv4\.[a-z0-9_]+(\.[a-z0-9_]+)*")
 _FORBIDDEN_MOUNTS: Final = ("/proc", "/sys", "/dev", SECRETS_PATH)
 
 
@@ -76,6 +88,7 @@ def container_body(
     """The body of POST /containers/create, with the first network only (the engine takes one).
     Raises TerminalError for anything that no container may have."""
     _check_name(spec.name)
+    _check_trust(spec)
     first = spec.networks[0] if spec.networks else None
     body: Json = {
         "Image": spec.image,
@@ -86,7 +99,7 @@ def container_body(
         "StopTimeout": spec.stop_timeout_s,
         # Health is probed from outside; Docker's own probes at 1 s saturated two cores.
         "Healthcheck": {"Test": ["NONE"]},
-        "ExposedPorts": {f"{port.container_port}/tcp": {} for port in spec.ports},
+        "ExposedPorts": {f"{port.container_port}/{port.protocol}": {} for port in spec.ports},
         "HostConfig": _host_config(spec, first, secrets_root),
         "NetworkingConfig": {
             "EndpointsConfig": {first.network: {"Aliases": list(first.aliases)}} if first else {}
@@ -98,12 +111,14 @@ def container_body(
 
 
 def _host_config(spec: ContainerSpec, first: NetworkAttachment | None, secrets_root: str) -> Json:
-    return {
+    body: Json = {
         **limits_body(spec.limits),
         "Privileged": False,
         "NetworkMode": _network_mode(first),
         "CapDrop": ["ALL"],
-        "CapAdd": _caps(spec.keep_caps),
+        "CapAdd": sorted(
+            {*_caps(spec.keep_caps, KEEPABLE_CAPS), *_caps(spec.capabilities, ADDABLE_CAPS)}
+        ),
         "SecurityOpt": ["no-new-privileges"],
         "ReadonlyRootfs": spec.read_only_root,
         "Mounts": _mounts(spec, secrets_root),
@@ -113,6 +128,11 @@ def _host_config(spec: ContainerSpec, first: NetworkAttachment | None, secrets_r
         "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}},
         "Init": True,
     }
+    if spec.devices:
+        body["Devices"] = [_device(spec.name, path) for path in spec.devices]
+    if spec.sysctls:
+        body["Sysctls"] = _sysctls(spec)
+    return body
 
 
 def limits_body(limits: Limits) -> Json:
@@ -203,13 +223,36 @@ def _env(values: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in sorted(values.items())]
 
 
-def _caps(wanted: tuple[str, ...]) -> list[str]:
+def _check_trust(spec: ContainerSpec) -> None:
+    if not (spec.capabilities or spec.devices or spec.sysctls):
+        return
+    if spec.owner.kind not in TRUSTED_KINDS or spec.owner.namespace != PLATFORM:
+        raise _refused(
+            spec.name, "capabilities, devices and sysctls are for services of the platform alone"
+        )
+
+
+def _device(name: str, path: str) -> Json:
+    if path not in DEVICES:
+        raise _refused(name, f"device {path!r} may not be used")
+    return {"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rwm"}
+
+
+def _sysctls(spec: ContainerSpec) -> dict[str, str]:
+    for name, value in spec.sysctls.items():
+        # Of its own network namespace: the engine refuses those of the host's only by name.
+        if not _SYSCTL.fullmatch(name) or not re.fullmatch(r"[0-9]{1,10}", value):
+            raise _refused(spec.name, f"sysctl {name}={value!r} may not be set")
+    return dict(sorted(spec.sysctls.items()))
+
+
+def _caps(wanted: tuple[str, ...], allowed: frozenset[str]) -> list[str]:
     for cap in wanted:
-        if cap not in KEEPABLE_CAPS:
+        if cap not in allowed:
             raise TerminalError(
                 f"cannot build container: capability {cap!r} may not be kept", reason="SpecRefused"
             )
-    return sorted(wanted)
+    return list(wanted)
 
 
 def _mounts(spec: ContainerSpec, secrets_root: str) -> list[Json]:
@@ -272,7 +315,9 @@ def _port_bindings(spec: ContainerSpec) -> Json:
         if not re.fullmatch(r"[0-9a-fA-F.:]+", port.address):
             # "" would be every address of the host.
             raise _refused(spec.name, f"{port.address!r} is not an address to publish on")
-        bindings.setdefault(f"{port.container_port}/tcp", []).append(
+        if port.protocol not in {"tcp", "udp"}:
+            raise _refused(spec.name, f"{port.protocol!r} is not a protocol to publish")
+        bindings.setdefault(f"{port.container_port}/{port.protocol}", []).append(
             {"HostIp": port.address, "HostPort": str(port.host_port)}
         )
     return bindings

@@ -38,8 +38,8 @@ def _static_busybox() -> bytes:
         subprocess.run(["apt-get", "download", "-q", "busybox-static"], cwd=folder, check=True)
         (package,) = Path(folder).glob("busybox-static*.deb")
         subprocess.run(["dpkg-deb", "-x", package.name, "root"], cwd=folder, check=True)
-        found = next(Path(folder, "root").rglob("busybox"))
-        return found.read_bytes()
+        # The package has a configuration file of the same name too.
+        return next(Path(folder, "root").rglob("bin/busybox")).read_bytes()
 
 
 def _is_static(path: str) -> bool:

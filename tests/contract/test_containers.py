@@ -100,6 +100,9 @@ async def test_ensure_container_never_takes_over_another_owners(world: World) ->
     "changes",
     [
         pytest.param({"keep_caps": ("SYS_ADMIN",)}, id="capability"),
+        pytest.param({"capabilities": ("NET_ADMIN",)}, id="capability of a platform service"),
+        pytest.param({"devices": ("/dev/net/tun",)}, id="device of a platform service"),
+        pytest.param({"sysctls": {"net.ipv4.ip_forward": "1"}}, id="sysctl of a platform service"),
         pytest.param({"secrets_dir": "/etc"}, id="host path"),
         pytest.param({"networks": (NetworkAttachment("host"),)}, id="host network"),
         pytest.param({"volumes": (VolumeMount("/", "/data"),)}, id="host path as volume"),
@@ -112,6 +115,22 @@ async def test_ensure_container_refuses_what_none_may_have(
     with pytest.raises(TerminalError):
         await world.driver.ensure_container(spec(world, **changes))
     assert await world.driver.list_containers() == ()
+
+
+async def test_a_service_of_the_platform_may_have_more(world: World) -> None:
+    wanted = await with_network(
+        world,
+        owner=replace(owner(world), kind="Platform", namespace="platform"),
+        capabilities=("NET_ADMIN",),
+        devices=("/dev/net/tun",),
+        sysctls={"net.ipv4.ip_forward": "1"},
+    )
+    made = await world.driver.ensure_container(wanted)
+    await world.driver.start_container(made.id)
+    seen = await world.driver.observe_container(wanted.name, wanted.owner.uid)
+    assert seen is not None
+    assert seen.running
+    assert await world.driver.ensure_container(wanted) == seen
 
 
 async def test_ensure_container_waits_for_a_missing_network(world: World) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -89,6 +90,24 @@ async def test_process_has_no_capabilities(world: DockerWorld) -> None:
     assert int(fields["CapEff"], 16) == 0
     assert int(fields["CapBnd"], 16) == 0
     assert fields["NoNewPrivs"].strip() == "1"
+
+
+async def test_a_platform_service_has_what_it_asked_for_and_no_more(world: DockerWorld) -> None:
+    wanted = await with_network(
+        world,
+        owner=replace(owner(world), kind="Platform", namespace="platform"),
+        capabilities=("NET_ADMIN",),
+        devices=("/dev/net/tun",),
+        sysctls={"net.ipv4.ip_forward": "1"},
+    )
+    container = await run(world, wanted)
+    script = "cat /proc/self/status /proc/sys/net/ipv4/ip_forward; ls /dev/net"
+    _, said = await world.driver.exec_container(container, ("sh", "-c", script), timeout_s=10)
+    fields = dict(line.split(":", 1) for line in said.splitlines() if ":" in line)
+    net_admin = 1 << 12  # linux/capability.h
+    assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == net_admin
+    assert fields["NoNewPrivs"].strip() == "1"
+    assert said.splitlines()[-2:] == ["1", "tun"]
 
 
 async def test_ports_are_published_on_loopback(world: DockerWorld) -> None:

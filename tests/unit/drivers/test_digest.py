@@ -28,6 +28,8 @@ SPEC = ContainerSpec(
 def test_container_digest_never_changes_within_its_version() -> None:
     # Released digests are on running containers: another value here would recreate them all.
     assert container_digest(SPEC) == "v1:fadcb368cc50b9b5"
+    published = replace(SPEC, ports=(PublishedPort(80, 30000),), keep_caps=("CHOWN",))
+    assert container_digest(published) == "v1:e3ed1ad4040dd499"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,10 @@ def test_container_digest_never_changes_within_its_version() -> None:
         {"tmpfs": ("/tmp",)},
         {"hostname": "x"},
         {"keep_caps": ("CHOWN",)},
+        {"capabilities": ("NET_ADMIN",)},
+        {"devices": ("/dev/net/tun",)},
+        {"sysctls": {"net.ipv4.ip_forward": "1"}},
+        {"ports": (PublishedPort(53, 30000, protocol="udp"),)},
         {"labels": {"bunker.cloud/slot": "1"}},
         {"networks": ()},
     ],

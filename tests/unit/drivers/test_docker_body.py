@@ -22,6 +22,7 @@ from drivers.containers import (
     VolumeSpec,
 )
 from drivers.docker_body import (
+    ADDABLE_CAPS,
     KEEPABLE_CAPS,
     container_body,
     limits_body,
@@ -54,7 +55,14 @@ HOSTILE: Final = (
     "none",
     "net-ns",
     "SYS_ADMIN",
+    "NET_ADMIN",
     "NET_RAW",
+    "/dev/net/tun",
+    "/dev/mem",
+    "net.ipv4.ip_forward",
+    "kernel.core_pattern",
+    "platform",
+    "Platform",
     "ALL",
     "CHOWN",
     "privileged",
@@ -99,6 +107,9 @@ specs = st.builds(
     hostname=texts,
     labels=mappings,
     keep_caps=st.lists(texts, max_size=2).map(tuple),
+    capabilities=st.lists(texts, max_size=2).map(tuple),
+    devices=st.lists(texts, max_size=2).map(tuple),
+    sysctls=mappings,
 )
 
 
@@ -113,15 +124,22 @@ def assert_harmless(body: dict[str, Any]) -> None:
         *("ExposedPorts", "HostConfig", "NetworkingConfig"),
     }
     host = body["HostConfig"]
-    assert set(host) == {
+    labels = body["Labels"]
+    trusted = (labels["bunker.cloud/kind"], labels["bunker.cloud/namespace"]) == (
+        "Platform",
+        "platform",
+    )
+    assert set(host) - ({"Devices", "Sysctls"} if trusted else set()) == {
         *("NanoCpus", "Memory", "MemorySwap", "PidsLimit", "Privileged", "NetworkMode"),
         *("CapDrop", "CapAdd", "SecurityOpt", "ReadonlyRootfs", "Mounts", "Tmpfs"),
         *("PortBindings", "RestartPolicy", "LogConfig", "Init"),
     }
     assert host["Privileged"] is False
     assert host["CapDrop"] == ["ALL"]
-    assert not set(host["CapAdd"]) & {"ALL", "SYS_ADMIN", "NET_RAW", "NET_ADMIN", "SYS_PTRACE"}
-    assert set(host["CapAdd"]) <= KEEPABLE_CAPS
+    assert not set(host["CapAdd"]) & {"ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "MKNOD"}
+    assert set(host["CapAdd"]) <= (ADDABLE_CAPS if trusted else KEEPABLE_CAPS)
+    assert {device["PathOnHost"] for device in host.get("Devices", ())} <= {"/dev/net/tun"}
+    assert all(name.startswith("net.ipv4.") for name in host.get("Sysctls", {}))
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert ":" not in host["NetworkMode"]
     assert host["NetworkMode"] not in {"host", "bridge", "default", ""}
@@ -135,6 +153,8 @@ def assert_harmless(body: dict[str, Any]) -> None:
         assert all(binding["HostIp"] for binding in bindings)
     assert all(label.startswith("bunker.cloud/") for label in body["Labels"])
     assert body["Labels"][LABEL_INSTANCE] == "me"
+
+    assert not {"NET_RAW", "NET_ADMIN"} & KEEPABLE_CAPS
 
 
 def assert_harmless_mount(mount: dict[str, Any]) -> None:
@@ -165,6 +185,12 @@ def field_changes(value: str) -> list[dict[str, Any]]:
     return [
         {"name": value},
         {"keep_caps": (value,)},
+        {"capabilities": (value,)},
+        {"devices": (value,)},
+        {"sysctls": {value: "1"}},
+        {"owner": replace(OWNER, kind=value, namespace=value)},
+        {"owner": replace(OWNER, kind="Platform"), "capabilities": ("NET_ADMIN",)},
+        {"owner": replace(OWNER, namespace="platform"), "devices": ("/dev/net/tun",)},
         {"secrets_dir": value},
         {"networks": (NetworkAttachment(value, (value,)),)},
         {"volumes": (VolumeMount(value, "/data"),)},
@@ -201,6 +227,7 @@ def test_each_hostile_value_in_each_field_is_harmless_or_refused(value: str) -> 
         pytest.param({"tmpfs": ("/tmp:dev",)}, id="tmpfs with devices"),
         pytest.param({"ports": (PublishedPort(80, 0),)}, id="random host port"),
         pytest.param({"ports": (PublishedPort(80, 30000, ""),)}, id="every address"),
+        pytest.param({"ports": (PublishedPort(80, 30000, protocol="sctp"),)}, id="protocol"),  # type: ignore[arg-type]  # on purpose
         pytest.param({"labels": {"traefik.enable": "true"}}, id="a proxy's label"),
         pytest.param({"labels": {LABEL_UID: "other"}}, id="another owner"),
         pytest.param({"env": {"A=B": "c"}}, id="variable name"),
@@ -245,6 +272,79 @@ def test_container_body_says_all_that_is_asked() -> None:
     ]
     assert host["RestartPolicy"] == {"Name": "unless-stopped"}
     assert body["Labels"]["bunker.cloud/epoch"] == "7"
+
+
+SERVICE: Final = replace(PLAIN, owner=Owner("u2", "Platform", "platform", "vpn"))
+
+
+def test_a_service_of_the_platform_gets_what_it_needs_and_no_more() -> None:
+    spec = replace(
+        SERVICE,
+        keep_caps=("CHOWN",),
+        capabilities=("NET_ADMIN", "NET_RAW", "CHOWN"),
+        devices=("/dev/net/tun",),
+        sysctls={"net.ipv4.ip_forward": "1"},
+        ports=(PublishedPort(51820, 30000, protocol="udp"), PublishedPort(80, 30001)),
+    )
+    body = body_of(spec)
+    host = body["HostConfig"]
+    assert host["CapDrop"] == ["ALL"]
+    assert host["CapAdd"] == ["CHOWN", "NET_ADMIN", "NET_RAW"]
+    assert host["Devices"] == [
+        {
+            "PathOnHost": "/dev/net/tun",
+            "PathInContainer": "/dev/net/tun",
+            "CgroupPermissions": "rwm",
+        }
+    ]
+    assert host["Sysctls"] == {"net.ipv4.ip_forward": "1"}
+    assert body["ExposedPorts"] == {"51820/udp": {}, "80/tcp": {}}
+    assert host["PortBindings"] == {
+        "51820/udp": [{"HostIp": "127.0.0.1", "HostPort": "30000"}],
+        "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "30001"}],
+    }
+    assert host["Privileged"] is False
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"capabilities": ("SYS_ADMIN",)}, id="all powers"),
+        pytest.param({"capabilities": ("ALL",)}, id="every capability"),
+        pytest.param({"capabilities": ("SYS_MODULE",)}, id="kernel modules"),
+        pytest.param({"keep_caps": ("NET_ADMIN",)}, id="by the other field"),
+        pytest.param({"devices": ("/dev/mem",)}, id="memory of the host"),
+        pytest.param({"devices": ("/dev/net/../mem",)}, id="a way around"),
+        pytest.param({"sysctls": {"kernel.core_pattern": "1"}}, id="sysctl of the host"),
+        pytest.param({"sysctls": {"net.ipv4.ip_forward": "1;x"}}, id="sysctl value"),
+        pytest.param({"sysctls": {"net.ipv4..x": "1"}}, id="sysctl name"),
+    ],
+)
+def test_not_even_a_service_of_the_platform_gets(changes: dict[str, Any]) -> None:
+    with pytest.raises(TerminalError):
+        body_of(replace(SERVICE, **changes))
+
+
+@pytest.mark.parametrize("kind", ["App", "Database", "Volume", ""])
+@pytest.mark.parametrize("namespace", ["shop", "platform", "", "Platform"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"capabilities": ("NET_ADMIN",)}, id="capability"),
+        pytest.param({"capabilities": ("CHOWN",)}, id="harmless capability"),
+        pytest.param({"devices": ("/dev/net/tun",)}, id="device"),
+        pytest.param({"sysctls": {"net.ipv4.ip_forward": "1"}}, id="sysctl"),
+    ],
+)
+def test_a_record_of_a_tenant_never_gets(
+    changes: dict[str, Any], kind: str, namespace: str
+) -> None:
+    owner = Owner("u1", kind, namespace, "shop")
+    with pytest.raises(TerminalError):
+        body_of(replace(PLAIN, owner=owner, **changes))
+    with pytest.raises(TerminalError):
+        body_of(replace(SERVICE, owner=replace(SERVICE.owner, namespace="shop"), **changes))
 
 
 def test_container_without_networks_is_in_none() -> None:
