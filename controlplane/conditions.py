@@ -35,6 +35,7 @@ class Reason(StrEnum):
     INVALID_RECORD = "InvalidRecord"
     REFERENCE_NOT_FOUND = "ReferenceNotFound"
     REFERENCE_NOT_READY = "ReferenceNotReady"
+    SERVICE_NOT_READY = "ServiceNotReady"
     REFERENCE_CYCLE = "ReferenceCycle"
     NAMESPACE_NOT_READY = "NamespaceNotReady"
     NAMESPACE_NOT_EMPTY = "NamespaceNotEmpty"

@@ -37,6 +37,8 @@ class Resolved:
     message: str
     """Why it isn't ready, for a person; empty when ready."""
     binding: Binding | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,24 @@ class Owned:
     deleting: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Dependent:
+    """A record that names this one, by a Ref or as a platform service it works on."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    created: str
+    """metadata.creationTimestamp, RFC 3339: which of two was first."""
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+    deleting: bool
+    network: str
+    """Docker name of its namespace's network."""
+    network_ready: bool
+
+
 R = TypeVar("R", bound=Record)
 
 
@@ -72,6 +92,12 @@ class Want(Generic[R]):
     network_ready: bool = True
     refs: Mapping[str, Resolved] = field(default_factory=dict)
     """Dotted field path of each Ref that is set -> what is behind it."""
+    services: Mapping[str, Resolved] = field(default_factory=dict)
+    """Name of each of record.services -> the Platform record behind it; its binding's Secret is
+    in PLATFORM_NAMESPACE."""
+    dependents: tuple[Dependent, ...] = ()
+    """Who names this record, sorted by kind, namespace and name; only for kinds with
+    info.sees_dependents."""
     secrets: Mapping[str, str | None] = field(default_factory=dict)
     """Secret and ConfigMap names this record reads, as "Secret/name" -> content HMAC; None if
     it does not exist."""

@@ -21,6 +21,8 @@ from resources.text import DnsLabel, DnsSubdomain
 GROUP: Final = "bunker.cloud"
 VERSION: Final = "v1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
+PLATFORM_NAMESPACE: Final = "platform"
+"""Where the platform's own services live; no tenant's."""
 FINALIZER: Final = "bunker.cloud/outside"
 """Held while anything of a record exists outside the store; only the engine adds or drops it."""
 
@@ -230,6 +232,18 @@ class Condition(Model):
     """When `status` last changed, RFC 3339."""
 
 
+class NameClaim(Model):
+    """A name outside that at most one record may have, whoever's it is: a bucket, a domain."""
+
+    scope: str
+    """What kind of name it is. Example: `bucket`."""
+    name: str
+    """The name itself, in its canonical form. Example: `shop-assets`."""
+    subtree: bool = False
+    """A DNS name: other namespaces may have neither it, nor a name above or below it, in any
+    scope."""
+
+
 class Allocation(Model):
     """What the engine has committed of the host to this record; only the engine writes it."""
 
@@ -243,6 +257,8 @@ class Allocation(Model):
     """IPv4 network held, in CIDR form (namespaces)."""
     ports: tuple[int, ...] = ()
     """Host ports held."""
+    names: tuple[NameClaim, ...] = ()
+    """Names held that nobody else may have."""
 
     @property
     def footprint(self) -> Footprint:
@@ -370,6 +386,9 @@ class KindInfo:
     """The engine allocates a subnet to each record (namespaces)."""
     needs_namespace_network: bool = False
     """Waits for its namespace to be Ready before its first step."""
+    sees_dependents: bool = False
+    """Its reconciler is given the records that name it, and it is woken when one of them
+    changes."""
     refs: tuple[tuple[str, str], ...] = field(default=())
     """(dotted field path, kind) of each Ref in the spec, resolved by the engine before observe.
     A path that ends in `[]` is a list of Refs; Record.references gives the references set."""
@@ -413,6 +432,16 @@ class Record(Model):
     @property
     def host_ports(self) -> tuple[int | None, ...]:
         """Host ports wanted on 127.0.0.1 or wider: a number, or None for one of the pool."""
+        return ()
+
+    @property
+    def claims(self) -> tuple[NameClaim, ...]:
+        """Names outside that it needs for itself alone. None unless a kind says otherwise."""
+        return ()
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Names of the Platform records it works on. None unless a kind says otherwise."""
         return ()
 
     @property

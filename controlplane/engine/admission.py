@@ -1,6 +1,6 @@
 """Admission: what a record may hold of the host, asked before its first step.
 
-Joins the three pure ledgers (budget, subnets, ports) with `status.allocation`. It grants in
+Joins the pure ledgers (budget, subnets, ports, names) with `status.allocation`. It grants in
 memory; the pass commits the grant in the store before it acts, and `sync` makes the ledgers
 equal to what was stored when the pass is over.
 """
@@ -12,19 +12,21 @@ from controlplane.budget import Claim, Ledger, Refused
 from controlplane.engine.port import Routes
 from controlplane.engine.resolve import allocation_of
 from controlplane.errors import RetryableError
+from controlplane.names import NameBook
 from controlplane.ports import PortPool
 from controlplane.records import Key, Stored
 from controlplane.subnets import SubnetPool
-from resources.meta import Allocation, Footprint, Record, Spec
+from resources.meta import Allocation, Footprint, NameClaim, Record, Spec
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The three ledgers, asked together: all or nothing."""
+    """The ledgers, asked together: all or nothing."""
 
     ledger: Ledger
     subnets: SubnetPool
     ports: PortPool
+    names: NameBook
     routes: Routes
     changed: Callable[[], None]
     """Called when totals or room changed: those that wait are woken, the Host record is told."""
@@ -37,13 +39,14 @@ class Admission:
             return granted
         try:
             ports = self.ports.assign(stored.uid, record.host_ports)
+            names = self.names.assign(stored.uid, stored.key, record.claims)
             subnet = await self._subnet(record, stored.uid)
         except RetryableError as exc:
             self.sync(stored)
             return Refused(exc.reason, str(exc), exc.retry_after_s)
         if granted.held != before:
             self.changed()
-        return allocation(granted.held, ports, subnet)
+        return allocation(granted.held, ports, subnet, names)
 
     def sync(self, stored: Stored) -> None:
         """Hold exactly what the store says: after a pass, whatever became of its grants."""
@@ -53,6 +56,10 @@ class Admission:
             self.ledger.settle(stored.uid, held)
             self.changed()
         self.ports.settle(stored.uid, () if found is None else found.ports)
+        names = self.names.held(stored.uid)
+        self.names.settle(stored.uid, stored.key, () if found is None else found.names)
+        if names != self.names.held(stored.uid):
+            self.changed()
         if found is None or found.subnet is None:
             self.subnets.release(stored.uid)
 
@@ -60,29 +67,34 @@ class Admission:
         """Nothing of the record exists any more, and the store says so."""
         held = self.ledger.holds(uid)
         waits = self.ledger.waits(uid)
+        named = bool(self.names.held(uid))
         self.ledger.release(uid)
+        self.names.release(uid)
         self.ports.release(uid)
         self.subnets.release(uid)
-        if held or waits:
+        if held or waits or named:
             self.changed()
 
     def stop_waiting(self, uid: str) -> None:
         """A pass ended before it asked: it keeps no room from others."""
+        self.names.withdraw(uid)
         if self.ledger.waits(uid):
             self.ledger.withdraw(uid)
             self.changed()
 
     def load(self, records: Iterable[tuple[Record | None, Stored]]) -> None:
-        """Rebuild all three from the store: what is held, and who waited when it stopped."""
+        """Rebuild them all from the store: what is held, and who waited when it stopped."""
         claims: list[Claim] = []
         waiting: list[Claim] = []
         subnets: list[tuple[str, str]] = []
         ports: list[tuple[str, tuple[int, ...]]] = []
+        names: list[tuple[str, Key, tuple[NameClaim, ...]]] = []
         for record, stored in records:
             held = allocation_of(stored)
             if held is not None:
                 claims.append(_claim(record, stored, held.footprint))
                 ports.append((stored.uid, held.ports))
+                names.append((stored.uid, stored.key, held.names))
                 if held.subnet is not None:
                     subnets.append((stored.uid, held.subnet))
             if record is not None and _waited(stored):
@@ -90,6 +102,7 @@ class Admission:
         self.ledger.load(claims, waiting)
         self.subnets.load(subnets)
         self.ports.load(ports)
+        self.names.load(names)
         self.changed()
 
     async def _subnet(self, record: Record, uid: str) -> str | None:
@@ -100,13 +113,19 @@ class Admission:
         return self.subnets.assign(uid, avoid)
 
 
-def allocation(held: Footprint, ports: tuple[int, ...], subnet: str | None) -> Allocation:
+def allocation(
+    held: Footprint,
+    ports: tuple[int, ...],
+    subnet: str | None,
+    names: tuple[NameClaim, ...],
+) -> Allocation:
     return Allocation.model_construct(
         cpu=held.cpu_millicores,
         memory=held.memory_bytes,
         disk=held.disk_bytes,
         ports=ports,
         subnet=subnet,
+        names=names,
     )
 
 

@@ -1,4 +1,5 @@
-"""What holds back a record's first start: its namespace's network, and records it refers to.
+"""What holds back a record's first start: its namespace's network, the platform services it works
+on, and records it refers to.
 
 Only the first one: what runs already is never stopped or left broken because something it
 refers to isn't ready at the moment.
@@ -16,6 +17,8 @@ def first_start(resolver: Resolver, key: Key, want: Want[Record]) -> Wait | None
     if want.record.info.needs_namespace_network and not want.network_ready:
         text = f"the network of namespace '{key.namespace}' is not ready"
         return Wait(Reason.NAMESPACE_NOT_READY, text)
+    if away := [service.message for service in want.services.values() if not service.ready]:
+        return Wait(Reason.SERVICE_NOT_READY, "; ".join(away))
     unready = [ref for ref in want.refs.values() if not ref.ready]
     if not unready:
         return None

@@ -194,7 +194,9 @@ class Pass:
         in_use = look.report.in_use
         if in_use is None:
             in_use = Footprint() if look.plan.converged else granted.footprint
-        return allocation(record.footprint.at_least(in_use), granted.ports, granted.subnet)
+        # a name that is wanted no more may still lead to something outside until it converged
+        names = record.claims if look.plan.converged else granted.names
+        return allocation(record.footprint.at_least(in_use), granted.ports, granted.subnet, names)
 
     async def _let_go(self, look: _Look) -> Result:
         """Nothing is left outside: drop the finalizer and what was held, together."""

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from controlplane.conditions import Reason, is_true, message_of
 from controlplane.engine.index import Dependents
+from controlplane.engine.referring import PLATFORM, Referring
 from controlplane.errors import TerminalError
-from controlplane.plan import Binding, ChildRef, Owned, Reconciler, Resolved, Want
+from controlplane.plan import Binding, ChildRef, Dependent, Owned, Reconciler, Resolved, Want
 from controlplane.records import Key, Stored, View
-from resources.meta import Allocation, KindInfo, Record, Reference
+from resources.meta import PLATFORM_NAMESPACE, Allocation, KindInfo, Record
 
 NAMESPACE: Final = "Namespace"
 SECRET: Final = "Secret"  # noqa: S105  # the name of a kind
@@ -102,6 +103,7 @@ class Resolver:
         self._models = models
         self._dependents = dependents
         self._networks: dict[str, str] = {}
+        self._referring = Referring(view, models)
 
     def info(self, kind: str) -> KindInfo:
         return self._models[kind].info
@@ -120,10 +122,15 @@ class Resolver:
             for child in reconciler.children(record, uid)
         }
         refs = {ref.path: Key(ref.kind, meta.namespace, ref.name) for ref in references}
+        services = {name: Key(PLATFORM, PLATFORM_NAMESPACE, name) for name in record.services}
+        sources = self._referring.sources(key) if record.info.sees_dependents else ()
         targets = {*refs.values(), *children.values(), *(self._read_key(key, r) for r in reads)}
+        targets |= {*services.values()}
+        targets |= {Key(NAMESPACE, "", each.key.namespace) for each in sources}
         if meta.namespace:
             targets.add(Key(NAMESPACE, "", meta.namespace))
-        bound = {self._binding_key(target) for target in refs.values()} - {None}
+        named = (*refs.values(), *services.values())
+        bound = {self._binding_key(target) for target in named} - {None}
         self._dependents.set(key, targets | {each for each in bound if each is not None})
         held = allocation or Allocation()
         return Want(
@@ -131,12 +138,18 @@ class Resolver:
             namespace_uid=uid,
             network=network,
             network_ready=ready,
-            refs={ref.path: self._resolve(ref, meta.namespace) for ref in references},
+            refs={ref.path: self._resolve(refs[ref.path]) for ref in references},
+            services={name: self._resolve(each) for name, each in services.items()},
+            dependents=tuple(self._dependent(each) for each in sources),
             secrets={r: content_hmac(self._view.get(self._read_key(key, r))) for r in reads},
             children=self._children(children, meta.uid),
             ports=held.ports,
             subnet=held.subnet,
         )
+
+    def named_by(self, stored: Stored) -> tuple[Key, ...]:
+        """Records that see their dependents, and have `stored` among them."""
+        return self._referring.targets(stored)
 
     def child_key(self, namespace: str, child: ChildRef) -> Key:
         """Where a child of a record in `namespace` lives: a cluster-scoped one in none."""
@@ -178,19 +191,45 @@ class Resolver:
         ready = is_true(stored.obj.get("status") or {}) and not stored.deleting
         return stored.uid, self._networks[stored.uid], ready
 
-    def _resolve(self, ref: Reference, namespace: str) -> Resolved:
-        key = Key(ref.kind, namespace, ref.name)
+    def _resolve(self, key: Key) -> Resolved:
         stored = self._view.get(key)
         if stored is None:
-            text = f"{ref.kind} '{ref.name}' does not exist in namespace '{namespace}'"
-            return Resolved(ref.kind, ref.name, None, False, text)
+            text = f"{key.kind} '{key.name}' does not exist in namespace '{key.namespace}'"
+            if key.kind == PLATFORM:
+                text += "; an administrator adds it with manifests/platform"
+            return Resolved(key.kind, key.name, None, False, text)
         status = stored.obj.get("status") or {}
         ready = is_true(status) and not stored.deleting
         message = ""
         if not ready:
             why = "it is being deleted" if stored.deleting else message_of(status)
-            message = f"{ref.kind} '{ref.name}' is not ready: {why or 'it was not observed yet'}"
-        return Resolved(ref.kind, ref.name, stored.uid, ready, message, self._binding(key, status))
+            message = f"{key.kind} '{key.name}' is not ready: {why or 'it was not observed yet'}"
+        return Resolved(
+            key.kind,
+            key.name,
+            stored.uid,
+            ready,
+            message,
+            self._binding(key, status),
+            stored.obj.get("spec") or {},
+            status,
+        )
+
+    def _dependent(self, stored: Stored) -> Dependent:
+        key = stored.key
+        _, network, ready = self._namespace(key.namespace)
+        return Dependent(
+            kind=key.kind,
+            namespace=key.namespace,
+            name=key.name,
+            uid=stored.uid,
+            created=str(stored.meta.get("creationTimestamp") or ""),
+            spec=stored.obj.get("spec") or {},
+            status=stored.obj.get("status") or {},
+            deleting=stored.deleting,
+            network=network,
+            network_ready=ready,
+        )
 
     def _binding(self, key: Key, status: Mapping[str, Any]) -> Binding | None:
         name = secret_name(status)

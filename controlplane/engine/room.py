@@ -13,6 +13,7 @@ from controlplane.engine.admission import Admission
 from controlplane.engine.port import Limits
 from controlplane.engine.queue import Priority
 from controlplane.metrics import Metrics
+from controlplane.names import NameBook
 from controlplane.records import Change, Key, View
 from resources.meta import FINALIZER
 
@@ -26,6 +27,7 @@ class Room:
     def __init__(
         self,
         ledger: Ledger,
+        names: NameBook,
         view: View,
         clock: Clock,
         metrics: Metrics,
@@ -35,6 +37,7 @@ class Room:
         wake: Callable[[Key, Priority], None],
     ) -> None:
         self._ledger = ledger
+        self._names = names
         self._view = view
         self._clock = clock
         self._metrics = metrics
@@ -64,7 +67,7 @@ class Room:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            for key in self._ledger.wakeable():
+            for key in (*self._ledger.wakeable(), *self._names.wakeable()):
                 self._wake(key, Priority.DEPENDENCY)
             totals = self._ledger.totals()
             self._metrics.budget(totals)

@@ -34,6 +34,7 @@ from controlplane.engine.wakes import Wakes
 from controlplane.engine.writer import Writer
 from controlplane.errors import AlreadyExistsError, RetryableError, TerminalError
 from controlplane.metrics import Metrics
+from controlplane.names import NameBook
 from controlplane.ports import PortPool
 from controlplane.records import Change, Key, Stored, View
 from controlplane.subnets import SubnetPool
@@ -93,8 +94,10 @@ class Term:
         self.queues = {kind: Queue(clock, setup.rng) for kind in setup.reconcilers}
         self.breakers = Breakers(clock, setup.rng)
         dependents = Dependents()
+        names = NameBook()
         self.room = Room(
             setup.ledger,
+            names,
             view,
             clock,
             setup.metrics,
@@ -103,7 +106,7 @@ class Term:
             wake=self._wake,
         )
         self.admission = Admission(
-            setup.ledger, setup.subnets, setup.ports, setup.routes, self.room.changed
+            setup.ledger, setup.subnets, setup.ports, names, setup.routes, self.room.changed
         )
         self.recorder = Recorder(records, view, clock, self._epoch)
         infos = {kind: model.info for kind, model in setup.models.items()}
@@ -120,10 +123,12 @@ class Term:
             clean=self.admission.release,
         )
         self._departures = Departures(self.admission, swept=bool(setup.sweepers))
+        resolver = Resolver(view, setup.models, dependents)
         self.wakes = Wakes(
             view,
             self.queues,
             dependents,
+            resolver.named_by,
             self.breakers,
             clock,
             listeners=(self.room.take, self.garbage.take, self._departed),
@@ -132,7 +137,7 @@ class Term:
             view=view,
             records=records,
             models=setup.models,
-            resolver=Resolver(view, setup.models, dependents),
+            resolver=resolver,
             admission=self.admission,
             writer=Writer(records, clock, self._epoch),
             children=Children(view, records, infos, self._epoch, self.recorder),

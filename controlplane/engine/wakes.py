@@ -5,7 +5,7 @@ that depend on what they say. Nothing here is needed for correctness, only for s
 would find it all later.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -36,6 +36,7 @@ class Wakes:
         view: View,
         queues: Mapping[str, Queue],
         dependents: Dependents,
+        named_by: Callable[[Stored], Iterable[Key]],
         breakers: Breakers,
         clock: Clock,
         *,
@@ -45,6 +46,8 @@ class Wakes:
         self._view = view
         self._queues = queues
         self._dependents = dependents
+        self._named_by = named_by
+        """Which records that see their dependents a record names."""
         self._breakers = breakers
         self._clock = clock
         self._listeners = listeners
@@ -90,10 +93,13 @@ class Wakes:
         key = change.after.key
         if key.kind == self._events:
             return
-        if is_edit(change):
+        edit, relevant = is_edit(change), is_relevant(change)
+        if edit:
             self.key(key, Priority.USER)
-        if is_relevant(change):
+        if relevant:
             self._wake_dependents(change.after)
+        if edit or relevant:
+            self._wake_named(change)
         if change.verb == "delete":
             self._dependents.drop(key)
             self._wake_emptied(key.namespace)
@@ -112,6 +118,13 @@ class Wakes:
                 owner = self._view.get(Key(ref["kind"], namespace, ref["name"]))
                 if owner is not None and owner.uid == ref["uid"]:
                     self.key(owner.key, Priority.DEPENDENCY)
+
+    def _wake_named(self, change: Change) -> None:
+        """What sees its dependents, and is or was one's target."""
+        for stored in (change.after, change.before):
+            if stored is not None:
+                for target in self._named_by(stored):
+                    self.key(target, Priority.DEPENDENCY)
 
     def _wake_emptied(self, namespace: str) -> None:
         home = self._view.get(Key(NAMESPACE, "", namespace))

@@ -96,8 +96,9 @@ def wire(status: Status) -> dict[str, Any]:
 
 def wire_allocation(allocation: Allocation) -> dict[str, Any]:
     found: dict[str, Any] = allocation.model_dump(mode="json", exclude_none=True, by_alias=True)
-    if not found.get("ports"):
-        found.pop("ports", None)
+    for few in ("ports", "names"):
+        if not found.get(few):
+            found.pop(few, None)
     return found
 
 

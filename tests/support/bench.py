@@ -13,6 +13,7 @@ from controlplane.budget import Ledger
 from controlplane.engine.controller import Tuning
 from controlplane.engine.leader import Leadership
 from controlplane.engine.port import Limits, Outside
+from controlplane.engine.referring import PLATFORM
 from controlplane.engine.term import Setup, Term
 from controlplane.errors import ConflictError
 from controlplane.metrics import Metrics
@@ -21,9 +22,17 @@ from controlplane.records import Key, Stored
 from controlplane.store.leases import Holder, Lease
 from controlplane.store.records import Actor, Records
 from controlplane.subnets import SubnetPool
-from resources.meta import Footprint
+from resources.meta import PLATFORM_NAMESPACE, Footprint
 from tests.support.memory import MemoryStore, PlainSealer
-from tests.support.toys import INFOS, MODELS, BoxReconciler, PlainReconciler, Thing, World
+from tests.support.toys import (
+    INFOS,
+    MODELS,
+    BoxReconciler,
+    HubReconciler,
+    PlainReconciler,
+    Thing,
+    World,
+)
 from tests.support.virtual import LoopClock
 
 USER = Actor("tester", "kubectl")
@@ -116,6 +125,7 @@ class Bench:
                 "Namespace": PlainReconciler(self.world),
                 "Depot": PlainReconciler(self.world),
                 "Box": BoxReconciler(self.world),
+                PLATFORM: HubReconciler(),
             },
             ledger=self.ledger,
             subnets=SubnetPool("10.201.0.0/16"),
@@ -142,6 +152,15 @@ class Bench:
             "spec": spec,
         }
         return await self.records.create("Box", obj, actor=USER)
+
+    async def hub(self, name: str, *, namespace: str = PLATFORM_NAMESPACE) -> Stored:
+        obj = {
+            "apiVersion": "bunker.cloud/v1",
+            "kind": PLATFORM,
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {},
+        }
+        return await self.records.create(PLATFORM, obj, actor=USER)
 
     async def edit(self, key: Key, **spec: Any) -> Stored:
         return await self.change(

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, assert_never
 
+from controlplane.engine.referring import PLATFORM
 from controlplane.plan import (
     ChildRef,
     EnsureChild,
@@ -22,7 +23,7 @@ from controlplane.plan import (
     Want,
 )
 from resources.core import ConfigMap, Event, Namespace, Secret
-from resources.meta import Footprint, KindInfo, Record, Ref, Resource
+from resources.meta import Footprint, KindInfo, NameClaim, Record, Ref, Resource
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 from resources.quantity import Bytes, Millicores
@@ -39,6 +40,10 @@ class BoxSpec(BaseSpec):
     publish: bool = False
     data: Literal["", "Retain", "Delete"] = ""
     secret: bool = False
+    site: str = ""
+    """A DNS name for itself alone."""
+    hub: str = ""
+    """A platform service it works on."""
 
 
 class BoxStatus(BaseStatus):
@@ -66,6 +71,15 @@ class Box(Resource[BoxSpec, BoxStatus]):
     def host_ports(self) -> tuple[int | None, ...]:
         return (self.spec.port,) if self.spec.publish else ()
 
+    @property
+    def claims(self) -> tuple[NameClaim, ...]:
+        site = self.spec.site
+        return (NameClaim(scope="site", name=site, subtree=True),) if site else ()
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return (self.spec.hub,) if self.spec.hub else ()
+
 
 class DepotSpec(BaseSpec):
     claim: str = ""
@@ -86,8 +100,26 @@ class Depot(Resource[DepotSpec, DepotStatus]):
     status: DepotStatus = DepotStatus()
 
 
+class HubSpec(BaseSpec):
+    endpoint: str = "here"
+
+
+class HubStatus(BaseStatus):
+    users: tuple[str, ...] = ()
+
+
+class Hub(Resource[HubSpec, HubStatus]):
+    """A service that Boxes of every namespace work on."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind=PLATFORM, plural="platforms", singular="platform", sees_dependents=True
+    )
+    spec: HubSpec = HubSpec()
+    status: HubStatus = HubStatus()
+
+
 MODELS: dict[str, type[Record]] = {
-    model.info.kind: model for model in (Namespace, Secret, ConfigMap, Event, Box, Depot)
+    model.info.kind: model for model in (Namespace, Secret, ConfigMap, Event, Box, Depot, Hub)
 }
 INFOS = {kind: model.info for kind, model in MODELS.items()}
 
@@ -264,3 +296,23 @@ class PlainReconciler(Reconciler[Record, Thing | None, ThingStep]):
                 await self.world.remove(name)
             case _:
                 assert_never(step)
+
+
+@dataclass(frozen=True, slots=True)
+class HubReconciler(Reconciler[Hub, None, ThingStep]):
+    """Nothing outside; tells who works on it, and from which network."""
+
+    async def observe(self, want: Want[Hub], /) -> None:
+        return None
+
+    def plan(self, want: Want[Hub], seen: None, /) -> Plan[ThingStep]:
+        return Plan()
+
+    def status(self, want: Want[Hub], seen: None, /) -> Report:
+        users = tuple(
+            f"{user.namespace}/{user.name} {user.network_ready}" for user in want.dependents
+        )
+        return Report(HubStatus(users=users), True, "Serving", "serving")
+
+    async def apply(self, step: ThingStep, /) -> None:
+        raise AssertionError(step)
