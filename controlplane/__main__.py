@@ -46,6 +46,7 @@ from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
 from controlplane.logs import configure_logs
 from controlplane.metrics import Metrics
 from controlplane.ports import PortPool
+from controlplane.seam import Measured, through
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.settings import Settings
 from controlplane.store.compaction import Compactor, Retention
@@ -68,7 +69,7 @@ from drivers.redis import NetworkRedis
 from drivers.secretfiles import HostSecretFiles, memory_root
 from reconcilers._servers import NetworkServers
 from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
-from reconcilers.registry import RECONCILERS, Drivers
+from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KINDS, MODELS
 from resources.meta import API_VERSION
 
@@ -229,7 +230,9 @@ def make_agent(shared: Shared) -> Acting:
         guard=mandate.epoch,
     )
     files = HostSecretFiles(secrets, shared.sealer.digest)
-    drivers = Drivers(
+    metrics = Metrics(shared.registry, RECONCILERS)
+    seam = Measured(metrics.calls, shared.clock)
+    given = Drivers(
         containers=containers,
         files=files,
         values=StoredValues(cache, records),
@@ -240,20 +243,21 @@ def make_agent(shared: Shared) -> Acting:
         clock=shared.clock,
         images=settings.images,
     )
+    drivers = behind(given, seam)
     setup = Setup(
         view=cache,
-        records=records,
+        records=through(records, "store", seam),
         models=MODELS,
         reconcilers={kind: build(drivers) for kind, build in RECONCILERS.items()},
         ledger=ledger,
         subnets=SubnetPool(settings.subnet_pool),
         ports=PortPool(settings.ports, listening_ports),
-        metrics=Metrics(shared.registry, RECONCILERS),
+        metrics=metrics,
         clock=shared.clock,
-        routes=containers.observe_routes,
+        routes=drivers.containers.observe_routes,
         sweepers=(
-            ContainerSweeper(containers),
-            FolderSweeper(files, cache, tuple(RECONCILERS)),
+            ContainerSweeper(drivers.containers),
+            FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
         ),
         wake_sources=(wakes(containers.events),),
         seeds=SEEDS,

@@ -13,6 +13,9 @@ from resources.meta import ConditionType, Footprint
 
 PASS_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
 """Seconds: a no-op pass takes under 1 ms, one that pulls an image minutes."""
+CALL_BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0)
+"""Seconds: few, as each verb of each driver has them for each outcome. A look at a container takes
+2 ms, a start 0.3 s, an image minutes."""
 READY_BUCKETS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 
@@ -64,6 +67,13 @@ class Metrics:
         self.memory = _budget(registry, "memory_bytes", "Memory")
         self.cpu = _budget(registry, "cpu_cores", "CPU")
         self.disk = _budget(registry, "disk_bytes", "Disk")
+        self.calls = Histogram(
+            "controlplane_driver_call_duration_seconds",
+            "Time of one call that leaves the control plane.",
+            ("driver", "verb", "outcome"),
+            registry=registry,
+            buckets=CALL_BUCKETS,
+        )
         self.leading = Gauge(
             "controlplane_leading", "1 while this process leads.", registry=registry
         )

@@ -1,11 +1,12 @@
 """Who reconciles which kind. The composition root hands in the drivers; nothing is scanned."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from controlplane.clock import Clock
 from controlplane.plan import Reconciler, SecretReader, Usage
+from controlplane.seam import Seam, through
 from drivers.containers import Containers
 from drivers.host import HostMeter
 from drivers.probe import Probe
@@ -39,6 +40,12 @@ class Drivers:
     def steps(self) -> ContainerSteps:
         """Carries out the steps that kinds with containers share."""
         return ContainerSteps(self.containers, self.files, self.values)
+
+
+def behind(drivers: Drivers, seam: Seam) -> Drivers:
+    """Every one of them behind one seam; time itself is no system outside."""
+    names = [each.name for each in fields(drivers) if each.name != "clock"]
+    return replace(drivers, **{n: through(getattr(drivers, n), n, seam) for n in names})
 
 
 AnyReconciler = Reconciler[Any, Any, Any]

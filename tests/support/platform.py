@@ -18,6 +18,7 @@ from controlplane.errors import ConflictError
 from controlplane.metrics import Metrics
 from controlplane.ports import PortPool
 from controlplane.records import Key, Stored
+from controlplane.seam import Seam, through
 from controlplane.store.leases import Holder, Lease
 from controlplane.store.records import Actor, Records
 from controlplane.subnets import SubnetPool
@@ -28,8 +29,9 @@ from drivers.fake.host import FakeHost
 from drivers.fake.probe import FakeProbe
 from drivers.fake.secretfiles import FakeSecretFiles
 from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
-from reconcilers.registry import RECONCILERS, Drivers
+from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KIND_INFOS, MODELS
+from tests.support.faults import Open
 from tests.support.memory import MemoryStore, PlainSealer
 from tests.support.virtual import LoopClock
 from tests.unit.reconcilers.world import FakeServers
@@ -63,6 +65,8 @@ class Platform:
     epoch: int = 0
     seed: int = 0
     term: Term | None = None
+    seam: Seam = field(default_factory=Open)
+    """What every call of the engine and its reconcilers passes."""
     servers: FakeServers = field(init=False)
     containers: FakeContainers = field(init=False)
 
@@ -93,21 +97,11 @@ class Platform:
         return self.term
 
     def _setup(self) -> Setup:
-        cache, records, ledger = self.store.cache, self.records, Ledger()
-        drivers = Drivers(
-            containers=self.containers,
-            files=self.files,
-            values=StoredValues(cache, records),
-            usage=ledger,
-            probe=self.probe,
-            meter=FakeHost(),
-            servers=self.servers,
-            clock=LoopClock(),
-            images="local",
-        )
+        cache, ledger = self.store.cache, Ledger()
+        drivers = behind(self._drivers(ledger), self.seam)
         return Setup(
             view=cache,
-            records=records,
+            records=through(self.records, "store", self.seam),
             models=MODELS,
             reconcilers={kind: build(drivers) for kind, build in RECONCILERS.items()},
             ledger=ledger,
@@ -115,15 +109,33 @@ class Platform:
             ports=PortPool(),
             metrics=Metrics(CollectorRegistry(), RECONCILERS),
             clock=LoopClock(),
-            routes=self.containers.observe_routes,
+            routes=drivers.containers.observe_routes,
             sweepers=(
-                ContainerSweeper(self.containers),
-                FolderSweeper(self.files, cache, tuple(RECONCILERS)),
+                ContainerSweeper(drivers.containers),
+                FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
             ),
             wake_sources=(wakes(self.containers.events),),
             seeds=(HOST, *NAMESPACES),
             tuning=Tuning(workers=4),
             rng=random.Random(self.seed),
+        )
+
+    @property
+    def drivers(self) -> Drivers:
+        """The fakes, before any seam."""
+        return self._drivers(Ledger())
+
+    def _drivers(self, ledger: Ledger) -> Drivers:
+        return Drivers(
+            containers=self.containers,
+            files=self.files,
+            values=StoredValues(self.store.cache, self.records),
+            usage=ledger,
+            probe=self.probe,
+            meter=FakeHost(),
+            servers=self.servers,
+            clock=LoopClock(),
+            images="local",
         )
 
     # --- what a user does ---
