@@ -83,13 +83,13 @@ class Platform:
         """A term, ended in order."""
         stopping = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._new_term().run(stopping))
+            tasks.create_task(self.new_term().run(stopping))
             try:
                 yield self
             finally:
                 stopping.set()
 
-    def _new_term(self) -> Term:
+    def new_term(self) -> Term:
         self.epoch += 1
         self.store.epoch = self.epoch
         lease = Lease("agent", HOLDER, self.epoch, FOREVER_S, FOREVER_S)

@@ -1,0 +1,219 @@
+"""A platform under a supervisor, and what a user does to one record on it.
+
+The supervisor is what keeps a killed process alive on a real host: it starts the next one, on the
+same store and the same world.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from controlplane.errors import ConflictError
+from controlplane.records import Key
+from reconcilers.registry import RECONCILERS
+from resources.kinds import KIND_INFOS, MODELS
+from resources.meta import PLATFORM_NAMESPACE, Record
+from tests.sim.snapshot import objects_of, records_of, tally, world_of
+from tests.sim.values import Values
+from tests.sim.worlds import WORLDS, example, ref_names
+from tests.support.faults import Tracer
+from tests.support.platform import USER, Platform
+
+RESTART_S: Final = 0.5
+"""Between a death and the next process."""
+READY_S: Final = 40.0
+"""What an example takes to be Ready on fakes, with all it refers to."""
+SOON_S: Final = 130.0
+"""A pass that crashed is taken up again within the longest backoff that a few failures lead to."""
+LATE_S: Final = 1300.0
+"""Two resyncs and two sweeps."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """One platform, watched."""
+
+    tracer: Tracer = field(default_factory=Tracer)
+    platform: Platform = field(init=False)
+    tallies: "Counter[str]" = field(default_factory=Counter)
+    deaths: int = 0
+    _objects: frozenset[str] = frozenset()
+    _written: int = 0
+
+    def __post_init__(self) -> None:
+        self.platform = Platform(seam=self.tracer)
+        self.tracer.after_change = self._count
+
+    @asynccontextmanager
+    async def supervised(self) -> AsyncIterator["Stage"]:
+        """Processes one after the other, for the length of a block."""
+        stopping = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(self._keep(stopping))
+            try:
+                yield self
+            finally:
+                stopping.set()
+                await asyncio.wait({keeping}, timeout=60)
+                keeping.cancel()
+
+    async def _keep(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            async with asyncio.TaskGroup() as tasks:
+                term = tasks.create_task(self.platform.new_term().run(stopping))
+                dead = tasks.create_task(self.tracer.dead.wait())
+                await asyncio.wait({term, dead}, return_when=asyncio.FIRST_COMPLETED)
+                dead.cancel()
+                if self.tracer.dead.is_set():
+                    self.deaths += 1
+                    self.tracer.buried = True
+                    term.cancel()
+            if self.tracer.dead.is_set():
+                await asyncio.sleep(RESTART_S)
+                self.tracer.revive()
+
+    def kill(self) -> None:
+        """As kill -9, wherever it is."""
+        self.tracer.dead.set()
+
+    # --- what a user does ---
+
+    async def make(self, kind: str, spec: Mapping[str, Any] | None = None, name: str = "") -> Key:
+        """Create one, after all that it refers to."""
+        obj = example(kind)
+        if name:
+            obj["metadata"]["name"] = name
+        if spec is not None:
+            obj["spec"] = dict(spec)
+        await self.provide(obj)
+        meta = obj["metadata"]
+        key = Key(kind, meta.get("namespace", ""), meta["name"])
+        if self.platform.find(key) is None:
+            await self.platform.records.create(kind, obj, actor=USER)
+        return key
+
+    async def provide(self, obj: Mapping[str, Any]) -> None:
+        """Whatever `obj` names: its namespace, references, services, Secrets and ConfigMaps."""
+        record = MODELS[obj["kind"]].model_validate(obj)
+        namespace = record.metadata.namespace
+        if namespace and self.platform.find(Key("Namespace", "", namespace)) is None:
+            await self.make("Namespace", name=namespace)
+        for ref in record.references:
+            if self.platform.find(Key(ref.kind, namespace, ref.name)) is None:
+                await self.make(ref.kind, name=ref.name)
+        for name in record.services:
+            if self.platform.find(Key("Platform", PLATFORM_NAMESPACE, name)) is None:
+                await self.make("Platform", {"service": name}, name)
+        if obj["kind"] in RECONCILERS:
+            reconciler = RECONCILERS[obj["kind"]](self.platform.drivers)
+            for read in reconciler.reads(record):
+                await self._value(read, namespace)
+
+    async def _value(self, read: str, namespace: str) -> None:
+        kind, _, name = read.partition("/")
+        if self.platform.find(Key(kind, namespace, name)) is not None:
+            return
+        meta = {"name": name, "namespace": namespace}
+        obj = {"apiVersion": "v1", "kind": kind, "metadata": meta}
+        obj |= {"stringData" if kind == "Secret" else "data": {"ALPHA": "one"}}
+        await self.platform.records.create(kind, obj, actor=USER)
+
+    async def edit(self, key: Key, spec: Mapping[str, Any]) -> None:
+        """Replace the spec."""
+        await self.provide({**self.platform.get(key).obj, "spec": spec})
+        while True:
+            found = self.platform.get(key)
+            try:
+                await self.platform.records.update(
+                    found, {**found.obj, "spec": dict(spec)}, actor=USER
+                )
+            except ConflictError:
+                continue
+            return
+
+    def spec(self, key: Key) -> dict[str, Any]:
+        return dict(self.platform.get(key).obj.get("spec") or {})
+
+    # --- what became of it ---
+
+    def begin_tally(self) -> None:
+        self.tallies = Counter()
+        self._objects = objects_of(self.platform)
+        self._written = len(self.platform.store.writes)
+
+    def outcome(self) -> "Outcome":
+        for write in self.platform.store.writes[self._written :]:
+            if write.key.kind != "Event" and write.verb in ("create", "delete"):
+                self.tallies[f"{write.verb} {write.key.kind}"] += 1
+        self._written = len(self.platform.store.writes)
+        return Outcome(world_of(self.platform), records_of(self.platform), dict(self.tallies))
+
+    def _count(self) -> None:
+        now = objects_of(self.platform)
+        self.tallies += tally(self._objects, now)
+        self._objects = now
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What two runs of the same story must have in common."""
+
+    world: str
+    records: str
+    tallies: Mapping[str, int]
+
+
+def candidates(kind: str, spec: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(field, spec with another value of it) for every value that the model takes as an edit."""
+    model = MODELS[kind]
+    schema = model.model_fields["spec"].annotation
+    if schema is None:
+        return []
+    world = WORLDS[kind]
+    values = Values(schema.model_json_schema(by_alias=True), ref_names())
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name in values.fields:
+        if name in world.leave:
+            continue
+        for value in (*world.values.get(name, ()), *values.of(name)):
+            edited = {**spec, name: value}
+            if value is None:
+                del edited[name]
+            if acceptable(kind, edited, spec) and (name, edited) not in found:
+                found.append((name, edited))
+    return found
+
+
+def acceptable(kind: str, spec: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> bool:
+    """Whether the API would take it: as an edit of `old`, one that changes something."""
+    after = parsed(kind, spec)
+    if after is None or old is None:
+        return after is not None
+    before = parsed(kind, old)
+    return before is not None and before != after and not after.check_update(before)
+
+
+def parsed(kind: str, spec: Mapping[str, Any]) -> Record | None:
+    obj = example(kind)
+    try:
+        return MODELS[kind].model_validate({**obj, "spec": dict(spec)})
+    except ValidationError:
+        return None
+
+
+def has_spec(kind: str) -> bool:
+    return "spec" in MODELS[kind].model_fields and KIND_INFOS[kind].reconciled
+
+
+async def gone(stage: Stage, key: Key, within_s: float = 200.0) -> bool:
+    """Wait until a record that is being deleted is gone."""
+    for _ in range(int(within_s)):
+        if stage.platform.find(key) is None:
+            return True
+        await asyncio.sleep(1.0)
+    return False

@@ -1,0 +1,185 @@
+"""The one place where a kind says what simulation can't read off its schema and example.
+
+By default a kind needs nothing here: its record is manifests/kinds/<kind>.yaml, its values come
+from its schema, what it refers to is made from the other kinds' examples, and its fakes are those
+of tests/support/platform.py. Said here: names, values and fields that mean something special, and
+an oracle `expected`, written from the kind's documentation without a look at its plan().
+"""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from controlplane.records import Key
+from drivers.containers import LABEL_SLOT
+from reconcilers.registry import RECONCILERS
+from resources.database import PLANS
+from resources.kinds import KIND_INFOS, MODELS
+from resources.meta import Record
+from tests.support.platform import Platform
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+SPACE: Final = "shop"
+
+Oracle = Callable[[Platform, Record], None]
+"""Raises AssertionError when the fakes are not what the record asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One kind in simulation."""
+
+    kind: str
+    name: str = ""
+    """Of its record; "": that of its example."""
+    namespace: str = SPACE
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """Instead of the example's spec, where that is too big or too special."""
+    values: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Candidates of a field beside those that its schema gives."""
+    leave: frozenset[str] = frozenset()
+    """Fields not edited, each with its reason in a comment where it is set."""
+    lives: bool = True
+    """Users create and delete such records; the Host is there by itself."""
+    expected: Oracle | None = None
+
+
+# --- oracles: what is outside, told from the spec alone ---
+
+
+def app_world(platform: Platform, record: Record) -> None:
+    spec: Any = getattr(record, "spec", None)
+    mine = platform.of(key_of(record))
+    assert sorted(state.labels[LABEL_SLOT] for state in mine) == [
+        str(slot) for slot in range(spec.replicas)
+    ], "one container for each replica"
+    for state in mine:
+        made = platform.engine.containers[state.id].spec
+        assert made is not None
+        assert state.running, f"{state.name} runs"
+        assert not state.paused
+        assert state.image == spec.image
+        assert state.limits.cpu_millicores == spec.resources.cpu
+        assert state.limits.memory_bytes == spec.resources.memory
+        assert made.command == spec.command
+        assert {item.name: item.value for item in spec.env}.items() <= made.env.items()
+        assert bool(made.ports) == (spec.publish is not None)
+        if spec.publish is not None and spec.publish.port is not None:
+            assert [port.host_port for port in made.ports] == [spec.publish.port]
+        assert (made.secrets_dir is not None) == bool(spec.database_refs)
+        _in_its_network(platform, record, state.networks, state.aliases)
+
+
+def database_world(platform: Platform, record: Record) -> None:
+    spec: Any = getattr(record, "spec", None)
+    (state,) = platform.of(key_of(record))
+    size = spec.resources or PLANS[spec.plan].resources
+    made = platform.engine.containers[state.id].spec
+    assert made is not None
+    assert state.running
+    assert not state.paused
+    assert state.limits.cpu_millicores == size.cpu
+    assert state.limits.memory_bytes == size.memory
+    assert bool(made.ports) == (spec.publish is not None)
+    assert len(made.volumes) == 1
+    volume = platform.engine.volumes[made.volumes[0].volume]
+    assert volume.owner is not None
+    owners = {each.uid for each in platform.store.cache.list("Volume")}
+    assert volume.owner.uid in owners, "its data is on a Volume that has a record"
+    folder = platform.files.folders[record.metadata.uid]
+    assert folder.intact
+    _in_its_network(platform, record, state.networks, state.aliases)
+
+
+def namespace_world(platform: Platform, record: Record) -> None:
+    network = platform.engine.network_named(record.owned_name)
+    assert network is not None
+    assert network.owner is not None
+    assert network.owner.uid == record.metadata.uid
+    mates = [n for n in platform.engine.networks.values() if n.subnet == network.subnet]
+    assert len(mates) == 1, "no two namespaces share a subnet"
+
+
+def volume_world(platform: Platform, record: Record) -> None:
+    name = getattr(record, "docker_name", "")
+    assert platform.engine.volumes[name].owner is not None
+
+
+def _in_its_network(
+    platform: Platform,
+    record: Record,
+    networks: Mapping[str, str],
+    aliases: Mapping[str, tuple[str, ...]],
+) -> None:
+    home = MODELS["Namespace"].model_validate(
+        platform.get(Key("Namespace", "", record.metadata.namespace)).obj
+    )
+    name = home.owned_name
+    assert name in networks
+    assert record.metadata.name in aliases[name]
+    found = platform.engine.network_named(name)
+    assert found is not None
+
+
+SPECIAL: Final[tuple[World, ...]] = (
+    World(
+        "App",
+        values={"image": ("shop:1", "shop:2"), "replicas": (0, 1, 2, 3)},
+        expected=app_world,
+    ),
+    World("Database", name="shop-db", expected=database_world),
+    World("Namespace", name="extra", namespace="", expected=namespace_world),
+    World("Volume", namespace="", expected=volume_world),
+    World("Host", name="host", namespace="", lives=False),
+)
+WORLDS: Final[Mapping[str, World]] = {
+    kind: next(
+        (each for each in SPECIAL if each.kind == kind),
+        World(kind, namespace=SPACE if KIND_INFOS[kind].namespaced else ""),
+    )
+    for kind in RECONCILERS
+}
+"""Every kind that has a reconciler, by itself."""
+
+
+@cache
+def _example(kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(
+        (ROOT / f"manifests/kinds/{kind.lower()}.yaml").read_text()
+    )
+    return found
+
+
+def example(kind: str) -> dict[str, Any]:
+    """The kind's minimal valid object, by its own manifest."""
+    obj = deepcopy(_example(kind))
+    world = WORLDS.get(kind, World(kind))
+    meta = obj["metadata"]
+    if world.name:
+        meta["name"] = world.name
+    if KIND_INFOS[kind].namespaced:
+        meta["namespace"] = world.namespace
+    if world.spec:
+        obj["spec"] = dict(world.spec)
+    return obj
+
+
+def key_of(record: Record) -> Key:
+    return Key(record.info.kind, record.metadata.namespace, record.metadata.name)
+
+
+def ref_names() -> dict[str, tuple[str, ...]]:
+    """What a reference may name: the examples of the other kinds."""
+    found: dict[str, tuple[str, ...]] = {
+        f"{kind}Ref": (example(kind)["metadata"]["name"],) for kind in KIND_INFOS
+    }
+    for info in KIND_INFOS.values():
+        for path, kind in info.refs:
+            leaf = path.removesuffix("[]").rpartition(".")[2]
+            found[leaf] = (example(kind)["metadata"]["name"],)
+    return found
