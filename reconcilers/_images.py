@@ -21,6 +21,7 @@ BASE: Final = LOCAL_PREFIX + "base:bookworm"
 BASE_UPSTREAM: Final = "debian:bookworm-slim"
 DEMO: Final = LOCAL_PREFIX + "demo:1"
 CONTROL_PLANE: Final = LOCAL_PREFIX + "control-plane:1"
+POWERDNS: Final = LOCAL_PREFIX + "powerdns:4.7"
 
 # 999: the uid and gid of `postgres` and `redis` in the public Debian-based images; ours take
 # the same, so that a volume can change from one source to the other.

@@ -86,6 +86,7 @@ def recipes() -> dict[str, Recipe]:
         for version in catalogue.versions("redis")
     ]
     found.append(Recipe("demo", catalogue.DEMO, RECIPES / "demo"))
+    found.append(Recipe("powerdns", catalogue.POWERDNS, RECIPES / "powerdns"))
     found.append(
         Recipe(
             name="control-plane",
