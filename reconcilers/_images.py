@@ -20,6 +20,8 @@ an engine that misses the image fails at once instead of asking a public registr
 BASE: Final = LOCAL_PREFIX + "base:bookworm"
 BASE_UPSTREAM: Final = "debian:bookworm-slim"
 DEMO: Final = LOCAL_PREFIX + "demo:1"
+LLAMACPP: Final = LOCAL_PREFIX + "llamacpp:1"
+"""One model behind one endpoint; always built here, since its gateway is ours."""
 CONTROL_PLANE: Final = LOCAL_PREFIX + "control-plane:1"
 POWERDNS: Final = LOCAL_PREFIX + "powerdns:4.7"
 

@@ -89,6 +89,14 @@ def recipes() -> dict[str, Recipe]:
     found.append(Recipe("powerdns", catalogue.POWERDNS, RECIPES / "powerdns"))
     found.append(
         Recipe(
+            name="llamacpp",
+            reference=catalogue.LLAMACPP,
+            folder=RECIPES / "llamacpp",
+            payload=image_payloads.wheels,
+        )
+    )
+    found.append(
+        Recipe(
             name="control-plane",
             reference=catalogue.CONTROL_PLANE,
             folder=RECIPES / "control-plane",

@@ -147,8 +147,19 @@ def control_plane(context: Path, name: str) -> None:
             ROOT / package, context / "app" / package, ignore=shutil.ignore_patterns("__pycache__")
         )
     site = context / "site"
+    _wheels(site, ROOT / "requirements.lock", name)
+    _drop_development_tools(site)
+
+
+def wheels(context: Path, name: str) -> None:
+    """Fill site/ with the wheels of the recipe's own requirements.lock."""
+    _wheels(context / "site", context / "requirements.lock", name)
+
+
+def _wheels(site: Path, pinned_by: Path, name: str) -> None:
+    """Exactly what a lock file pins, for the base's Python (3.11)."""
     say(name, "fetching the wheels of requirements.lock")
-    lock = ["--no-deps", "--require-hashes", "-r", str(ROOT / "requirements.lock")]
+    lock = ["--no-deps", "--require-hashes", "-r", str(pinned_by)]
     if shutil.which("uv"):
         pinned = ["--python-version=3.11", "--python-platform=x86_64-manylinux_2_36"]
         argv = ["uv", "pip", "install", "--only-binary=:all:", "--target", str(site), *pinned]
@@ -157,7 +168,6 @@ def control_plane(context: Path, name: str) -> None:
         tags = [f"--platform=manylinux{tag}_x86_64" for tag in ("_2_34", "_2_28", "2014", "2010")]
         argv = [sys.executable, "-m", "pip", "install", "--only-binary=:all:"]
         run(name, [*argv, "--target", str(site), "--python-version=3.11", *tags, *lock])
-    _drop_development_tools(site)
 
 
 def _drop_development_tools(site: Path) -> None:
