@@ -6,7 +6,7 @@ driver only orders and looks.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from controlplane.errors import RetryableError
 from drivers.model_calls import (
@@ -21,6 +21,7 @@ from drivers.model_calls import (
 from drivers.models import ModelFailure, ModelOrder, ModelServer, ModelState, Phase
 
 PATH = "/bunker/model"
+_PHASES: Final[dict[str, Phase]] = {phase: phase for phase in get_args(Phase)}
 
 
 @dataclass(slots=True)
@@ -83,8 +84,8 @@ def _fine(reply: Reply, what: str) -> Reply:
 
 
 def _state(body: Mapping[str, Any]) -> ModelState:
-    phase = body.get("phase")
-    if phase not in get_args(Phase):
+    phase = _PHASES.get(str(body.get("phase")))
+    if phase is None:
         raise bad_answer(PATH, "not a model's state")
     failure = body.get("failure")
     return ModelState(

@@ -223,7 +223,7 @@ class Ollama:
     async def load_model(
         self, server: ModelServer, name: str, /, *, keep_alive_s: int | None
     ) -> None:
-        """An empty request loads it; a model for embeddings alone takes no other than /api/embed."""
+        """An empty request loads it; a model for embeddings alone takes /api/embed only."""
         body = {"model": name, "keep_alive": -1 if keep_alive_s is None else keep_alive_s}
         what = f"load model '{name}'"
         reply = await self._post(server, "/api/generate", {**body, "stream": False})

@@ -101,7 +101,7 @@ async def _download(order: Order, partial: Path, note: Path, progress: Progress)
         progress.completed = have
         progress.total = have + (answer.content_length or 0) if answer.content_length else 0
         _bounded(order, progress.total)
-        note.write_text(json.dumps({"source": order.source, "etag": answer.headers.get("ETag")}))
+        _remember(note, order.source, answer.headers.get("ETag"))
         with partial.open("ab" if have else "wb") as file:
             async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
                 file.write(chunk)
@@ -125,6 +125,10 @@ def _left_over(order: Order, partial: Path, note: Path) -> tuple[int, str]:
     # a weak validator promises no equal bytes (RFC 9110 section 13.1.5)
     usable = known.get("source") == order.source and etag and not etag.startswith("W/")
     return (size, str(etag)) if usable else (0, "")
+
+
+def _remember(note: Path, source: str, etag: str | None) -> None:
+    note.write_text(json.dumps({"source": source, "etag": etag}))
 
 
 def _judge(status: int) -> None:

@@ -8,6 +8,7 @@ import argparse
 import math
 import os
 import signal
+import sys
 from pathlib import Path
 
 import xllamacpp
@@ -51,14 +52,15 @@ def parameters(path: str, context: int, name: str) -> xllamacpp.CommonParams:
 
 
 def main() -> None:
-    """Prints one line, the address, once the model is loaded. Ends by SIGTERM."""
+    """Writes one line, the address, once the model is loaded. Ends by SIGTERM."""
     parser = argparse.ArgumentParser()
     parser.add_argument("path")
     parser.add_argument("--context", type=int, required=True)
     parser.add_argument("--name", required=True)
     options = parser.parse_args()
     server = xllamacpp.Server(parameters(options.path, options.context, options.name))
-    print(server.listening_address, flush=True)
+    sys.stdout.write(f"{server.listening_address}\n")
+    sys.stdout.flush()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     # its threads may be in the middle of a token: nothing of theirs is worth waiting for
     os._exit(0)

@@ -1,0 +1,173 @@
+"""Model servers that exist only in a table."""
+
+from dataclasses import dataclass, field
+
+from drivers.fake.faults import Faults
+from drivers.model_calls import unavailable
+from drivers.models import ModelFailure, ModelOrder, ModelServer, ModelState
+
+
+@dataclass(frozen=True, slots=True)
+class FakeFile:
+    """What a source gives."""
+
+    digest: str
+    size_bytes: int
+    loadable: bool = True
+
+
+@dataclass(slots=True)
+class Held:
+    """One model on one server, or what became of an order for it."""
+
+    order: ModelOrder
+    file: FakeFile | None = None
+    failure: ModelFailure | None = None
+    steps_left: int = 0
+    """Looks until its pull has ended."""
+    loaded: bool = False
+    keep_alive_s: int | None = None
+    present: bool = False
+
+
+@dataclass(slots=True)
+class FakeModels:
+    """`sources` maps what an order names (its url, else its source) to a file. `looks` is how
+    often a pull is seen before it ends; `away` are servers that don't answer; `writes` counts what
+    changed."""
+
+    sources: dict[str, FakeFile] = field(default_factory=dict)
+    held: dict[tuple[str, str], Held] = field(default_factory=dict)
+    away: set[str] = field(default_factory=set)
+    everywhere: bool = False
+    """What one server holds, all do: containers come and go, their volume stays."""
+    looks: int = 1
+    keep_alive_s: int | None = 300
+    writes: int = 0
+    faults: Faults = field(default_factory=Faults)
+
+    def _key(self, server: ModelServer, name: str) -> tuple[str, str]:
+        return ("" if self.everywhere else server.url, name)
+
+    def _enter(self, verb: str, server: ModelServer) -> None:
+        self.faults.enter(verb)
+        if server.url in self.away and verb != "observe_model":
+            raise unavailable(verb.replace("_", " "))
+
+    async def observe_model(self, server: ModelServer, name: str, /) -> ModelState | None:
+        self._enter("observe_model", server)
+        if server.url in self.away:
+            return None
+        others = self._others(server, name)
+        found = self.held.get(self._key(server, name))
+        if found is None:
+            return ModelState("empty", others=others)
+        if found.steps_left > 0:
+            found.steps_left -= 1
+            total = found.file.size_bytes if found.file else 0
+            part = total * (self.looks - found.steps_left) // (self.looks + 1)
+            return ModelState(
+                "pulling",
+                found.order.order,
+                found.order.source,
+                completed_bytes=part,
+                total_bytes=total,
+                others=others,
+            )
+        self._end(found)
+        if found.failure is not None:
+            return ModelState("failed", found.order.order, failure=found.failure, others=others)
+        if not found.present or found.file is None:
+            return ModelState("empty", found.order.order, others=others)
+        return ModelState(
+            "ready",
+            found.order.order,
+            found.order.source,
+            found.file.digest,
+            found.file.size_bytes,
+            found.file.size_bytes,
+            found.file.size_bytes,
+            found.loaded,
+            expires_in_s=self._left_s(found),
+            others=others,
+        )
+
+    def _left_s(self, found: Held) -> float | None:
+        if not found.loaded:
+            return None
+        return 1e9 if found.keep_alive_s is None else float(found.keep_alive_s)
+
+    def _others(self, server: ModelServer, name: str) -> tuple[str, ...]:
+        url, _ = self._key(server, name)
+        stem = name.rpartition(":")[0]
+        same = (held for place, held in self.held if place == url and held != name)
+        return tuple(sorted(held for held in same if stem and held.rpartition(":")[0] == stem))
+
+    def _end(self, found: Held) -> None:
+        """The pull's last moment: what it brought is judged."""
+        if found.failure is not None or found.present or found.steps_left < 0:
+            return
+        found.steps_left = -1
+        order, file = found.order, found.file
+        if file is None:
+            self._fail(found, "SourceMissing", "there is nothing at the source", lasting=False)
+        elif file.size_bytes > order.max_bytes:
+            message = f"it is larger than its storage of {order.max_bytes} bytes"
+            self._fail(found, "TooLarge", message, lasting=True)
+        elif order.digest and file.digest != order.digest:
+            message = f"it has digest {file.digest}, and {order.digest} was asked for"
+            self._fail(found, "DigestMismatch", message, lasting=True)
+        elif not file.loadable:
+            self._fail(found, "LoadFailed", "llama.cpp refused the file", lasting=False)
+        else:
+            found.present, found.loaded = True, True
+
+    def _fail(self, found: Held, reason: str, message: str, *, lasting: bool) -> None:
+        before = found.failure.attempts if found.failure else 0
+        found.failure = ModelFailure(reason, message, lasting, before + 1, 0.0)
+
+    async def ensure_model(self, server: ModelServer, order: ModelOrder, /) -> None:
+        self._enter("ensure_model", server)
+        key = self._key(server, order.name)
+        found = self.held.get(key)
+        same = found is not None and found.order.order == order.order
+        if same and found is not None and (found.steps_left > 0 or found.present):
+            return
+        if found is not None and found.present and self._fits(found, order):
+            found.order = order
+            self.writes += 1
+            return
+        file = self.sources.get(order.url or order.source)
+        self.held[key] = Held(order, file, steps_left=self.looks, keep_alive_s=self.keep_alive_s)
+        self.writes += 1
+
+    def _fits(self, found: Held, order: ModelOrder) -> bool:
+        if found.file is None:
+            return False
+        if order.digest:
+            return found.file.digest == order.digest
+        return found.order.source == order.source
+
+    async def load_model(
+        self, server: ModelServer, name: str, /, *, keep_alive_s: int | None
+    ) -> None:
+        self._enter("load_model", server)
+        found = self.held.get(self._key(server, name))
+        if found is not None and found.present:
+            found.loaded, found.keep_alive_s = True, keep_alive_s
+            self.writes += 1
+
+    async def unload_model(self, server: ModelServer, name: str, /) -> None:
+        self._enter("unload_model", server)
+        found = self.held.get(self._key(server, name))
+        if found is not None and found.loaded:
+            found.loaded = False
+            self.writes += 1
+
+    async def delete_model(self, server: ModelServer, name: str, /) -> None:
+        self._enter("delete_model", server)
+        if self.held.pop(self._key(server, name), None) is not None:
+            self.writes += 1
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
