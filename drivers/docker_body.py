@@ -54,9 +54,9 @@ ADDABLE_CAPS: Final = KEEPABLE_CAPS | {"NET_ADMIN", "NET_RAW"}
 DEVICES: Final = frozenset({"/dev/net/tun"})
 """The only host device there is: it makes tunnels in the container's own network namespace."""
 TRUSTED_KINDS: Final = frozenset({"Platform"})
-"""Kinds whose containers may have `capabilities`, `devices` and `sysctls`, in PLATFORM alone."""
-PLATFORM: Final = "platform"
-"""The namespace of the platform's own services, which no tenant has a role in."""
+"""Kinds whose containers may have `capabilities`, `devices` and `sysctls`: in one namespace."""
+TRUSTED_NAMESPACE: Final = "platform"
+"""Where the platform's own services live; no tenant's."""
 
 _BASE_LABELS: Final = frozenset(
     {
@@ -226,7 +226,7 @@ def _env(values: Mapping[str, str]) -> list[str]:
 def _check_trust(spec: ContainerSpec) -> None:
     if not (spec.capabilities or spec.devices or spec.sysctls):
         return
-    if spec.owner.kind not in TRUSTED_KINDS or spec.owner.namespace != PLATFORM:
+    if spec.owner.kind not in TRUSTED_KINDS or spec.owner.namespace != TRUSTED_NAMESPACE:
         raise _refused(
             spec.name, "capabilities, devices and sysctls are for services of the platform alone"
         )

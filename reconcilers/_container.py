@@ -20,6 +20,7 @@ from resources.meta import Footprint, Record
 
 CRASH_LOOP_RESTARTS: Final = 3
 """So many restarts by the engine, and again waiting for the next: a person should look."""
+_PLACE: Final = re.compile(r"\{(?P<hash>bcrypt:)?(?P<key>[a-z][a-z0-9-]*)\}")
 CRASH_RECHECK_S: Final = 10.0
 """Each restart is an event and wakes the record anyway."""
 
@@ -44,10 +45,12 @@ class SecretFolder:
 
 @dataclass(frozen=True, slots=True)
 class SecretFile:
-    """One file composed from a Secret's keys: `requirepass {password}`."""
+    """One file composed from a Secret's keys: `requirepass {password}`, or of a key's bcrypt hash:
+    `admin:{bcrypt:password}`. Braces around anything but a key stay as they are."""
 
     path: str
-    source: SecretSource
+    source: SecretSource | None
+    """None: the template is the content, as it holds no value."""
     template: str
     plain: bool = False
     """Refuse values with spaces, quotes or control characters: in a configuration file they would
@@ -167,21 +170,21 @@ def current(spec: ContainerSpec, state: ContainerState) -> bool:
 def plan_container(
     spec: ContainerSpec,
     state: ContainerState | None,
-    network_id: str | None,
+    network_ids: str | Mapping[str, str] | None,
     *,
     variables: tuple[SecretVariables, ...] = (),
 ) -> tuple[ContainerStep, ...]:
     """Steps from what is seen to `spec`, running. Empty: it runs as it should.
 
-    `network_id` is the present id of the namespace's network: a network that was removed and
-    made again has another, and its containers must be connected anew.
+    `network_ids` is the present id of the namespace's network, or of each of several by name: a
+    network that was removed and made again has another, and its containers must be connected anew.
     """
     if state is None:
         return (RunContainer(spec, variables),)
     if not current(spec, state):
         remove = RemoveContainer(state.id, spec.stop_timeout_s)
         return (remove, RunContainer(spec, variables))
-    if not _in_place(spec, state, network_id):
+    if not _in_place(spec, state, network_ids):
         return (FixContainer(spec, variables),)
     if state.paused:
         return (StartContainer(state.id),)
@@ -195,15 +198,21 @@ def plan_container(
     return (StartContainer(state.id),)
 
 
-def _in_place(spec: ContainerSpec, state: ContainerState, network_id: str | None) -> bool:
+def _in_place(
+    spec: ContainerSpec, state: ContainerState, network_ids: str | Mapping[str, str] | None
+) -> bool:
     """Whether name, limits and networks are as wanted."""
+
+    def present(network: str) -> str | None:
+        return network_ids.get(network) if isinstance(network_ids, Mapping) else network_ids
+
     return (
         state.name == spec.name
         and state.limits == spec.limits
         and state.networks.keys() == {network.network for network in spec.networks}
         and all(
             # "" until the first start: the engine then finds the network by name
-            state.network_ids.get(network.network) in ("", network_id)
+            state.network_ids.get(network.network) in ("", present(network.network))
             and set(network.aliases) == set(state.aliases.get(network.network, ()))
             for network in spec.networks
         )
@@ -290,11 +299,14 @@ class ContainerSteps:
     async def _write(self, step: WriteSecrets) -> None:
         content: dict[str, bytes] = {}
         for file in step.files:
+            if file.source is None:
+                content[file.path] = file.template.encode()
+                continue
             values = await self._read(step.namespace, file.source)
             if isinstance(file, SecretFolder):
                 content |= {f"{file.path}/{key}": value for key, value in values.items()}
             else:
-                content[file.path] = _composed(file, values)
+                content[file.path] = _composed(file, file.source, values)
         await self.files.ensure_files(step.owner_uid, content, version=step.version, user=step.user)
 
     async def _env(self, namespace: str, variables: tuple[SecretVariables, ...]) -> dict[str, str]:
@@ -307,19 +319,33 @@ class ContainerSteps:
         return env
 
 
-def _composed(file: SecretFile, values: Mapping[str, bytes]) -> bytes:
+def holds_values(template: str) -> bool:
+    """Whether a file made of it needs a Secret."""
+    return _PLACE.search(template) is not None
+
+
+def _composed(file: SecretFile, source: SecretSource, values: Mapping[str, bytes]) -> bytes:
     def value(found: re.Match[str]) -> str:
-        given = values.get(found[1])
+        given = values.get(found["key"])
         why = "does not exist" if given is None else _unfit(given, plain=file.plain)
         if given is None or why:
             raise TerminalError(
-                f"cannot write file '{file.path}': key '{found[1]}' of Secret "
-                f"'{file.source.name}' {why}",
+                f"cannot write file '{file.path}': key '{found['key']}' of Secret "
+                f"'{source.name}' {why}",
                 reason="SecretInvalid",
             )
-        return given.decode()
+        return _bcrypt(given) if found["hash"] else given.decode()
 
-    return re.sub(r"\{([a-z]+)\}", value, file.template).encode()
+    return _PLACE.sub(value, file.template).encode()
+
+
+def _bcrypt(password: bytes) -> str:
+    # Imported where it is used: few records need it.
+    import bcrypt
+
+    # 4, the least there is (1 ms): a slow hash protects weak passwords, and this one is generated
+    # and long, while servers check it on every request.
+    return bcrypt.hashpw(password[:72], bcrypt.gensalt(rounds=4)).decode()
 
 
 def _unfit(value: bytes, *, plain: bool) -> str:

@@ -65,6 +65,12 @@ _POSTGRES: Final = {
 _REDIS: Final = {"7": ("redis:7.2.11-bookworm", "7.0.15")}
 _ENGINES: Final = {"postgres": _POSTGRES, "redis": _REDIS}
 
+# Images of platform services: name -> (upstream tag, version of the local tag, local release, uid,
+# gid, data path). Pinned by exact release; the name is that of the recipe under manifests/images/.
+_SERVICES: Final = {
+    "registry": ("registry:2.8.3", "2", "2.8.2", 0, 0, "/var/lib/registry"),
+}
+
 DEFAULT_VERSIONS: Final = {"postgres": "18", "redis": "7"}
 
 
@@ -100,6 +106,26 @@ def image_for(engine: str, version: str, *, source: Source) -> ImageChoice:
         uid=_SERVER_ID,
         gid=_SERVER_ID,
         data_path=_data_path(engine, version),
+    )
+
+
+def services() -> tuple[str, ...]:
+    """Names of the images that platform services run from."""
+    return tuple(_SERVICES)
+
+
+def service_image(name: str, *, source: Source) -> ImageChoice:
+    """The image of that name from `source`, for a container of a platform service."""
+    upstream, version, local_release, uid, gid, data_path = _SERVICES[name]
+    local = source == "local"
+    return ImageChoice(
+        engine=name,
+        version=version,
+        release=local_release if local else upstream.rpartition(":")[2],
+        reference=f"{LOCAL_PREFIX}{name}:{version}" if local else upstream,
+        uid=uid,
+        gid=gid,
+        data_path=data_path,
     )
 
 

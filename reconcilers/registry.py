@@ -18,6 +18,7 @@ from reconcilers.app import AppReconciler
 from reconcilers.database import DatabaseReconciler
 from reconcilers.host import HostReconciler
 from reconcilers.namespace import NamespaceReconciler
+from reconcilers.platform import PlatformReconciler
 from reconcilers.quota import QuotaReconciler
 from reconcilers.volume import VolumeReconciler
 
@@ -64,6 +65,18 @@ def _database(given: Drivers) -> AnyReconciler:
     )
 
 
+def _platform(given: Drivers) -> AnyReconciler:
+    return PlatformReconciler(
+        given.containers,
+        given.files,
+        given.values,
+        given.probe,
+        given.clock,
+        given.steps,
+        given.images,
+    )
+
+
 RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
     "Namespace": lambda given: NamespaceReconciler(given.containers),
     "Volume": lambda given: VolumeReconciler(given.containers),
@@ -73,5 +86,6 @@ RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
     "App": lambda given: AppReconciler(
         given.containers, given.files, given.probe, given.clock, given.steps
     ),
+    "Platform": _platform,
 }
 """By kind: how to build its reconciler from the drivers it needs."""

@@ -7,6 +7,7 @@ from resources.core import ConfigMap, Event, Namespace, Secret
 from resources.database import Database
 from resources.host import Host
 from resources.meta import KindInfo, Record
+from resources.platform import Platform
 from resources.quota import Quota
 from resources.volume import Volume
 
@@ -20,6 +21,7 @@ KINDS: Final[tuple[type[Record], ...]] = (
     Volume,
     Database,
     App,
+    Platform,
 )
 
 KIND_INFOS: Final[dict[str, KindInfo]] = {model.info.kind: model.info for model in KINDS}

@@ -85,6 +85,17 @@ def recipes() -> dict[str, Recipe]:
         )
         for version in catalogue.versions("redis")
     ]
+    found += [
+        Recipe(
+            name=name,
+            reference=(image := catalogue.service_image(name, source="local")).reference,
+            folder=RECIPES / name,
+            inputs=image.release,
+            payload=image_payloads.SERVICES.get(name),
+            upstream=catalogue.service_image(name, source="upstream").reference,
+        )
+        for name in catalogue.services()
+    ]
     found.append(Recipe("demo", catalogue.DEMO, RECIPES / "demo"))
     found.append(Recipe("powerdns", catalogue.POWERDNS, RECIPES / "powerdns"))
     found.append(

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -192,3 +193,7 @@ def _plain(requirement: str) -> str:
     found = re.match(r"[A-Za-z0-9._-]+", requirement)
     assert found is not None, requirement
     return re.sub(r"[-_.]+", "-", found[0]).lower()
+
+
+SERVICES: dict[str, Callable[[Path, str], None]] = {}
+"""By image of a platform service: what fills its build context, where the recipe isn't enough."""

@@ -11,6 +11,7 @@ from typing import Any
 from controlplane.errors import RetryableError
 from controlplane.plan import (
     Binding,
+    Dependent,
     EnsureChild,
     EnsureSecret,
     Generated,
@@ -109,6 +110,7 @@ class World:
     meter: FakeHost = field(default_factory=FakeHost)
     children: dict[tuple[str, str], Owned] = field(default_factory=dict)
     refs: dict[str, Resolved] = field(default_factory=dict)
+    dependents: tuple[Dependent, ...] = ()
     ports: tuple[int, ...] = (30001,)
     containers: FakeContainers = field(init=False)
     servers: FakeServers = field(init=False)
@@ -150,6 +152,7 @@ class World:
             network=NETWORK,
             network_ready=self.engine.network_named(NETWORK) is not None,
             refs=dict(self.refs),
+            dependents=self.dependents,
             secrets=reads,
             children={name: self._child(name) for name in names if name in self.children},
             ports=self.ports,

@@ -1,0 +1,258 @@
+"""From a service's definition to container specs, files and Secret keys. Pure, knows no service."""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Final
+
+from controlplane.errors import TerminalError
+from controlplane.plan import Generated, Template, Want
+from drivers.containers import (
+    LABEL_PREFIX,
+    ContainerSpec,
+    Limits,
+    NetworkAttachment,
+    PublishedPort,
+    VolumeMount,
+)
+from reconcilers import _container as box
+from reconcilers._images import ImageChoice, Source, service_image
+from reconcilers._service import Facts, ServiceContainer, ServiceDef
+from reconcilers._services import SERVICES
+from resources.platform import Platform
+
+LABEL_GIVEN: Final = LABEL_PREFIX + "given"
+"""What its files and secret variables were made from, hashed: another needs a new container."""
+NO_FORWARDING: Final = {"net.ipv4.ip_forward": "0"}
+"""In several tenants' networks at once, and never a way from one to the other."""
+
+
+def definition(record: Platform) -> ServiceDef:
+    """How the record's service is run. Raises TerminalError if this release can't."""
+    found = SERVICES.get(record.spec.service)
+    if found is None:
+        raise TerminalError(
+            f"cannot run service '{record.spec.service}': this release has "
+            f"{', '.join(sorted(SERVICES))}; set spec.external to use a server of that kind",
+            reason="ServiceUnknown",
+        )
+    return found
+
+
+def facts_of(want: Want[Platform]) -> Facts:
+    """What the service may look at."""
+    spec = want.record.spec
+    return Facts(
+        want.record.metadata.name,
+        spec.settings,
+        spec.limits,
+        spec.storage_bytes,
+        published_of(want),
+    )
+
+
+def published_of(want: Want[Platform]) -> dict[str, str]:
+    """By name of the port: address and port on the host."""
+    pairs = zip(want.record.spec.publish, want.ports, strict=False)
+    return {port.name: f"{port.address}:{number}" for port, number in pairs}
+
+
+def secret_keys(want: Want[Platform]) -> dict[str, str | Generated | Template]:
+    """Keys of its Secret (https://servicebinding.io/spec/core/1.1.0/); empty: it has none."""
+    record = want.record
+    own = definition(record).secret(facts_of(want))
+    if not own:
+        return {}
+    offer = record.spec.offer
+    return {
+        "type": record.spec.service,
+        "provider": "bunker",
+        "host": record.metadata.name,
+        "port": str(offer.ports[offer.primary].number),
+        **own,
+    }
+
+
+def tells_truth(want: Want[Platform], values: Mapping[str, bytes]) -> bool:
+    """Whether its Secret says what its record says; never tells what it says."""
+    text = {key: value.decode(errors="surrogateescape") for key, value in values.items()}
+    return all(
+        text.get(key) == (wanted.composed(text) if isinstance(wanted, Template) else wanted)
+        for key, wanted in secret_keys(want).items()
+        if not isinstance(wanted, Generated)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One container of a service, as it should be."""
+
+    made_of: ServiceContainer
+    image: ImageChoice
+    spec: ContainerSpec
+    variables: tuple[box.SecretVariables, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """All containers of a service, and the files that they share."""
+
+    parts: tuple[Part, ...]
+    files: tuple[box.SecretFile, ...]
+    user: tuple[int, int] | None
+    """Who may read the files; None: every user of the containers, as they have several."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the files would."""
+        return box.version_of(self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembler:
+    """Puts a service's containers together."""
+
+    source: Source
+    secrets_dir: str
+    mount: str | None
+    """The engine's volume for its data; None: it has none."""
+    networks: tuple[str, ...]
+    """Networks of the namespaces that use it, besides its own."""
+
+    def assemble(self, want: Want[Platform]) -> Assembly:
+        """All of it, for this pass. Raises TerminalError for an unknown service."""
+        record = want.record
+        containers = definition(record).containers(facts_of(want))
+        secret = want.children.get(("Secret", record.secret_name))
+        source = box.SecretSource(
+            "Secret", record.secret_name, secret.content_hmac if secret else ""
+        )
+        files = tuple(
+            box.SecretFile(
+                file.path,
+                source if box.holds_values(file.template) else None,
+                file.template,
+                plain=file.plain,
+            )
+            for container in containers
+            for file in container.files
+        )
+        sizes = _shares(record, containers)
+        parts = tuple(
+            self._part(want, container, files, source, size)
+            for container, size in zip(containers, sizes, strict=True)
+        )
+        users = {(part.image.uid, part.image.gid) for part in parts if part.made_of.user is None}
+        alone = len(users) == 1 and all(part.made_of.user is None for part in parts)
+        return Assembly(parts, files, users.pop() if alone else None)
+
+    def _part(
+        self,
+        want: Want[Platform],
+        made_of: ServiceContainer,
+        files: tuple[box.SecretFile, ...],
+        source: box.SecretSource,
+        limits: Limits,
+    ) -> Part:
+        record = want.record
+        main = not made_of.name
+        image = service_image(made_of.image, source=self.source)
+        variables: tuple[box.SecretVariables, ...] = ()
+        if made_of.variables:
+            variables = (box.SecretVariables(source, names=made_of.variables),)
+        given = box.version_of(files) if files or variables else ""
+        volumes: tuple[VolumeMount, ...] = ()
+        if made_of.data and self.mount is not None:
+            volumes = (VolumeMount(self.mount, image.data_path),)
+        spec = ContainerSpec(
+            name=container_name(record, made_of),
+            owner=box.owner_of(record),
+            image=record.spec.image if main and record.spec.image else image.reference,
+            digest="",
+            limits=limits,
+            command=made_of.command,
+            env=made_of.env,
+            networks=self._networks(want, made_of),
+            volumes=volumes,
+            secrets_dir=self.secrets_dir if files else None,
+            ports=_ports(want, made_of),
+            user=image.user if made_of.user is None else made_of.user,
+            read_only_root=made_of.read_only_root,
+            tmpfs=made_of.tmpfs,
+            stop_timeout_s=made_of.stop_timeout_s,
+            labels={LABEL_GIVEN: given} if given else {},
+            keep_caps=made_of.keep_caps,
+            capabilities=made_of.capabilities,
+            devices=made_of.devices,
+            sysctls={**NO_FORWARDING, **made_of.sysctls},
+        )
+        return Part(made_of, image, box.sealed(spec), variables)
+
+    def _networks(
+        self, want: Want[Platform], made_of: ServiceContainer
+    ) -> tuple[NetworkAttachment, ...]:
+        name = want.record.metadata.name
+        aliases = (name,) if not made_of.name else (f"{name}-{made_of.name}",)
+        others = self.networks if made_of.shared else ()
+        return tuple(NetworkAttachment(network, aliases) for network in (want.network, *others))
+
+
+def container_name(record: Platform, made_of: ServiceContainer) -> str:
+    """A function of the record alone."""
+    return "-".join(part for part in (record.owned_name, made_of.name) if part)
+
+
+def user_networks(want: Want[Platform], attached: Set[str]) -> tuple[str, ...]:
+    """Networks of the namespaces whose records use this service, besides its own.
+
+    One that is `attached` stays so while its namespace isn't ready for a moment, until the
+    records that use the service are being deleted: then it would hold the network back.
+    """
+    return tuple(
+        sorted(
+            {
+                each.network
+                for each in want.dependents
+                if each.network not in ("", want.network)
+                and (each.network_ready or (each.network in attached and not each.deleting))
+            }
+        )
+    )
+
+
+def _ports(want: Want[Platform], made_of: ServiceContainer) -> tuple[PublishedPort, ...]:
+    spec = want.record.spec
+    listens = spec.offer.ports if made_of.ports is None else made_of.ports
+    return tuple(
+        PublishedPort(spec.offer.ports[port.name].number, number, port.address, protocol)
+        for port, number in zip(spec.publish, want.ports, strict=False)
+        if port.name in listens
+        for protocol in spec.offer.ports[port.name].protocols
+    )
+
+
+def _shares(record: Platform, containers: tuple[ServiceContainer, ...]) -> tuple[Limits, ...]:
+    """The record's CPU and memory, divided without a rest: the main one takes what is left."""
+    whole = record.spec.limits
+    others = [
+        Limits(whole.cpu * each.share // 1000, whole.memory * each.share // 1000)
+        for each in containers[1:]
+    ]
+    main = Limits(
+        whole.cpu - sum(each.cpu_millicores for each in others),
+        whole.memory - sum(each.memory_bytes for each in others),
+    )
+    return (main, *others)
+
+
+def endpoints_of(
+    record: Platform, containers: Mapping[str, str], parts: tuple[Part, ...]
+) -> dict[str, str]:
+    """By name of the port: `address:port`, from each container's address by its name."""
+    found = {}
+    for part in parts:
+        address = containers.get(part.spec.name)
+        listens = record.spec.offer.ports if part.made_of.ports is None else part.made_of.ports
+        if address:
+            for name in listens:
+                found[name] = f"{address}:{record.spec.offer.ports[name].number}"
+    return found

@@ -1,0 +1,11 @@
+"""The services of the platform that this release can run, by spec.service."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from reconcilers import _service_registry
+from reconcilers._service import ServiceDef
+
+SERVICES: Final[Mapping[str, ServiceDef]] = {
+    "registry": _service_registry.SERVICE,
+}

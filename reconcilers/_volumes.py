@@ -1,0 +1,111 @@
+"""The sub-plan shared by kinds that keep data: a Volume record, and the Secret that goes with it.
+
+Both outlive their owner when it says so, and are found again by the next record of the same claim.
+Pure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controlplane.plan import (
+    EnsureChild,
+    OrphanChild,
+    Owned,
+    RecordStep,
+    RemoveChild,
+    Wait,
+    Want,
+)
+from resources.meta import Record
+from resources.quantity import format_bytes, parse_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """The Volume that a record wants."""
+
+    engine: str
+    """What writes the data: part of the claim, so that no other engine ever starts on it."""
+    size_bytes: int
+    secret_name: str | None
+    major: str = ""
+
+
+def volume_name(record: Record, namespace_uid: str, engine: str) -> str:
+    """The same for the next record of this name, not for another tenant's."""
+    meta = record.metadata
+    parts = (record.info.singular, meta.namespace, meta.name, engine, namespace_uid[:8])
+    return "-".join(parts)
+
+
+def volume_steps(want: Want[Any], keeping: Keeping) -> tuple[RecordStep, ...]:
+    """The Volume as it should be; empty: it is."""
+    name = volume_name(want.record, want.namespace_uid, keeping.engine)
+    volume = want.children.get(("Volume", name))
+    spec = _volume_spec(want, keeping, volume)
+    if volume is not None and volume.owned and _holds(volume.spec, spec):
+        return ()
+    return (EnsureChild("Volume", name, spec, adopt_if_equal=("claim",)),)
+
+
+def mounted(volume: Owned | None, *, runs: bool) -> str | None:
+    """Name of the engine's volume, once it is there. One that is being deleted under a server is
+    kept by the engine for as long as it is in use, and that server goes on."""
+    if volume is None or (not runs and (volume.deleting or not volume.ready)):
+        return None
+    name = volume.status.get("dockerName")
+    return str(name) if name else None
+
+
+def volume_wait(name: str, volume: Owned | None) -> Wait:
+    """Why there is no volume yet."""
+    if volume is not None and volume.deleting:
+        message = f"Volume '{name}' is being deleted; a new one is made when it is gone"
+        return Wait("VolumeDeleting", message, 1.0)
+    return Wait("VolumePending", f"waiting for Volume '{name}': see its conditions if it lasts")
+
+
+def release(
+    want: Want[Any], names: tuple[tuple[str, str], ...], *, retain: bool
+) -> tuple[RecordStep, ...]:
+    """Children kept for the next record of this name, or destroyed with it."""
+    owned = [
+        (child.kind, child.name)
+        for child in (want.children.get(name) for name in names)
+        if child is not None and child.owned and not child.deleting
+    ]
+    if retain:
+        return tuple(OrphanChild(kind, name) for kind, name in owned)
+    return tuple(RemoveChild(kind, name) for kind, name in owned)
+
+
+def _volume_spec(want: Want[Any], keeping: Keeping, volume: Owned | None) -> dict[str, Any]:
+    meta = want.record.metadata
+    held = parse_bytes(volume.spec.get("size", 0)) if volume else 0
+    spec: dict[str, Any] = {
+        "claim": {
+            "namespace": meta.namespace,
+            "namespaceUid": want.namespace_uid,
+            "kind": want.record.info.kind,
+            "name": meta.name,
+            "engine": keeping.engine,
+        },
+        # an adopted or grown one never shrinks
+        "size": format_bytes(max(keeping.size_bytes, held)),
+    }
+    if keeping.major:
+        spec["major"] = keeping.major
+    if keeping.secret_name is not None:
+        spec["secretRef"] = {"namespace": meta.namespace, "name": keeping.secret_name}
+    return spec
+
+
+def _holds(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a child's spec has all that is wanted; what else it says is its own business."""
+    return all(
+        _holds(found.get(key) or {}, value)
+        if isinstance(value, Mapping)
+        else found.get(key) == value
+        for key, value in wanted.items()
+    )

@@ -1,0 +1,383 @@
+"""Platform: one service of the cloud itself, in one container or a few, its data on a Volume.
+
+What differs between the services is in _service_<name>.py, how containers come of it in
+_running.py. Not here: what a service is used for, which is the business of the kinds that use it.
+"""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from controlplane.clock import Clock
+from controlplane.errors import TerminalError
+from controlplane.plan import (
+    ChildRef,
+    EnsureSecret,
+    Plan,
+    Reconciler,
+    RecordStep,
+    Report,
+    SecretReader,
+    Wait,
+    Want,
+)
+from drivers.containers import LABEL_CONTAINER, Containers, ContainerState
+from drivers.probe import Probe, Target
+from drivers.secretfiles import SecretFiles
+from reconcilers import _container as box
+from reconcilers._images import Source
+from reconcilers._running import (
+    Assembler,
+    Assembly,
+    Part,
+    endpoints_of,
+    published_of,
+    secret_keys,
+    tells_truth,
+    user_networks,
+)
+from reconcilers._volumes import (
+    Keeping,
+    mounted,
+    release,
+    volume_name,
+    volume_steps,
+    volume_wait,
+)
+from resources.meta import PLATFORM_NAMESPACE, SecretRef
+from resources.platform import Platform, PlatformStatus
+
+STOP_TIMEOUT_S: Final = 30
+"""For containers that are no longer part of the service; its own say how long they need."""
+SERVED_RECHECK_S: Final = 30.0
+"""A server whose container lives seldom stops serving; what kills the container is an event."""
+PROBE_TIMEOUT_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformSeen:
+    """What runs of it, by the name each container was made under."""
+
+    containers: dict[str, ContainerState] = field(default_factory=dict)
+    doubles: tuple[ContainerState, ...] = ()
+    """Second ones of a name: a renamed one whose successor was made."""
+    serving: frozenset[str] = frozenset()
+    """Names of those that answer."""
+    networks: dict[str, str] = field(default_factory=dict)
+    """Name of each network that it shall be in, its own first, and its present id."""
+    images: frozenset[str] = frozenset()
+    """Those of its images that are here."""
+    files_here: bool = False
+    files_version: str | None = None
+    """What its files were made from; None: there are none, or somebody changed them."""
+    age_s: float = 0.0
+    """Seconds since the youngest was started."""
+    external_ok: bool = False
+    secret_true: bool = True
+    """Whether its Secret, if there is one, says where it is reached and as whom."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
+    containers: Containers
+    files: SecretFiles
+    values: SecretReader
+    probe: Probe
+    clock: Clock
+    steps: box.ContainerSteps
+    images: Source
+
+    def children(self, want: Platform, namespace_uid: str, /) -> tuple[ChildRef, ...]:
+        volume = volume_name(want, namespace_uid, want.spec.service)
+        return ChildRef("Volume", volume), ChildRef("Secret", want.secret_name)
+
+    async def observe(self, want: Want[Platform], /) -> PlatformSeen:
+        uid = want.record.metadata.uid
+        states, files = await asyncio.gather(
+            self.containers.list_containers(uid), self.files.observe_files(uid)
+        )
+        by_name, doubles = _by_name(states)
+        seen = PlatformSeen(
+            by_name,
+            doubles,
+            files_here=files is not None,
+            files_version=files.version if files and files.intact else None,
+        )
+        if want.deleting:
+            return seen
+        _check_home(want.record)
+        if want.record.spec.external is not None:
+            return replace(seen, external_ok=await self._external(want.record))
+        return await self._observe_running(want, seen)
+
+    async def _observe_running(self, want: Want[Platform], seen: PlatformSeen) -> PlatformSeen:
+        states = tuple(seen.containers.values())
+        attached = {network for state in states for network in state.networks}
+        wanted = (want.network, *user_networks(want, attached))
+        found = await asyncio.gather(*(self.containers.observe_network(n) for n in wanted))
+        values = await self.values.read("Secret", PLATFORM_NAMESPACE, want.record.secret_name)
+        networks = {n: state.id for n, state in zip(wanted, found, strict=True) if state}
+        parts = self._assemble(want, replace(seen, networks=networks)).parts
+        images = {part.spec.image for part in parts}
+        here = {state.image for state in states} & images
+        asked = sorted(images - here)
+        answers = await asyncio.gather(*(self.containers.observe_image(image) for image in asked))
+        here |= {image for image, answer in zip(asked, answers, strict=True) if answer}
+        serving = await asyncio.gather(*(self._serves(want, seen, part) for part in parts))
+        ages = [box.age_s(state, self.clock.now()) for state in states]
+        return replace(
+            seen,
+            networks=networks,
+            images=frozenset(here),
+            serving=frozenset(
+                part.spec.name for part, ok in zip(parts, serving, strict=True) if ok
+            ),
+            age_s=min(ages, default=0.0),
+            secret_true=values is None or tells_truth(want, values),
+        )
+
+    async def _serves(self, want: Want[Platform], seen: PlatformSeen, part: Part) -> bool:
+        state = seen.containers.get(part.spec.name)
+        if state is None or not state.running or state.paused:
+            return False
+        health = part.made_of.health
+        if health is None:
+            return True
+        address = state.networks.get(want.network)
+        if not address:
+            return False
+        target = Target(address, health.port, health.path)
+        return (await self.probe.observe(target, timeout_s=PROBE_TIMEOUT_S)).ok
+
+    async def _external(self, record: Platform) -> bool:
+        external = record.spec.external
+        host, port = external.host_port if external else ("", 0)
+        target = Target(host, port)
+        return (await self.probe.observe(target, timeout_s=PROBE_TIMEOUT_S)).ok
+
+    def _assemble(self, want: Want[Platform], seen: PlatformSeen) -> Assembly:
+        volume = want.children.get(("Volume", self._volume_name(want)))
+        mount = None
+        if want.record.spec.storage_bytes:
+            mount = mounted(volume, runs=bool(seen.containers))
+        others = tuple(network for network in seen.networks if network != want.network)
+        secrets_dir = self.files.path_of(want.record.metadata.uid)
+        return Assembler(self.images, secrets_dir, mount, others).assemble(want)
+
+    def plan(self, want: Want[Platform], seen: PlatformSeen, /) -> Plan[box.ContainerStep]:
+        if want.deleting:
+            return Plan((*_removal(want, seen), *self._release(want)))
+        if want.record.spec.external is not None:
+            return self._plan_external(want, seen)
+        if not want.network_ready or want.network not in seen.networks:
+            return Plan(wait=Wait("NamespaceNotReady", "waiting for the namespace's network"))
+        if len(want.ports) < len(want.record.spec.publish):
+            return Plan(wait=Wait("PortPending", "waiting for ports of the host"))
+        if records := self._records(want, seen):
+            return Plan(records)
+        if wait := self._volume_wait(want, seen):
+            return Plan(wait=wait)
+        return self._plan_containers(want, seen, self._assemble(want, seen))
+
+    def _plan_external(self, want: Want[Platform], seen: PlatformSeen) -> Plan[box.ContainerStep]:
+        if steps := _removal(want, seen):
+            return Plan(steps)
+        if seen.external_ok:
+            return Plan()
+        return Plan(wait=Wait("Unreachable", _silence_external(want.record), SERVED_RECHECK_S))
+
+    def _records(self, want: Want[Platform], seen: PlatformSeen) -> tuple[RecordStep, ...]:
+        """Its Volume and its Secret, as they should be."""
+        record = want.record
+        steps: tuple[RecordStep, ...] = ()
+        keys = secret_keys(want)
+        if record.spec.storage_bytes:
+            secret_name = record.secret_name if keys else None
+            keeping = Keeping(record.spec.service, record.spec.storage_bytes, secret_name)
+            steps += volume_steps(want, keeping)
+        secret = want.children.get(("Secret", record.secret_name))
+        complete = secret is not None and secret.owned and keys.keys() <= set(secret.secret_keys)
+        if keys and not (complete and seen.secret_true):
+            kind = f"servicebinding.io/{record.spec.service}"
+            claim = self._volume_name(want)
+            steps += (EnsureSecret(record.secret_name, keys, claim=claim, type=kind),)
+        return steps
+
+    def _volume_wait(self, want: Want[Platform], seen: PlatformSeen) -> Wait | None:
+        if not want.record.spec.storage_bytes:
+            return None
+        name = self._volume_name(want)
+        volume = want.children.get(("Volume", name))
+        if mounted(volume, runs=bool(seen.containers)) is not None:
+            return None
+        return volume_wait(name, volume)
+
+    def _plan_containers(
+        self, want: Want[Platform], seen: PlatformSeen, wanted: Assembly
+    ) -> Plan[box.ContainerStep]:
+        names = {part.spec.name for part in wanted.parts}
+        extra = [state for name, state in seen.containers.items() if name not in names]
+        steps: tuple[box.ContainerStep, ...] = tuple(
+            box.RemoveContainer(state.id, STOP_TIMEOUT_S) for state in (*extra, *seen.doubles)
+        )
+        if wanted.files and seen.files_version != wanted.version:
+            meta = want.record.metadata
+            steps += (
+                box.WriteSecrets(
+                    meta.uid, meta.namespace, wanted.files, wanted.version, wanted.user
+                ),
+            )
+        for part in wanted.parts:
+            state = seen.containers.get(part.spec.name)
+            own = _networks_of(part, seen)
+            todo = box.plan_container(part.spec, state, own, variables=part.variables)
+            if todo and part.spec.image not in seen.images:
+                steps += (box.EnsureImage(part.spec.image),)
+            steps += todo
+        if steps:
+            return Plan(steps)
+        return self._answer(seen, wanted)
+
+    def _answer(self, seen: PlatformSeen, wanted: Assembly) -> Plan[box.ContainerStep]:
+        """All containers are as they should be: do they serve?"""
+        for state in seen.containers.values():
+            if wait := box.trouble(state):
+                return Plan(wait=wait)
+        silent = [p.spec.name for p in wanted.parts if p.spec.name not in seen.serving]
+        if not silent:
+            return Plan()
+        return Plan(wait=Wait("Starting", _silence(silent), box.recheck_s(seen.age_s)))
+
+    def _release(self, want: Want[Platform]) -> tuple[RecordStep, ...]:
+        names = (("Volume", self._volume_name(want)), ("Secret", want.record.secret_name))
+        return release(want, names, retain=want.record.spec.deletion_policy == "Retain")
+
+    def _volume_name(self, want: Want[Platform]) -> str:
+        return volume_name(want.record, want.namespace_uid, want.record.spec.service)
+
+    def status(self, want: Want[Platform], seen: PlatformSeen, /) -> Report:
+        record = want.record
+        if record.spec.external is not None and not want.deleting:
+            return _external_report(record, seen)
+        parts = () if want.deleting else self._assemble(want, seen).parts
+        addresses = {
+            name: state.networks.get(want.network, "") for name, state in seen.containers.items()
+        }
+        endpoints = endpoints_of(record, addresses, parts)
+        main = seen.containers.get(record.owned_name)
+        status = PlatformStatus(
+            endpoint=endpoints.get(record.spec.offer.primary),
+            endpoints=endpoints,
+            address=f"{record.metadata.name}:{record.primary_port}",
+            published=published_of(want),
+            secret_ref=_secret_ref(want),
+            volume=self._volume_name(want) if record.spec.storage_bytes else None,
+            container=main.name if main else None,
+            container_id=main.id if main else None,
+            image=main.image if main else None,
+            version=parts[0].image.release if parts and record.spec.image is None else None,
+            used_by=tuple(sorted({each.namespace for each in want.dependents})),
+        )
+        ready, reason, message = _readiness(want, seen, parts)
+        states = (*seen.containers.values(), *seen.doubles)
+        return Report(
+            status,
+            ready,
+            reason,
+            message,
+            in_use=box.held(*states),
+            recheck_after_s=SERVED_RECHECK_S if ready else None,
+        )
+
+    async def apply(self, step: box.ContainerStep, /) -> None:
+        await self.steps.apply(step)
+
+
+def _check_home(record: Platform) -> None:
+    if not record.at_home:
+        raise TerminalError(
+            f"cannot run a service of the platform in namespace '{record.metadata.namespace}': "
+            f"metadata.namespace must be '{PLATFORM_NAMESPACE}'; delete this record and make it "
+            "there",
+            reason="WrongNamespace",
+        )
+
+
+def _by_name(
+    states: tuple[ContainerState, ...],
+) -> tuple[dict[str, ContainerState], tuple[ContainerState, ...]]:
+    """By the name each was made under; of two of one name, the one that still has it stays."""
+    by_name: dict[str, ContainerState] = {}
+    doubles = []
+    for state in sorted(states, key=lambda s: s.name != s.labels.get(LABEL_CONTAINER, s.name)):
+        made_as = state.labels.get(LABEL_CONTAINER, state.name)
+        if made_as in by_name:
+            doubles.append(state)
+        else:
+            by_name[made_as] = state
+    return by_name, tuple(doubles)
+
+
+def _networks_of(part: Part, seen: PlatformSeen) -> dict[str, str]:
+    return {each.network: seen.networks.get(each.network, "") for each in part.spec.networks}
+
+
+def _removal(want: Want[Platform], seen: PlatformSeen) -> tuple[box.ContainerStep, ...]:
+    steps: tuple[box.ContainerStep, ...] = tuple(
+        box.RemoveContainer(state.id, STOP_TIMEOUT_S)
+        for state in (*seen.doubles, *seen.containers.values())
+    )
+    if seen.files_here:
+        steps += (box.RemoveSecrets(want.record.metadata.uid),)
+    return steps
+
+
+def _secret_ref(want: Want[Platform]) -> SecretRef | None:
+    name = want.record.secret_name
+    return SecretRef(name=name) if ("Secret", name) in want.children else None
+
+
+def _silence(names: list[str]) -> str:
+    listed = ", ".join(f"'{name}'" for name in names)
+    return f"{listed} runs and does not answer yet; if it lasts, read its logs"
+
+
+def _silence_external(record: Platform) -> str:
+    external = record.spec.external
+    where = external.endpoint if external else ""
+    return f"nothing answers at {where}; check spec.external.endpoint and that server"
+
+
+def _external_report(record: Platform, seen: PlatformSeen) -> Report:
+    external = record.spec.external
+    assert external is not None
+    status = PlatformStatus(
+        endpoint=external.endpoint,
+        endpoints={record.spec.offer.primary: external.endpoint},
+        address=external.endpoint,
+        secret_ref=external.secret_ref,
+    )
+    in_use = box.held(*seen.containers.values(), *seen.doubles)
+    if seen.external_ok:
+        message = f"{external.endpoint} answers"
+        return Report(
+            status, True, "Serving", message, in_use=in_use, recheck_after_s=SERVED_RECHECK_S
+        )
+    return Report(status, False, "Unreachable", _silence_external(record), in_use=in_use)
+
+
+def _readiness(
+    want: Want[Platform], seen: PlatformSeen, parts: tuple[Part, ...]
+) -> tuple[bool, str, str]:
+    if want.deleting:
+        return False, "Terminating", "it is being removed"
+    missing = [part.spec.name for part in parts if part.spec.name not in seen.containers]
+    if missing:
+        return False, "NotCreated", f"container '{missing[0]}' is not made yet"
+    for state in seen.containers.values():
+        if wait := box.trouble(state):
+            return False, wait.reason, wait.message
+    silent = [part.spec.name for part in parts if part.spec.name not in seen.serving]
+    if silent:
+        return False, "Starting", _silence(silent)
+    return True, "Serving", "it answers"

@@ -1,0 +1,97 @@
+"""What services the platform offers: their default sizes, ports and settings. Pure data.
+
+How each is run is in reconcilers/_service_<name>.py; a user sees only what is here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from resources.meta import Resources
+from resources.text import Matches
+
+Service = Literal["ingress", "s3", "dns", "mail", "vpn", "models", "vault", "registry", "metrics"]
+Protocol = Literal["tcp", "udp"]
+
+_GIB: Final = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """A port that a service listens on, inside its container."""
+
+    number: int
+    protocols: tuple[Protocol, ...] = ("tcp",)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One service."""
+
+    resources: Resources
+    """Default size: enough to serve a few tenants, and small enough for a host of two cores."""
+    storage_bytes: int
+    """Default disk; 0: it keeps nothing."""
+    ports: Mapping[str, ServicePort]
+    """By name; the first one is what `status.endpoint` and the Secret's `port` tell."""
+    settings: Mapping[str, Matches] = field(default_factory=dict)
+    """What may stand in spec.settings, and how each value is written."""
+
+    @property
+    def primary(self) -> str:
+        """Name of the port that matters most."""
+        return next(iter(self.ports))
+
+
+def _size(cpu: str, memory: str) -> Resources:
+    return Resources.model_validate({"cpu": cpu, "memory": memory})
+
+
+SECONDS: Final = Matches("[1-9][0-9]{0,4}", "whole seconds: write digits alone, such as '15'", 5)
+DAYS: Final = Matches("[1-9][0-9]{0,3}", "whole days: write digits alone, such as '15'", 4)
+HTTP_URL: Final = Matches(
+    "https?://[-A-Za-z0-9.]+(:[0-9]{1,5})?(/[!-~]*)?",
+    "an HTTP address: such as 'https://alerts.example.org/hook'",
+    512,
+)
+HOST_PORT: Final = Matches("[-A-Za-z0-9.]+:[0-9]{1,5}", "host:port, such as '10.200.0.1:9090'", 260)
+
+OFFERS: Final[dict[Service, Offer]] = {
+    "ingress": Offer(
+        _size("200m", "128Mi"),
+        0,
+        {"web": ServicePort(8000), "websecure": ServicePort(8443), "api": ServicePort(8080)},
+    ),
+    "s3": Offer(_size("250m", "512Mi"), 10 * _GIB, {"s3": ServicePort(8333)}),
+    "dns": Offer(
+        _size("100m", "128Mi"),
+        1 * _GIB,
+        {"api": ServicePort(8081), "dns": ServicePort(53, ("udp", "tcp"))},
+    ),
+    "mail": Offer(
+        _size("250m", "512Mi"),
+        5 * _GIB,
+        {
+            "smtp": ServicePort(25),
+            "submission": ServicePort(587),
+            "imap": ServicePort(143),
+            "imaps": ServicePort(993),
+        },
+    ),
+    "vpn": Offer(_size("50m", "64Mi"), 0, {"wireguard": ServicePort(51820, ("udp",))}),
+    "models": Offer(_size("250m", "1Gi"), 10 * _GIB, {"api": ServicePort(8080)}),
+    "vault": Offer(_size("100m", "256Mi"), 1 * _GIB, {"api": ServicePort(8200)}),
+    "registry": Offer(_size("50m", "128Mi"), 10 * _GIB, {"api": ServicePort(5000)}),
+    "metrics": Offer(
+        _size("150m", "384Mi"),
+        5 * _GIB,
+        {"prometheus": ServicePort(9090), "alertmanager": ServicePort(9093)},
+        {
+            "retentionDays": DAYS,
+            "scrapeSeconds": SECONDS,
+            "controlPlane": HOST_PORT,
+            "webhook": HTTP_URL,
+        },
+    ),
+}
+"""By spec.service."""
