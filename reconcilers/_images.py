@@ -66,7 +66,8 @@ _REDIS: Final = {"7": ("redis:7.2.11-bookworm", "7.0.15")}
 _ENGINES: Final = {"postgres": _POSTGRES, "redis": _REDIS}
 
 # Images of platform services: name -> (upstream tag, version of the local tag, local release, uid,
-# gid, data path). Pinned by exact release; the name is that of the recipe under manifests/images/.
+# gid, data path). Pinned by exact release; "" where no public image keeps to the contract, and ours
+# is built for both sources. The name is that of the recipe under manifests/images/.
 _SERVICES: Final = {
     "registry": ("registry:2.8.3", "2", "2.8.2", 0, 0, "/var/lib/registry"),
 }
@@ -114,10 +115,15 @@ def services() -> tuple[str, ...]:
     return tuple(_SERVICES)
 
 
+def upstream_of(name: str) -> str:
+    """The public image that takes its place; "": always built here."""
+    return _SERVICES[name][0]
+
+
 def service_image(name: str, *, source: Source) -> ImageChoice:
     """The image of that name from `source`, for a container of a platform service."""
     upstream, version, local_release, uid, gid, data_path = _SERVICES[name]
-    local = source == "local"
+    local = source == "local" or not upstream
     return ImageChoice(
         engine=name,
         version=version,

@@ -154,7 +154,6 @@ class Assembler:
         limits: Limits,
     ) -> Part:
         record = want.record
-        main = not made_of.name
         image = service_image(made_of.image, source=self.source)
         variables: tuple[box.SecretVariables, ...] = ()
         if made_of.variables:
@@ -166,7 +165,7 @@ class Assembler:
         spec = ContainerSpec(
             name=container_name(record, made_of),
             owner=box.owner_of(record),
-            image=record.spec.image if main and record.spec.image else image.reference,
+            image=(not made_of.name and record.spec.image) or image.reference,
             digest="",
             limits=limits,
             command=made_of.command,

@@ -92,7 +92,7 @@ def recipes() -> dict[str, Recipe]:
             folder=RECIPES / name,
             inputs=image.release,
             payload=image_payloads.SERVICES.get(name),
-            upstream=catalogue.service_image(name, source="upstream").reference,
+            upstream=catalogue.upstream_of(name),
         )
         for name in catalogue.services()
     ]
