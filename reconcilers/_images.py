@@ -22,6 +22,7 @@ BASE_UPSTREAM: Final = "debian:bookworm-slim"
 DEMO: Final = LOCAL_PREFIX + "demo:1"
 LLAMACPP: Final = LOCAL_PREFIX + "llamacpp:1"
 """One model behind one endpoint; always built here, since its gateway is ours."""
+WIREGUARD: Final = LOCAL_PREFIX + "wireguard:1"
 CONTROL_PLANE: Final = LOCAL_PREFIX + "control-plane:1"
 POWERDNS: Final = LOCAL_PREFIX + "powerdns:4.7"
 

@@ -98,6 +98,7 @@ def recipes() -> dict[str, Recipe]:
     ]
     found.append(Recipe("demo", catalogue.DEMO, RECIPES / "demo"))
     found.append(Recipe("powerdns", catalogue.POWERDNS, RECIPES / "powerdns"))
+    found.append(Recipe("wireguard", catalogue.WIREGUARD, RECIPES / "wireguard"))
     found.append(
         Recipe(
             name="llamacpp",
