@@ -2,7 +2,7 @@
 
 Deliberately narrow: there is no way here to say privileged, host namespaces or an arbitrary host
 path, so no record can ask for them. A few capabilities, one device and network sysctls exist for
-the platform's own services alone: the driver refuses them from any other owner.
+the platform's own services and for tunnels alone: the driver refuses them from any other owner.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -104,7 +104,7 @@ class ContainerSpec:
     (CHOWN, SETUID, ...); everything else is dropped. Set by our own kinds, never by a user."""
     capabilities: tuple[str, ...] = ()
     """Beyond `keep_caps`, what a tunnel or a mail server needs (NET_ADMIN, NET_RAW). As `devices`
-    and `sysctls`: for services of the platform alone; the driver refuses it from other owners."""
+    and `sysctls`: for services of the platform and tunnels alone; refused from other owners."""
     devices: tuple[str, ...] = ()
     """Host devices it may open: `/dev/net/tun`."""
     sysctls: Mapping[str, str] = field(default_factory=dict)

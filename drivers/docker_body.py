@@ -2,12 +2,13 @@
 
 An allow-list: what is not set here cannot be asked for. Never privileged, no host namespace,
 security option, or host path but the container's own secrets folder. What only the platform's own
-services may have (a few capabilities, the tunnel device, network sysctls) is refused from any
-other owner, whatever a reconciler asks for.
+services and tunnel gateways may have (a few capabilities, the tunnel device, network sysctls) is
+refused from any other owner, whatever a reconciler asks for.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -53,8 +54,6 @@ ADDABLE_CAPS: Final = KEEPABLE_CAPS | {"NET_ADMIN", "NET_RAW"}
 """What services of the platform may have: all of the above, and what makes tunnels and routes."""
 DEVICES: Final = frozenset({"/dev/net/tun"})
 """The only host device there is: it makes tunnels in the container's own network namespace."""
-TRUSTED_KINDS: Final = frozenset({"Platform"})
-"""Kinds whose containers may have `capabilities`, `devices` and `sysctls`: in one namespace."""
 TRUSTED_NAMESPACE: Final = "platform"
 """Where the platform's own services live; no tenant's."""
 
@@ -74,6 +73,26 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}")
 _ENV_NAME: Final = re.compile(r"[^=\0\s]+")
 _TMPFS_OPTION: Final = re.compile(r"size=\d+[kmg]?|mode=[0-7]{3,4}|uid=\d+|gid=\d+|exec")
 _SYSCTL: Final = re.compile(r"net\.ipv4\.[a-z0-9_]+(\.[a-z0-9_]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What containers of one kind may have beyond all others'."""
+
+    namespace: str | None
+    """Only there; None: everywhere."""
+    capabilities: frozenset[str]
+    sysctls: re.Pattern[str]
+    devices: frozenset[str] = DEVICES
+
+
+TRUST: Final[Mapping[str, Trust]] = {
+    "Platform": Trust(TRUSTED_NAMESPACE, ADDABLE_CAPS, _SYSCTL),
+    # a tenant's tunnel: one image and command of our own, in a network namespace of its own
+    "VpnNetwork": Trust(None, frozenset({"NET_ADMIN"}), re.compile(r"net\.ipv4\.ip_forward")),
+}
+"""Kinds whose containers may have `capabilities`, `devices` and `sysctls` at all."""
+_NOTHING: Final = Trust(None, frozenset(), re.compile(r"(?!)"), frozenset())
 _FORBIDDEN_MOUNTS: Final = ("/proc", "/sys", "/dev", SECRETS_PATH)
 
 
@@ -88,7 +107,7 @@ def container_body(
     """The body of POST /containers/create, with the first network only (the engine takes one).
     Raises TerminalError for anything that no container may have."""
     _check_name(spec.name)
-    _check_trust(spec)
+    trust = _trust(spec)
     first = spec.networks[0] if spec.networks else None
     body: Json = {
         "Image": spec.image,
@@ -100,7 +119,7 @@ def container_body(
         # Health is probed from outside; Docker's own probes at 1 s saturated two cores.
         "Healthcheck": {"Test": ["NONE"]},
         "ExposedPorts": {f"{port.container_port}/{port.protocol}": {} for port in spec.ports},
-        "HostConfig": _host_config(spec, first, secrets_root),
+        "HostConfig": _host_config(spec, first, secrets_root, trust),
         "NetworkingConfig": {
             "EndpointsConfig": {first.network: {"Aliases": list(first.aliases)}} if first else {}
         },
@@ -110,14 +129,16 @@ def container_body(
     return body
 
 
-def _host_config(spec: ContainerSpec, first: NetworkAttachment | None, secrets_root: str) -> Json:
+def _host_config(
+    spec: ContainerSpec, first: NetworkAttachment | None, secrets_root: str, trust: Trust
+) -> Json:
     body: Json = {
         **limits_body(spec.limits),
         "Privileged": False,
         "NetworkMode": _network_mode(first),
         "CapDrop": ["ALL"],
         "CapAdd": sorted(
-            {*_caps(spec.keep_caps, KEEPABLE_CAPS), *_caps(spec.capabilities, ADDABLE_CAPS)}
+            {*_caps(spec.keep_caps, KEEPABLE_CAPS), *_caps(spec.capabilities, trust.capabilities)}
         ),
         "SecurityOpt": ["no-new-privileges"],
         "ReadonlyRootfs": spec.read_only_root,
@@ -129,9 +150,9 @@ def _host_config(spec: ContainerSpec, first: NetworkAttachment | None, secrets_r
         "Init": True,
     }
     if spec.devices:
-        body["Devices"] = [_device(spec.name, path) for path in spec.devices]
+        body["Devices"] = [_device(spec.name, path, trust) for path in spec.devices]
     if spec.sysctls:
-        body["Sysctls"] = _sysctls(spec)
+        body["Sysctls"] = _sysctls(spec, trust)
     return body
 
 
@@ -223,25 +244,29 @@ def _env(values: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in sorted(values.items())]
 
 
-def _check_trust(spec: ContainerSpec) -> None:
+def _trust(spec: ContainerSpec) -> Trust:
+    """What its owner's kind may have; raises TerminalError if it asks without being trusted."""
     if not (spec.capabilities or spec.devices or spec.sysctls):
-        return
-    if spec.owner.kind not in TRUSTED_KINDS or spec.owner.namespace != TRUSTED_NAMESPACE:
+        return _NOTHING
+    found = TRUST.get(spec.owner.kind)
+    if found is None or found.namespace not in (None, spec.owner.namespace):
         raise _refused(
-            spec.name, "capabilities, devices and sysctls are for services of the platform alone"
+            spec.name,
+            "capabilities, devices and sysctls are for services of the platform and tunnels alone",
         )
+    return found
 
 
-def _device(name: str, path: str) -> Json:
-    if path not in DEVICES:
+def _device(name: str, path: str, trust: Trust) -> Json:
+    if path not in trust.devices:
         raise _refused(name, f"device {path!r} may not be used")
     return {"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rwm"}
 
 
-def _sysctls(spec: ContainerSpec) -> dict[str, str]:
+def _sysctls(spec: ContainerSpec, trust: Trust) -> dict[str, str]:
     for name, value in spec.sysctls.items():
         # Of its own network namespace: the engine refuses those of the host's only by name.
-        if not _SYSCTL.fullmatch(name) or not re.fullmatch(r"[0-9]{1,10}", value):
+        if not trust.sysctls.fullmatch(name) or not re.fullmatch(r"[0-9]{1,10}", value):
             raise _refused(spec.name, f"sysctl {name}={value!r} may not be set")
     return dict(sorted(spec.sysctls.items()))
 

@@ -151,17 +151,21 @@ def _memory_limits(folders: tuple[Path, ...]) -> Iterator[int]:
                     yield limit
 
 
-def listening_ports(proc: Path = Path("/proc")) -> frozenset[int]:
-    """TCP ports that anything in this network namespace listens on, whatever the address.
+_LISTENS: Final = {"tcp": "0A", "tcp6": "0A", "udp": "07", "udp6": "07"}
+"""Table -> state of a socket that takes what strangers send: LISTEN; for UDP, unconnected."""
 
-    proc_pid_net(5): the second column is `address:port` in hex, the fourth the state, 0A LISTEN.
+
+def listening_ports(proc: Path = Path("/proc")) -> frozenset[int]:
+    """TCP and UDP ports that anything in this network namespace listens on, whatever the address.
+
+    proc_pid_net(5): the second column is `address:port` in hex, the fourth the state.
     """
     found: set[int] = set()
-    for name in ("tcp", "tcp6"):
+    for name, state in _LISTENS.items():
         table = proc / "net" / name
         rows = table.read_text().splitlines()[1:] if table.exists() else []
         for row in rows:
             columns = row.split()
-            if columns[3] == "0A":
+            if columns[3] == state:
                 found.add(int(columns[1].rpartition(":")[2], 16))
     return frozenset(found)

@@ -125,10 +125,9 @@ def assert_harmless(body: dict[str, Any]) -> None:
     }
     host = body["HostConfig"]
     labels = body["Labels"]
-    trusted = (labels["bunker.cloud/kind"], labels["bunker.cloud/namespace"]) == (
-        "Platform",
-        "platform",
-    )
+    kind = labels["bunker.cloud/kind"]
+    platform = (kind, labels["bunker.cloud/namespace"]) == ("Platform", "platform")
+    trusted = platform or kind == "VpnNetwork"
     assert set(host) - ({"Devices", "Sysctls"} if trusted else set()) == {
         *("NanoCpus", "Memory", "MemorySwap", "PidsLimit", "Privileged", "NetworkMode"),
         *("CapDrop", "CapAdd", "SecurityOpt", "ReadonlyRootfs", "Mounts", "Tmpfs"),
@@ -137,7 +136,8 @@ def assert_harmless(body: dict[str, Any]) -> None:
     assert host["Privileged"] is False
     assert host["CapDrop"] == ["ALL"]
     assert not set(host["CapAdd"]) & {"ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "MKNOD"}
-    assert set(host["CapAdd"]) <= (ADDABLE_CAPS if trusted else KEEPABLE_CAPS)
+    tunnel = {*KEEPABLE_CAPS, "NET_ADMIN"} if trusted else KEEPABLE_CAPS
+    assert set(host["CapAdd"]) <= (ADDABLE_CAPS if platform else tunnel)
     assert {device["PathOnHost"] for device in host.get("Devices", ())} <= {"/dev/net/tun"}
     assert all(name.startswith("net.ipv4.") for name in host.get("Sysctls", {}))
     assert host["SecurityOpt"] == ["no-new-privileges"]
@@ -190,6 +190,8 @@ def field_changes(value: str) -> list[dict[str, Any]]:
         {"sysctls": {value: "1"}},
         {"owner": replace(OWNER, kind=value, namespace=value)},
         {"owner": replace(OWNER, kind="Platform"), "capabilities": ("NET_ADMIN",)},
+        {"owner": replace(OWNER, kind="VpnNetwork"), "capabilities": ("NET_ADMIN", value)},
+        {"owner": replace(OWNER, kind="VpnNetwork"), "sysctls": {value: "1"}},
         {"owner": replace(OWNER, namespace="platform"), "devices": ("/dev/net/tun",)},
         {"secrets_dir": value},
         {"networks": (NetworkAttachment(value, (value,)),)},
@@ -345,6 +347,38 @@ def test_a_record_of_a_tenant_never_gets(
         body_of(replace(PLAIN, owner=owner, **changes))
     with pytest.raises(TerminalError):
         body_of(replace(SERVICE, owner=replace(SERVICE.owner, namespace="shop"), **changes))
+
+
+GATEWAY: Final = replace(PLAIN, owner=Owner("u3", "VpnNetwork", "shop", "office"))
+
+
+def test_a_tunnel_gets_what_it_needs_in_any_namespace() -> None:
+    host = body_of(
+        replace(
+            GATEWAY,
+            capabilities=("NET_ADMIN",),
+            devices=("/dev/net/tun",),
+            sysctls={"net.ipv4.ip_forward": "1"},
+        )
+    )["HostConfig"]
+    assert host["CapAdd"] == ["NET_ADMIN"]
+    assert [device["PathOnHost"] for device in host["Devices"]] == ["/dev/net/tun"]
+    assert host["Sysctls"] == {"net.ipv4.ip_forward": "1"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"capabilities": ("NET_RAW",)}, id="spoofing"),
+        pytest.param({"capabilities": ("SYS_ADMIN",)}, id="all powers"),
+        pytest.param({"devices": ("/dev/mem",)}, id="memory of the host"),
+        pytest.param({"sysctls": {"net.ipv4.conf.all.route_localnet": "1"}}, id="sysctl"),
+        pytest.param({"keep_caps": ("NET_ADMIN",)}, id="by the other field"),
+    ],
+)
+def test_not_even_a_tunnel_gets(changes: dict[str, Any]) -> None:
+    with pytest.raises(TerminalError):
+        body_of(replace(GATEWAY, **changes))
 
 
 def test_container_without_networks_is_in_none() -> None:

@@ -75,4 +75,8 @@ def test_listening_ports_reads_only_listeners(tmp_path: Path) -> None:
     head = "  sl  local_address rem_address   st tx_queue\n"
     rows = "   0: 0100007F:7530 00000000:0000 0A 0:0\n   1: 0100007F:7531 0100007F:9C40 01 0:0\n"
     (tmp_path / "net/tcp").write_text(head + rows)
-    assert listening_ports(tmp_path) == {0x7530}
+    datagrams = (
+        "   0: 0100007F:7532 00000000:0000 07 0:0\n   1: 0100007F:7533 0100007F:0035 01 0:0\n"
+    )
+    (tmp_path / "net/udp").write_text(head + datagrams)
+    assert listening_ports(tmp_path) == {0x7530, 0x7532}
