@@ -12,10 +12,12 @@ from aiohttp import web
 from api import (
     discovery,
     errors,
+    facade,
     lists,
     openapi,
     openapi_v2,
     patching,
+    podlogs,
     probes,
     readonly,
     records,
@@ -35,6 +37,8 @@ ALL: Final[tuple[Route, ...]] = (
     *openapi.ROUTES,
     *openapi_v2.ROUTES,
     *readonly.ROUTES,
+    *facade.ROUTES,
+    *podlogs.ROUTES,
     *reviews.ROUTES,
 )
 """Every path that is not a record."""

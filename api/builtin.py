@@ -4,6 +4,7 @@ They are descriptions only (KindInfo), so that discovery lists them and `kubectl
 `cluster-info` find something. Nothing of them is stored, and none can be written.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from resources.meta import Column, KindInfo
@@ -53,13 +54,10 @@ POD: Final = KindInfo(
     group="",
     short_names=("po",),
     categories=("all",),
-    columns=(
-        Column("Status", ".status.phase", description="Whether it runs"),
-        _AGE,
-    ),
     has_status=False,
     reconciled=False,
     verbs=_READ,
+    selectable_fields=("spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP"),
 )
 SERVICE: Final = KindInfo(
     kind="Service",
@@ -68,11 +66,33 @@ SERVICE: Final = KindInfo(
     group="",
     short_names=("svc",),
     categories=("all",),
-    columns=(_AGE,),
+    has_status=False,
+    reconciled=False,
+    verbs=_READ,
+    selectable_fields=("spec.clusterIP", "spec.type"),
+)
+DEPLOYMENT: Final = KindInfo(
+    kind="Deployment",
+    plural="deployments",
+    singular="deployment",
+    group="apps",
+    short_names=("deploy",),
+    categories=("all",),
     has_status=False,
     reconciled=False,
     verbs=_READ,
 )
 
-READ_ONLY: Final = (POD, SERVICE, CRD)
+DERIVED: Final = (POD, SERVICE, DEPLOYMENT)
+"""Worked out from what runs and from records; the Pod's subresources are ways into what runs."""
+READ_ONLY: Final = (*DERIVED, CRD)
 """Served by GET alone."""
+SUBRESOURCES: Final[Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
+    "Pod": (
+        ("attach", "PodAttachOptions", ("create", "get")),
+        ("exec", "PodExecOptions", ("create", "get")),
+        ("log", "Pod", ("get",)),
+        ("portforward", "PodPortForwardOptions", ("create", "get")),
+    ),
+}
+"""(name, kind of what it takes, verbs) of each subresource, by kind."""

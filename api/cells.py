@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from api import jsonpath
+from api import jsonpath, podcells
 from api.ages import age
 from resources.meta import Column, KindInfo
 
@@ -128,6 +128,14 @@ def _secret_keys(obj: Obj) -> int:
     return len(obj.get("data") or obj.get("secretKeys") or ())
 
 
+def _container_names(obj: Obj) -> str:
+    return podcells.containers(obj, "name")
+
+
+def _container_images(obj: Obj) -> str:
+    return podcells.containers(obj, "image")
+
+
 _SPECIAL: Final[Mapping[tuple[str, str], tuple[Cell, ...]]] = {
     ("", "Event"): (
         Cell(_definition("Last Seen", description="When it last happened"), _event_seen),
@@ -160,5 +168,35 @@ _SPECIAL: Final[Mapping[tuple[str, str], tuple[Cell, ...]]] = {
             _plain(lambda o: len(o.get("data") or ()) + len(o.get("binaryData") or ())),
         ),
         _from_path(Column("Age", ".metadata.creationTimestamp", "date")),
+    ),
+    ("", "Pod"): (
+        Cell(_NAME, _object_name),
+        Cell(_definition("Ready", description="Containers that serve"), _plain(podcells.ready)),
+        Cell(_definition("Status", description="Whether it runs"), _plain(podcells.status)),
+        Cell(_definition("Restarts", description="By the engine"), podcells.restarts),
+        _from_path(Column("Age", ".metadata.creationTimestamp", "date")),
+        Cell(_definition("IP", priority=1), _plain(podcells.address)),
+        Cell(_definition("Node", priority=1), _plain(podcells.node)),
+        Cell(_definition("Nominated Node", priority=1), _plain(lambda _: podcells.NONE)),
+        Cell(_definition("Readiness Gates", priority=1), _plain(lambda _: podcells.NONE)),
+    ),
+    ("", "Service"): (
+        Cell(_NAME, _object_name),
+        _from_path(Column("Type", ".spec.type")),
+        _from_path(Column("Cluster-IP", ".spec.clusterIP")),
+        Cell(_definition("External-IP"), _plain(lambda _: podcells.NONE)),
+        Cell(_definition("Port(s)"), _plain(podcells.ports)),
+        _from_path(Column("Age", ".metadata.creationTimestamp", "date")),
+        Cell(_definition("Selector", priority=1), _plain(podcells.selector)),
+    ),
+    ("apps", "Deployment"): (
+        Cell(_NAME, _object_name),
+        Cell(_definition("Ready"), _plain(podcells.replicas_ready)),
+        _from_path(Column("Up-to-date", ".status.updatedReplicas", "integer")),
+        _from_path(Column("Available", ".status.availableReplicas", "integer")),
+        _from_path(Column("Age", ".metadata.creationTimestamp", "date")),
+        Cell(_definition("Containers", priority=1), _plain(_container_names)),
+        Cell(_definition("Images", priority=1), _plain(_container_images)),
+        Cell(_definition("Selector", priority=1), _plain(podcells.match_labels)),
     ),
 }

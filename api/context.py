@@ -16,6 +16,7 @@ from api.turns import Turns
 from controlplane.access import Access, User
 from controlplane.clock import Clock
 from controlplane.records import Stored, View
+from controlplane.streams import PodViews, Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,10 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     ready: Sequence["Check"] = ()
     """What /readyz asks besides the store: (name, async callable that raises when not ready)."""
+    pods: PodViews | None = None
+    """The Pods there are; None without an agent."""
+    streams: Streams | None = None
+    """The ways into them."""
     snapshots: Snapshots = field(default_factory=Snapshots)
     """Paged lists under way."""
     turns: Turns = field(default_factory=Turns)

@@ -135,6 +135,18 @@ def method_not_allowed(allowed: Iterable[str] = ()) -> StatusError:
     )
 
 
+def read_only(info: KindInfo, name: str, instead: str) -> StatusError:
+    """405 for what is shown and not stored."""
+    subject = f'{resource_name(info)} "{name}"' if name else resource_name(info)
+    return StatusError(
+        405,
+        "MethodNotAllowed",
+        f"{subject} cannot be written: {instead}",
+        details=object_details(info, name),
+        headers={"Allow": "GET, HEAD"},
+    )
+
+
 def not_acceptable(served: Iterable[str]) -> StatusError:
     return StatusError(
         406,

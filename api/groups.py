@@ -4,9 +4,10 @@ Aggregated (apidiscovery.k8s.io v2 and v2beta1) and legacy, built from the kinds
 discovery.py answers with them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from api.builtin import SUBRESOURCES
 from api.documents import Document, document
 from resources.meta import KindInfo
 
@@ -64,10 +65,10 @@ def _aggregated_resource(info: KindInfo) -> dict[str, Any]:
     subresources = [
         {
             "subresource": name,
-            "responseKind": _SCALE if name == "scale" else _gvk(info),
+            "responseKind": kind,
             "verbs": list(verbs),
         }
-        for name, verbs in subresources_of(info)
+        for name, kind, verbs in subresources_of(info)
     ]
     if subresources:
         found["subresources"] = subresources
@@ -78,15 +79,19 @@ def _gvk(info: KindInfo) -> dict[str, str]:
     return {"group": info.group, "version": info.version, "kind": info.kind}
 
 
-def subresources_of(info: KindInfo) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(name, verbs) of each subresource."""
-    found: list[tuple[str, tuple[str, ...]]] = []
+def subresources_of(
+    info: KindInfo,
+) -> tuple[tuple[str, Mapping[str, str], tuple[str, ...]], ...]:
+    """(name, what it takes, verbs) of each subresource."""
+    found: list[tuple[str, Mapping[str, str], tuple[str, ...]]] = []
     if info.has_status:
-        found.append(("status", _SUBRESOURCE_VERBS))
+        found.append(("status", _gvk(info), _SUBRESOURCE_VERBS))
     if info.scalable:
-        found.append(("scale", _SUBRESOURCE_VERBS))
+        found.append(("scale", _SCALE, _SUBRESOURCE_VERBS))
     if info.kind == "Namespace":
-        found.append(("finalize", ("update",)))
+        found.append(("finalize", _gvk(info), ("update",)))
+    for name, kind, verbs in SUBRESOURCES.get(info.kind, ()):
+        found.append((name, {**_gvk(info), "kind": kind}, verbs))
     return tuple(found)
 
 
@@ -141,13 +146,13 @@ def _legacy_rows(info: KindInfo) -> list[dict[str, Any]]:
     if info.categories:
         row["categories"] = list(info.categories)
     rows = [row]
-    for name, verbs in subresources_of(info):
+    for name, kind, verbs in subresources_of(info):
         rows.append(
             {
                 "name": f"{info.plural}/{name}",
                 "singularName": "",
                 "namespaced": info.namespaced,
-                **(_SCALE if name == "scale" else {"kind": info.kind}),
+                **(kind if kind is _SCALE else {"kind": kind["kind"]}),
                 "verbs": list(verbs),
             }
         )

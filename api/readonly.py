@@ -1,4 +1,4 @@
-"""GET, LIST and WATCH of what is served but not stored: Pods, Services, definitions of kinds.
+"""GET, LIST and WATCH of what is served but never changes: the definitions of kinds.
 
 None of it changes while the process runs, so a watch is what there is, then bookmarks. Writes
 are answered 405 by the route table.
@@ -14,7 +14,7 @@ from aiohttp import web
 
 from api import errors, tables
 from api.answers import asked, include, json_response
-from api.builtin import CRD, POD, SERVICE
+from api.builtin import CRD
 from api.context import Call
 from api.crds import definitions
 from api.pulse import Lifeline
@@ -35,10 +35,6 @@ _BOOKMARK_S: Final = 45.0
 @lru_cache(maxsize=8)
 def _definitions(catalogue: Catalogue) -> tuple[Obj, ...]:
     return tuple(definitions(catalogue))
-
-
-def _nothing(_catalogue: Catalogue) -> tuple[Obj, ...]:
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +141,7 @@ def _lifeline(call: Call, info: KindInfo) -> Lifeline:
     )
 
 
-_KINDS: Final = (_Kind(POD, _nothing), _Kind(SERVICE, _nothing), _Kind(CRD, _definitions))
+_KINDS: Final = (_Kind(CRD, _definitions),)
 
 ROUTES: Final[tuple[Route, ...]] = tuple(route for kind in _KINDS for route in kind.routes())
 """Paths of all read-only kinds."""

@@ -8,7 +8,6 @@ last version it saw.
 
 import asyncio
 import secrets
-import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +19,7 @@ from api.context import Call
 from api.pulse import Lifeline, Pulse
 from api.records import await_version
 from api.routes import Handler
+from api.sockets import abort, keep_alive
 from api.watch_events import Encoder, line, transition
 from api.watch_options import WatchOptions, watch_options
 from controlplane.errors import CompactedError, SecretsUnavailableError, SlowReaderError
@@ -30,13 +30,6 @@ PULSE: Final = web.AppKey("pulse", Pulse)
 _CHUNK_BYTES: Final = 32 * 1024
 _LEAST_BOOKMARK_S: Final = 30
 _SPREAD_BOOKMARK_S: Final = 30
-_KEEPALIVE: Final = (
-    ("TCP_KEEPIDLE", 30),
-    ("TCP_KEEPINTVL", 10),
-    ("TCP_KEEPCNT", 3),
-    ("TCP_USER_TIMEOUT", 60_000),
-)
-"""A half-open socket is found dead within a minute; without it, only when something is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +57,10 @@ async def watch(call: Call) -> web.StreamResponse:
     try:
         with call.request.app[PULSE].holding(held):
             await response.prepare(call.request)
-            _keep_alive(call.request)
+            keep_alive(call.request)
             await _Stream(call, options, held, response).run(start)
     except (ConnectionError, TimeoutError):
-        _abort(call.request)
+        abort(call.request)
     finally:
         start.changes.close()
     return response
@@ -171,22 +164,6 @@ class _ExpiredError(Exception):
 
 async def _next_of(changes: Subscription) -> Change:
     return await anext(changes)
-
-
-def _keep_alive(request: web.Request) -> None:
-    transport = request.transport
-    sock = transport.get_extra_info("socket") if transport is not None else None
-    if sock is None:
-        return
-    for name, value in _KEEPALIVE:
-        if (option := getattr(socket, name, None)) is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _abort(request: web.Request) -> None:
-    """Free the socket at once, with whatever it still has queued."""
-    if isinstance(request.transport, asyncio.Transport):
-        request.transport.abort()
 
 
 HANDLERS: Final[dict[tuple[str, str], Handler]] = {("watch", ""): watch}

@@ -69,6 +69,7 @@ from drivers.redis import NetworkRedis
 from drivers.secretfiles import HostSecretFiles, memory_root
 from reconcilers._servers import NetworkServers
 from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
+from reconcilers.podstreams import PodStreams, pod_streams
 from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KINDS, MODELS
 from resources.meta import API_VERSION
@@ -176,6 +177,8 @@ async def api_serving(shared: Shared, agent: "Acting | None") -> AsyncIterator[N
         clock=shared.clock,
         registry=shared.registry,
         ready=() if agent is None else (AgentCheck(agent.mandate),),
+        pods=None if agent is None else agent.ways.pods,
+        streams=None if agent is None else agent.ways,
     )
     tls = certificates(settings, shared.clock).server_context()
     async with serving(build_app(context), settings.api_address, settings.api_port, tls):
@@ -189,6 +192,7 @@ class Acting:
     engine: Agent
     mandate: Mandate
     containers: DockerContainers
+    ways: PodStreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +273,8 @@ def make_agent(shared: Shared) -> Acting:
         drain_s=settings.shutdown_grace_s,
     )
     leader = Leader(Leases(shared.database), this_process(), shared.clock)
-    return Acting(Agent(setup, leader, mandate), mandate, containers)
+    ways = pod_streams(containers, containers.url, cache, tuple(RECONCILERS), shared.clock)
+    return Acting(Agent(setup, leader, mandate), mandate, containers, ways)
 
 
 async def serve(settings: Settings, role: Role) -> None:
@@ -289,8 +294,10 @@ async def serve(settings: Settings, role: Role) -> None:
         stack.push_async_callback(agent.containers.aclose)
         async with asyncio.TaskGroup() as tasks:
             compacting = tasks.create_task(compactor(shared).run(), name="compaction")
+            showing = tasks.create_task(agent.ways.pods.run(), name="pods")
             await agent.engine.run(stop)
             compacting.cancel()
+            showing.cancel()
 
 
 async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) -> None:

@@ -141,6 +141,7 @@ class ContainerState:
     labels: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     """The engine's own start error, if any."""
+    created_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

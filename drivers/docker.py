@@ -59,6 +59,11 @@ class DockerContainers:
         self._running = DockerRunning(self._calls, self.cache)
         self._ensure = DockerEnsure(self._calls, self.cache, self._running, self._networks)
 
+    @property
+    def url(self) -> str:
+        """Of the engine."""
+        return self._config.url
+
     async def observe_engine(self) -> EngineInfo:
         raw = await self._calls.read("inspect the engine", "/info")
         return EngineInfo(

@@ -66,6 +66,7 @@ def container_state(raw: Json, *, swap_limited: bool = True) -> ContainerState:
         aliases={name: _aliases(raw["Id"], endpoint) for name, endpoint in networks.items()},
         labels=labels,
         error=str(state.get("Error", "")),
+        created_at=_moment(raw.get("Created")),
     )
 
 

@@ -305,6 +305,7 @@ class FakeContainers:
                 image_id=self.engine.images.get(spec.image, ""),
                 running=False,
                 started_at="",
+                created_at=MOMENT,
                 limits=spec.limits,
                 labels=container_labels(spec, instance=self.engine.instance, epoch=self._guard()),
             ),

@@ -37,7 +37,7 @@ from controlplane.store.records import Actor, Records
 from controlplane.store.service import PostgresStore
 from controlplane.store.tokens import Tokens
 from resources.kinds import KIND_INFOS, KINDS
-from tests.integration.api.standin import tidy
+from tests.integration.api.standin import NoPods, tidy
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ async def api_on(
             clock=clock,
             registry=CollectorRegistry(),
             limits=limits or Limits(),
+            pods=NoPods(Cache()),
         )
         admin = await access.issue("admin", (ADMINS,), ttl=timedelta(hours=12))
         viewer = await access.issue("viewer", (VIEWERS,), ttl=timedelta(hours=12))

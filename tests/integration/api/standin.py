@@ -4,12 +4,25 @@ Takes the finalizers off what is being deleted, empties namespaces, and deletes 
 owner. Not the engine: no reconciler runs, and nothing ever becomes Ready.
 """
 
+from dataclasses import dataclass
+
 from controlplane.engine.cache import Cache
 from controlplane.errors import ConflictError, NotFoundError
 from controlplane.records import Stored
 from controlplane.store.records import Actor, Records
 from resources.kinds import KINDS
 from resources.meta import FINALIZER
+
+
+@dataclass(frozen=True, slots=True)
+class NoPods:
+    """The Pods of an agent that runs nothing. Implements streams.PodViews."""
+
+    view: Cache
+
+    def require(self) -> None:
+        """It is never away."""
+
 
 _ACTOR = Actor("system:engine", "bunker")
 _OURS = {FINALIZER, "foregroundDeletion", "orphan"}

@@ -64,6 +64,7 @@ def test_legacy_group_list_leaves_core_out() -> None:
     assert names == {
         "bunker.cloud",
         "apiextensions.k8s.io",
+        "apps",
         "authentication.k8s.io",
         "authorization.k8s.io",
     }

@@ -1,0 +1,98 @@
+"""Services and Deployments: records, translated, with the records' own versions."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from api.derived import DerivedView, deployment, service
+from controlplane.engine.cache import Cache
+from controlplane.records import Key, Stored
+
+UID = "1f2e3d4c-0000-4000-8000-000000000001"
+
+
+def app(revision: int, *, name: str = "web", **status: Any) -> Stored:
+    obj = {
+        "metadata": {"name": name, "namespace": "shop", "uid": UID},
+        "apiVersion": "bunker.cloud/v1",
+        "kind": "App",
+        "spec": {"image": "demo:1", "replicas": 2},
+        "status": status,
+    }
+    return Stored(Key("App", "shop", name), UID, revision, 3, orjson.dumps(obj))
+
+
+def views(cache: Cache) -> tuple[DerivedView, DerivedView]:
+    return (
+        DerivedView(cache, "Service", ("App",), service),
+        DerivedView(cache, "Deployment", ("App",), deployment),
+    )
+
+
+def test_what_says_where_it_is_reached_is_a_service() -> None:
+    cache = Cache()
+    services, _ = views(cache)
+    cache.apply([("create", app(1))])
+    assert services.list("Service") == []
+    cache.apply([("update", app(2, endpoint="web:8080"))])
+    (found,) = services.list("Service", "shop")
+    assert (found.key, found.revision) == (Key("Service", "shop", "web"), 2)
+    spec = orjson.loads(found.body)["spec"]
+    assert spec["selector"] == {"bunker.cloud/kind": "App", "bunker.cloud/name": "web"}
+    assert [port["port"] for port in spec["ports"]] == [8080]
+    assert services.get(found.key) == found
+    assert services.get(Key("Service", "shop", "other")) is None
+
+
+@pytest.mark.parametrize("endpoint", ["", "elsewhere:80", "web", "web:http", "https://web:80"])
+def test_other_endpoints_are_none(endpoint: str) -> None:
+    obj = orjson.loads(app(1, endpoint=endpoint).body)
+    assert service(app(1), obj) is None
+
+
+async def test_a_watch_sees_services_appear_and_go_with_their_endpoints() -> None:
+    cache = Cache()
+    services, _ = views(cache)
+    changes = services.watch(frozenset({"Service"}), 0)
+    states = [
+        ("create", app(1)),
+        ("update", app(2, endpoint="web:8080")),
+        ("update", app(3, endpoint="web:8080", replicas=1)),
+        ("update", app(4, endpoint="web:9090")),
+        ("update", app(5)),
+        ("update", app(6, endpoint="web:9090")),
+        ("delete", app(7, endpoint="web:9090")),
+    ]
+    for verb, stored in states:
+        cache.apply([(verb, stored)])  # type: ignore[list-item]  # literals widen in a list
+    seen = [await anext(changes) for _ in range(5)]
+    assert [(c.verb, c.revision, c.after.revision) for c in seen] == [
+        ("create", 2, 2),
+        ("update", 4, 4),
+        ("delete", 5, 5),
+        ("create", 6, 6),
+        ("delete", 7, 7),
+    ]
+    assert changes.position == 7
+
+
+@pytest.mark.parametrize(
+    ("stalled", "reason"),
+    [("True", "ProgressDeadlineExceeded"), ("False", "NewReplicaSetAvailable")],
+)
+def test_a_deployment_tells_a_rollout(stalled: str, reason: str) -> None:
+    stored = app(
+        9,
+        replicas=3,
+        updatedReplicas=1,
+        readyReplicas=1,
+        observedGeneration=3,
+        conditions=[{"type": "Stalled", "status": stalled}],
+    )
+    found = deployment(stored, orjson.loads(stored.body))
+    assert found is not None
+    assert found["metadata"]["generation"] == 3
+    status = found["status"]
+    assert (status["replicas"], status["updatedReplicas"], status["availableReplicas"]) == (3, 1, 1)
+    assert [c["reason"] for c in status["conditions"] if c["type"] == "Progressing"] == [reason]
