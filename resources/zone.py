@@ -1,0 +1,217 @@
+"""Zone: a DNS domain and its records, on a DNS server of the platform. No I/O."""
+
+from typing import Annotated, ClassVar, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, Strict, model_validator
+
+from resources.answers import SET_LIST, Answers, Ttl
+from resources.dns import DomainName, HostName, clash, within
+from resources.meta import (
+    AGE,
+    Bool,
+    Column,
+    ConfigMapRef,
+    FieldError,
+    KindInfo,
+    Model,
+    NameClaim,
+    Resource,
+)
+from resources.meta import Spec as BaseSpec
+from resources.meta import Status as BaseStatus
+from resources.text import DataKey, DnsLabel, Matches
+
+MAX_SETS: Final = 5000
+"""Record sets in one Zone's spec; more belong into a zone file or RecordSets."""
+MAX_ZONE_FILE: Final = 256 * 1024
+"""Characters: some 5,000 records, read in about a tenth of a second."""
+
+Email = Annotated[
+    str,
+    Matches(
+        r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]+[.][A-Za-z0-9-]+",
+        "a mail address, such as 'hostmaster@example.org'",
+    ),
+]
+Seconds = Annotated[int, Strict(), Field(ge=60, le=2**31 - 1)]
+
+
+class Soa(Model):
+    primary: HostName | None = None
+    """Name of the first nameserver. Default: the first of `nameservers`."""
+    email: Email | None = None
+    """Who is responsible. Default: hostmaster of the domain. Example: `dns@example.org`."""
+    refresh: Seconds = 10800
+    """Seconds after which secondaries look for changes. Default: 10800."""
+    retry: Seconds = 3600
+    """Seconds after which they try again. Default: 3600."""
+    expire: Seconds = 604800
+    """Seconds after which they stop answering without it. Default: 604800."""
+    negative_ttl: Ttl = 300
+    """Seconds that resolvers remember that a name doesn't exist. Default: 300."""
+
+
+class ZoneFile(Model):
+    text: Annotated[str, Field(max_length=MAX_ZONE_FILE)] | None = None
+    """The file itself (RFC 1035 master file), at most 256 KiB."""
+    config_map_ref: ConfigMapRef | None = None
+    """A ConfigMap of the same namespace that holds the file."""
+    key: Annotated[str, AfterValidator(DataKey)] = "zone"
+    """Key of the ConfigMap. Default: `zone`. Example: `shop.example.org.zone`."""
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if (self.text is None) == (self.config_map_ref is None):
+            raise ValueError("set text, or configMapRef instead")
+        return self
+
+
+class ZoneSpec(BaseSpec):
+    domain: DomainName
+    """The domain, without a dot at its end. May not change. Example: `shop.example.org`."""
+    service: DnsLabel = "dns"
+    """Platform service that serves it. May not change. Default: `dns`."""
+    nameservers: Annotated[tuple[HostName, ...], Field(max_length=16, json_schema_extra=SET_LIST)] = ()
+    """Names of the servers that the zone above points to. Default: those of the zone file, else
+    `ns1` in this zone. Example: `["ns1.example.org", "ns2.example.org"]`."""
+    soa: Soa = Soa()
+    """Timers and contact. The serial is the server's own and moves with each change."""
+    ttl: Ttl = 300
+    """Seconds that resolvers may keep an answer that says nothing else. Default: 300."""
+    record_sets: Annotated[
+        tuple[Answers, ...],
+        Field(
+            max_length=MAX_SETS,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name", "type"],
+            },
+        ),
+    ] = ()
+    """Records of the zone. Those of RecordSets and of the zone file are added; these win."""
+    zone_file: ZoneFile | None = None
+    """A zone file whose records are served, too. It may use `$ORIGIN`, `$TTL` and `$GENERATE`."""
+    dnssec: Bool = False
+    """Sign the zone; status.ds is what the zone above has to publish. Switching it off keeps the
+    keys, but take the DS out of the zone above first. Default: false."""
+    deletion_policy: Literal["Delete", "Retain"] = "Delete"
+    """What becomes of the zone on the server when the record is deleted: `Delete` removes it with
+    its keys, `Retain` leaves it answering, for a Zone of this namespace only. Default: `Delete`."""
+
+    @model_validator(mode="after")
+    def _sets_agree(self) -> Self:
+        types: dict[str, set[str]] = {}
+        for each in self.record_sets:
+            name = each.full_name(self.domain)
+            if not within(name, self.domain):
+                raise ValueError(
+                    f"recordSets: '{each.name}' is not in the zone; write a name that ends with "
+                    f"'.{self.domain}.', or one without a dot at its end"
+                )
+            found = types.setdefault(name, set())
+            if each.type in found:
+                raise ValueError(
+                    f"recordSets: '{each.name} {each.type}' is there twice; put all its records "
+                    "into one"
+                )
+            found.add(each.type)
+        for each in self.record_sets:
+            name = each.full_name(self.domain)
+            apex = name == f"{self.domain}."
+            if why := clash(each.type, types[name], apex=apex):
+                raise ValueError(f"recordSets: '{each.name} {each.type}': {why}")
+        return self
+
+
+class Source(Model):
+    """A RecordSet, and what became of it."""
+
+    name: str
+    """Name of the RecordSet."""
+    digest: str
+    """Which state of its spec this is about."""
+    served: Bool
+    """Whether its records are in the zone."""
+    message: str = ""
+    """Why not, and what to do."""
+
+
+class ZoneStatus(BaseStatus):
+    serial: int | None = None
+    """Serial of the SOA as the server has it. Example: `2026112801`."""
+    endpoint: str | None = None
+    """Where it is answered from the host, as `ip:port`. Example: `10.201.0.5:53`."""
+    nameservers: tuple[str, ...] = ()
+    """Names that the zone above has to point to."""
+    served: int | None = None
+    """How many record sets are served."""
+    signed: bool | None = None
+    """Whether answers are signed."""
+    ds: tuple[str, ...] = ()
+    """DS records to publish in the zone above, one for each digest type."""
+    sources: tuple[Source, ...] = ()
+    """The RecordSets that refer to it."""
+    left_out: tuple[str, ...] = ()
+    """Records that are not served, each with the reason."""
+
+
+class Zone(Resource[ZoneSpec, ZoneStatus]):
+    """A DNS domain, its records and its signing keys, on a DNS server of the platform."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="Zone",
+        plural="zones",
+        singular="zone",
+        categories=("all",),
+        dns_name=False,
+        sees_dependents=True,
+        columns=(
+            Column("Domain", ".spec.domain", description="The domain"),
+            Column(
+                "Ready",
+                '.status.conditions[?(@.type=="Ready")].status',
+                description="Whether it is answered",
+            ),
+            Column(
+                "Reason",
+                '.status.conditions[?(@.type=="Ready")].reason',
+                description="Why it is or isn't ready",
+            ),
+            Column("Sets", ".status.served", "integer", description="Record sets served"),
+            Column("Signed", ".status.signed", description="Whether answers are signed"),
+            Column("Serial", ".status.serial", description="Serial of the zone"),
+            AGE,
+            Column("Endpoint", ".status.endpoint", priority=1, description="Where it is answered"),
+            Column("Service", ".spec.service", priority=1, description="What serves it"),
+            Column(
+                "Complete",
+                '.status.conditions[?(@.type=="Complete")].status',
+                priority=1,
+                description="Whether all that is asked for is served",
+            ),
+        ),
+    )
+    spec: ZoneSpec
+    status: ZoneStatus = ZoneStatus()
+
+    @property
+    def claims(self) -> tuple[NameClaim, ...]:
+        return (NameClaim(scope="zone", name=self.spec.domain, subtree=True),)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return (self.spec.service,)
+
+    def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
+        return tuple(
+            FieldError(
+                f"spec.{field}",
+                "FieldValueForbidden",
+                f"may not change from {was!r}; make a new Zone and delete this one",
+            )
+            for field, was, now in (
+                ("domain", old.spec.domain, self.spec.domain),
+                ("service", old.spec.service, self.spec.service),
+            )
+            if was != now
+        )
