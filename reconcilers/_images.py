@@ -24,7 +24,6 @@ LLAMACPP: Final = LOCAL_PREFIX + "llamacpp:1"
 """One model behind one endpoint; always built here, since its gateway is ours."""
 WIREGUARD: Final = LOCAL_PREFIX + "wireguard:1"
 CONTROL_PLANE: Final = LOCAL_PREFIX + "control-plane:1"
-POWERDNS: Final = LOCAL_PREFIX + "powerdns:4.7"
 
 # 999: the uid and gid of `postgres` and `redis` in the public Debian-based images; ours take
 # the same, so that a volume can change from one source to the other.
@@ -70,6 +69,8 @@ _ENGINES: Final = {"postgres": _POSTGRES, "redis": _REDIS}
 # gid, data path). Pinned by exact release; "" where no public image keeps to the contract, and ours
 # is built for both sources. The name is that of the recipe under manifests/images/.
 _SERVICES: Final = {
+    # the public image has another configuration contract, and no database of countries
+    "powerdns": ("", "4.7", "4.7.3", 999, 999, "/data"),
     "registry": ("registry:2.8.3", "2", "2.8.2", 0, 0, "/var/lib/registry"),
 }
 

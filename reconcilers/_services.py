@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
-from reconcilers import _service_registry
+from reconcilers import _service_dns, _service_registry
 from reconcilers._service import ServiceDef
 
 SERVICES: Final[Mapping[str, ServiceDef]] = {
+    "dns": _service_dns.SERVICE,
     "registry": _service_registry.SERVICE,
 }

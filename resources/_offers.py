@@ -55,6 +55,14 @@ HTTP_URL: Final = Matches(
     512,
 )
 HOST_PORT: Final = Matches("[-A-Za-z0-9.]+:[0-9]{1,5}", "host:port, such as '10.200.0.1:9090'", 260)
+IP_ADDRESS: Final = Matches(
+    "[0-9]{1,3}([.][0-9]{1,3}){3}", "an IPv4 address, such as '192.0.2.53'", 15
+)
+HOST_NAMES: Final = Matches(
+    "[a-z0-9][-a-z0-9.]*[.][a-z0-9]+(,[a-z0-9][-a-z0-9.]*[.][a-z0-9]+)*",
+    "host names with commas between, such as 'ns1.example.org,ns2.example.org'",
+    512,
+)
 
 OFFERS: Final[dict[Service, Offer]] = {
     "ingress": Offer(
@@ -67,6 +75,7 @@ OFFERS: Final[dict[Service, Offer]] = {
         _size("100m", "128Mi"),
         1 * _GIB,
         {"api": ServicePort(8081), "dns": ServicePort(53, ("udp", "tcp"))},
+        {"resolver": IP_ADDRESS, "nameservers": HOST_NAMES},
     ),
     "mail": Offer(
         _size("250m", "512Mi"),

@@ -1,8 +1,8 @@
 """DNS names and record data as a user may write them, and their one canonical form. No I/O.
 
-Friendlier than a zone file, and as exact: a name with a dot in it is absolute whether or not it ends
-with one, a single label or `@` is within the zone, and a TXT value is the text itself. dnspython
-checks and normalises the data; it is imported where it is used, as few processes need it.
+Friendlier than a zone file, and as exact: a name with a dot in it is absolute whether or not it
+ends with one, a single label or `@` is within the zone, and a TXT value is the text itself.
+dnspython checks and normalises the data; it is imported where it is used, as few processes need it.
 """
 
 import re
@@ -83,7 +83,7 @@ RULES: Final[dict[str, str]] = {
     "HTTPS": "'<priority> <target> <parameters>', such as '1 . alpn=h2,h3'",
     "LOC": "a place, such as '52 22 23.000 N 4 53 32.000 E -2.00m 1m 10000m 10m'",
     "MX": "'<preference> <host>', such as '10 mail.example.org'",
-    "NAPTR": "'<order> <preference> \"<flags>\" \"<service>\" \"<regexp>\" <replacement>'",
+    "NAPTR": '\'<order> <preference> "<flags>" "<service>" "<regexp>" <replacement>\'',
     "NS": "a host name, such as 'ns1.example.org'",
     "OPENPGPKEY": "a key in base64",
     "PTR": "a host name, such as 'mail.example.org'",
@@ -220,11 +220,7 @@ def _txt(value: str) -> str:
 
 def _escaped(chunk: bytes) -> str:
     return "".join(
-        f"\\{chr(byte)}"
-        if byte in b'"\\'
-        else chr(byte)
-        if 32 <= byte < 127
-        else f"\\{byte:03d}"
+        f"\\{chr(byte)}" if byte in b'"\\' else chr(byte) if 32 <= byte < 127 else f"\\{byte:03d}"
         for byte in chunk
     )
 

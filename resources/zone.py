@@ -71,7 +71,9 @@ class ZoneSpec(BaseSpec):
     """The domain, without a dot at its end. May not change. Example: `shop.example.org`."""
     service: DnsLabel = "dns"
     """Platform service that serves it. May not change. Default: `dns`."""
-    nameservers: Annotated[tuple[HostName, ...], Field(max_length=16, json_schema_extra=SET_LIST)] = ()
+    nameservers: Annotated[
+        tuple[HostName, ...], Field(max_length=16, json_schema_extra=SET_LIST)
+    ] = ()
     """Names of the servers that the zone above points to. Default: those of the zone file, else
     `ns1` in this zone. Example: `["ns1.example.org", "ns2.example.org"]`."""
     soa: Soa = Soa()

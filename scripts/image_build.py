@@ -97,7 +97,6 @@ def recipes() -> dict[str, Recipe]:
         for name in catalogue.services()
     ]
     found.append(Recipe("demo", catalogue.DEMO, RECIPES / "demo"))
-    found.append(Recipe("powerdns", catalogue.POWERDNS, RECIPES / "powerdns"))
     found.append(Recipe("wireguard", catalogue.WIREGUARD, RECIPES / "wireguard"))
     found.append(
         Recipe(

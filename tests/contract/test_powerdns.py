@@ -20,7 +20,7 @@ from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.powerdns import DnsServer, PowerDns, RRset, Soa, ZoneState
 from drivers.powerdns_http import HttpPowerDns
 from drivers.powerdns_text import server_text
-from reconcilers._images import POWERDNS
+from reconcilers._images import service_image
 from tests.containers import Running, bench, wait_until
 from tests.contract.silent import answering
 
@@ -96,7 +96,7 @@ def server() -> Iterator[Running]:
             f"--volume={made.volume()}:/data",
             f"--env=PDNS_API_KEY={KEY}",
         )
-        started = made.run(POWERDNS, options=options)
+        started = made.run(service_image("powerdns", source="local").reference, options=options)
         wait_until(lambda: "Done launching threads" in started.logs(), of=started)
         yield started
 

@@ -45,6 +45,8 @@ webserver=yes
 webserver-address=0.0.0.0
 webserver-port=8081
 webserver-allow-from=0.0.0.0/0
+# beside the API it shows statistics of who asks for what: not without the key either
+webserver-password=$key
 webserver-loglevel=none
 enable-lua-records=yes
 edns-subnet-processing=yes
