@@ -1,0 +1,148 @@
+"""The guard: nobody sends as somebody else, and what is sent is signed.
+
+A milter (https://www.postfix.org/MILTER_README.html) behind every SMTP port. Postfix checks the
+envelope; people read the header, so that is checked here:
+
+- who has logged in may write as themselves only (From is their address or an alias of theirs), and
+  the message is signed with the key of that domain (RFC 6376, relaxed/relaxed);
+- who hasn't may not use the name of a domain served here, unless the message still carries that
+  domain's own valid signature: a mailing list that passes it on.
+
+If this program is away, Postfix defers mail instead of letting it pass unchecked.
+"""
+
+import base64
+import subprocess
+from functools import lru_cache
+
+import dkim
+import maildb
+import Milter
+import senders
+
+SOCKET = "/run/guard/socket"
+TIMEOUT_S = 120
+MOST_SIGNATURES = 8
+"""A message with more is somebody's attempt to keep us busy."""
+SIGNED = [
+    b"from", b"sender", b"reply-to", b"subject", b"date", b"message-id", b"to", b"cc",
+    b"mime-version", b"content-type", b"content-transfer-encoding", b"in-reply-to", b"references",
+    b"list-id", b"list-unsubscribe",
+]  # fmt: skip
+"""RFC 6376, 5.4.1. From is signed twice over, so that no second one can be added."""
+
+
+@lru_cache(maxsize=256)
+def public_part(private: str) -> bytes:
+    """The TXT record that belongs to a private key."""
+    argv = ["openssl", "pkey", "-pubout", "-outform", "DER"]
+    done = subprocess.run(  # noqa: S603  # a fixed command; the key is its input
+        argv, input=private.encode(), capture_output=True, check=True, timeout=10
+    )
+    return b"v=DKIM1; k=rsa; p=" + base64.b64encode(done.stdout)
+
+
+class Guard(Milter.Base):
+    """One connection; a message's state begins anew at each MAIL FROM."""
+
+    def __init__(self):
+        self.id = Milter.uniqueID()
+        self.begin("")
+
+    def begin(self, login):
+        """Forget the message before."""
+        self.login = login
+        self.fields = []
+        self.chunks = []
+
+    def envfrom(self, address, *params):
+        self.begin((self.getsymval("{auth_authen}") or "").lower())
+        return Milter.CONTINUE
+
+    @Milter.decode("bytes")
+    def header(self, name, value):
+        plain = name.encode() if isinstance(name, str) else name
+        self.fields.append((plain, value))
+        return Milter.CONTINUE
+
+    def body(self, chunk):
+        self.chunks.append(chunk)
+        return Milter.CONTINUE
+
+    def eom(self):
+        values = [value for name, value in self.fields if name.lower() == b"from"]
+        try:
+            texts = [value.decode("ascii") for value in values]
+            found = senders.from_addresses(texts)
+        except ValueError as error:
+            return self.refuse("5.6.0", f"{error}")
+        with maildb.closing() as database:
+            if self.login:
+                return self.outgoing(database, found)
+            return self.incoming(database, {each.rpartition("@")[2] for each in found})
+
+    def outgoing(self, database, found):
+        """Only as oneself, and signed."""
+        for address in found:
+            if not senders.may_send(database, self.login, address):
+                return self.refuse("5.7.1", f"{self.login} may not send as {address}")
+        domain = found[0].rpartition("@")[2]
+        key = senders.key_of(database, domain)
+        if key is not None:
+            self.sign(domain, key)
+        return Milter.CONTINUE
+
+    def incoming(self, database, domains):
+        """Not in our name, unless we signed it."""
+        for domain in domains:
+            if senders.is_ours(database, domain) and not self.signed_by(database, domain):
+                return self.refuse("5.7.1", f"log in on port 587 to send as {domain}")
+        return Milter.CONTINUE
+
+    def refuse(self, code, text):
+        self.setreply("550", code, text)
+        return Milter.REJECT
+
+    # -- signatures
+
+    def message(self):
+        lines = [name + b": " + value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") + b"\r\n"
+                 for name, value in self.fields]  # fmt: skip
+        return b"".join(lines) + b"\r\n" + b"".join(self.chunks)
+
+    def sign(self, domain, key):
+        """Raises on a key that can't sign: Postfix then defers the message."""
+        present = {name.lower() for name, _ in self.fields}
+        names = [name for name in SIGNED if name in present]
+        signature = dkim.sign(
+            self.message(), key.selector.encode(), domain.encode(), key.private.encode(),
+            canonicalize=(b"relaxed", b"relaxed"), include_headers=[*names, b"from"],
+        )  # fmt: skip
+        value = signature.partition(b":")[2].strip().replace(b"\r\n", b"\n")
+        self.addheader("DKIM-Signature", value.decode(), 0)
+
+    def signed_by(self, database, domain):
+        """Whether one of its signatures is that domain's own, and holds."""
+        key = senders.key_of(database, domain)
+        if key is None:
+            return False
+        name = f"{key.selector}._domainkey.{domain}.".encode()
+
+        def published(asked, timeout=5):
+            return public_part(key.private) if asked == name else None
+
+        signatures = [value for field, value in self.fields if field.lower() == b"dkim-signature"]
+        verifier = dkim.DKIM(self.message())
+        for index in range(min(len(signatures), MOST_SIGNATURES)):
+            try:
+                if verifier.verify(index, dnsfunc=published) and verifier.domain == domain.encode():
+                    return True
+            except dkim.DKIMException:
+                continue
+        return False
+
+
+if __name__ == "__main__":
+    Milter.factory = Guard
+    Milter.set_flags(Milter.ADDHDRS)
+    Milter.runmilter("guard", SOCKET, TIMEOUT_S)

@@ -1,0 +1,62 @@
+"""Who may send as which address, and with which key a domain signs. Read-only questions."""
+
+import sqlite3
+from dataclasses import dataclass
+from email.headerregistry import AddressHeader, HeaderRegistry
+from typing import Any
+
+_registry = HeaderRegistry()
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a domain signs with."""
+
+    selector: str
+    private: str
+
+
+def from_addresses(values: list[str]) -> list[str]:
+    """The addresses of a message's From, in lower case. Raises ValueError unless there is exactly
+    one From header that every reader understands the same way (RFC 5322, 3.6.2)."""
+    if len(values) != 1:
+        raise ValueError("a message has exactly one From header")
+    header: Any = _registry("from", " ".join(values[0].split()))
+    if not isinstance(header, AddressHeader) or header.defects or not header.addresses:
+        raise ValueError("its From header can't be read")
+    found = [address.addr_spec.lower() for address in header.addresses]
+    if any("@" not in address or not address.isascii() for address in found):
+        raise ValueError("its From header can't be read")
+    return found
+
+
+def may_send(database: sqlite3.Connection, login: str, address: str) -> bool:
+    """The same question that Postfix asks for the envelope (map `senders`)."""
+    local, _, domain = address.rpartition("@")
+    plain = f"{local.partition('+')[0]}@{domain}"
+    for candidate in dict.fromkeys((address, plain, f"@{domain}")):
+        rows = database.execute(
+            "SELECT address FROM mailbox WHERE address=:a AND active=1 "
+            "UNION SELECT m.address FROM alias a JOIN mailbox m ON m.claim=a.claim AND m.active=1 "
+            "AND instr(','||a.targets||',', ','||m.address||',')>0 "
+            "WHERE a.address=:a AND a.active=1",
+            {"a": candidate},
+        ).fetchall()
+        if rows:
+            return any(row[0] == login for row in rows)
+    return False
+
+
+def is_ours(database: sqlite3.Connection, domain: str) -> bool:
+    """Whether mail of this domain is served here."""
+    found = database.execute("SELECT 1 FROM domain WHERE name=?", (domain,)).fetchone()
+    return found is not None
+
+
+def key_of(database: sqlite3.Connection, domain: str) -> Key | None:
+    """The key that a domain signs with; None: it doesn't."""
+    row = database.execute(
+        "SELECT selector, dkim_key FROM domain WHERE name=? AND active=1 AND dkim_key<>''",
+        (domain,),
+    ).fetchone()
+    return Key(row["selector"], row["dkim_key"]) if row else None
