@@ -130,9 +130,11 @@ class EnsureChild:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A secret value made at apply: `length` random characters, URL-safe."""
+    """A secret value made at apply: `length` random characters, URL-safe; in the form `rsa` a
+    private key of `length` bits, in PEM (PKCS #8)."""
 
     length: int = 32
+    form: Literal["text", "rsa"] = "text"
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ _ENGINES: Final = {"postgres": _POSTGRES, "redis": _REDIS}
 _SERVICES: Final = {
     # the public image has another configuration contract, and no database of countries
     "powerdns": ("", "4.7", "4.7.3", 999, 999, "/data"),
+    "mail": ("", "1", "3.7.11", 0, 0, "/data"),
     "registry": ("registry:2.8.3", "2", "2.8.2", 0, 0, "/var/lib/registry"),
 }
 

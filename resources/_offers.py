@@ -63,6 +63,15 @@ HOST_NAMES: Final = Matches(
     "host names with commas between, such as 'ns1.example.org,ns2.example.org'",
     512,
 )
+HOST: Final = Matches(
+    "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)+",
+    "a host name with a domain: such as 'mail.example.org'",
+)
+IMAP_URL: Final = Matches(
+    "imaps?://[-A-Za-z0-9.]+:[0-9]{1,5}",
+    "where IMAP is: such as 'imaps://mail.example.org:993'",
+    270,
+)
 
 OFFERS: Final[dict[Service, Offer]] = {
     "ingress": Offer(
@@ -83,9 +92,11 @@ OFFERS: Final[dict[Service, Offer]] = {
         {
             "smtp": ServicePort(25),
             "submission": ServicePort(587),
+            "submissions": ServicePort(465),
             "imap": ServicePort(143),
             "imaps": ServicePort(993),
         },
+        {"host": HOST, "imap": IMAP_URL},
     ),
     "vpn": Offer(_size("50m", "64Mi"), 0, {"wireguard": ServicePort(51820, ("udp",))}),
     "models": Offer(_size("250m", "1Gi"), 10 * _GIB, {"api": ServicePort(8080)}),

@@ -4,6 +4,7 @@ A reconciler plans them as data and never sees the store. Who owns what is decid
 that belongs to another record is never touched, an unowned one is adopted only on an equal claim.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +15,14 @@ from controlplane.engine.port import AGENT, RecordsPort
 from controlplane.engine.recorder import Recorder
 from controlplane.engine.resolve import SECRET
 from controlplane.errors import AlreadyExistsError, ConflictError, RetryableError, TerminalError
-from controlplane.plan import EnsureChild, EnsureSecret, OrphanChild, RecordStep, RemoveChild
+from controlplane.plan import (
+    EnsureChild,
+    EnsureSecret,
+    Generated,
+    OrphanChild,
+    RecordStep,
+    RemoveChild,
+)
 from controlplane.records import Key, Stored, View
 from resources.meta import KindInfo
 
@@ -31,7 +39,7 @@ class Children:
     infos: Mapping[str, KindInfo]
     epoch: Callable[[], int]
     recorder: Recorder
-    generate: Callable[[int], str] = secretdata.generate
+    generate: Callable[[Generated], str] = secretdata.generate
 
     async def carry_out(self, owner: Stored, step: RecordStep) -> None:
         """Raises ConflictError (again at once), TerminalError (somebody else's), or the store's
@@ -81,7 +89,7 @@ class Children:
         key = self._key(owner, SECRET, step.name)
         stored = self._live(key)
         if stored is None:
-            data = secretdata.completed({}, step.keys, self.generate)
+            data = await self._completed({}, step)
             obj = {**self._new(owner, key), "type": step.type, "data": secretdata.encoded(data)}
             if step.claim:
                 obj["metadata"]["labels"] = {CLAIM_LABEL: step.claim}
@@ -91,11 +99,16 @@ class Children:
         adopted = self._adoptable(owner, stored, claimed)
         opened = await self.records.read(stored)
         before = secretdata.decoded(opened.get("data") or {})
-        data = secretdata.completed(before, step.keys, self.generate)
+        data = await self._completed(before, step)
         if data == before and not adopted:
             return
         parts = {"data": secretdata.encoded(data)}
         await self._update(owner, stored, opened, parts, adopted=adopted)
+
+    async def _completed(self, before: Mapping[str, str], step: EnsureSecret) -> dict[str, str]:
+        if not secretdata.slow(before, step.keys):
+            return secretdata.completed(before, step.keys, self.generate)
+        return await asyncio.to_thread(secretdata.completed, before, step.keys, self.generate)
 
     # --- shared ---
 

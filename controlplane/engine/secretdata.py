@@ -11,23 +11,42 @@ from collections.abc import Callable, Mapping
 from controlplane.plan import Generated, Template
 
 
-def generate(length: int) -> str:
-    """`length` random URL-safe characters from the system's generator: 6 bits each."""
-    return secrets.token_urlsafe(length)[:length]
+def generate(wanted: Generated) -> str:
+    """Text: random URL-safe characters from the system's generator, 6 bits each. A key takes a
+    tenth of a second."""
+    if wanted.form == "text":
+        return secrets.token_urlsafe(wanted.length)[: wanted.length]
+    # slow to import, and needed only where a key is made
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=wanted.length)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def slow(before: Mapping[str, str], keys: Mapping[str, str | Generated | Template]) -> bool:
+    """Whether completing it takes longer than an event loop may be held up."""
+    missing = (value for key, value in keys.items() if key not in before)
+    return any(isinstance(value, Generated) and value.form != "text" for value in missing)
 
 
 def completed(
     before: Mapping[str, str],
     keys: Mapping[str, str | Generated | Template],
-    make: Callable[[int], str],
+    make: Callable[[Generated], str],
 ) -> dict[str, str]:
     """All keys of the Secret as they are to be: generated ones kept once made, plain ones and
     templates corrected, keys that nobody asked for left alone."""
     data = dict(before)
     for key, value in keys.items():
         match value:
-            case Generated(length=length):
-                data.setdefault(key, make(length))
+            case Generated():
+                if key not in data:
+                    data[key] = make(value)
             case str():
                 data[key] = value
             case Template():

@@ -10,12 +10,12 @@ from drivers.containers import Containers
 from drivers.fake.mail import FakeMail, FakeMailServer
 from drivers.mail import ContainerMail, Mail, MailServer
 from drivers.mailcow import MailcowMail
+from reconcilers._images import service_image
+from reconcilers._service_mail import CAPS
 from tests.containers import Bench, Running, wait_until
 from tests.support.mailcow import KEY, Mailcow
 
-IMAGE = "bunker.local/mail:1"
-CAPS = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL", "NET_BIND_SERVICE",
-        "SYS_CHROOT")  # fmt: skip
+IMAGE = service_image("mail", source="local").reference
 _serial = itertools.count()
 
 
@@ -69,7 +69,8 @@ def start_server(made: Bench) -> Running:
     """Postfix and Dovecot as the platform runs them: few capabilities, none gained."""
     options = ("--volume", f"{made.volume()}:/data", "--env", "MAIL_HOST=mail.bunker.test")
     caps = tuple(f"--cap-add={cap}" for cap in CAPS)
-    started = made.run(IMAGE, options=(*options, *caps, "--read-only=false"))
+    tmpfs = ("--tmpfs=/run:size=16m,mode=755", "--tmpfs=/tmp:size=64m")
+    started = made.run(IMAGE, options=(*options, *caps, *tmpfs))
     wait_until(lambda: "daemon started" in started.logs(), of=started, timeout_s=60)
     return started
 

@@ -3,6 +3,8 @@
 # MAIL_HOST: the server's own name, as other servers see it. Default: mail.localdomain
 set -euo pipefail
 host=${MAIL_HOST:-mail.localdomain}
+umask 022
+rm -rf /run/postfix /run/guard
 lib=/usr/local/lib/mail
 
 install -d -m 755 /data/postfix -o postfix
@@ -23,9 +25,13 @@ if ! openssl x509 -in /data/tls/cert.pem -noout -checkhost "$host" 2>/dev/null |
   mv /data/tls/cert.new /data/tls/cert.pem
 fi
 chmod 600 /data/tls/key.pem
+# The image itself is read-only.
+export MAIL_CONFIG=/run/postfix
+cp -r /etc/postfix "$MAIL_CONFIG"
+rm -f "$MAIL_CONFIG/makedefs.out"
 postconf -e "myhostname = $host" "mydomain = ${host#*.}"
-rm -f /data/spool/pid/* /run/guard/socket
-postfix -c /etc/postfix check
+rm -f /data/spool/pid/*
+postfix check
 
 trap 'kill $(jobs -p) 2>/dev/null; wait; exit 0' TERM INT
 setpriv --reuid=guard --regid=postfix --init-groups \
