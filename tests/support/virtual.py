@@ -8,10 +8,12 @@ import asyncio
 import random
 import selectors
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
+Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -38,9 +40,11 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.jumping.now_s
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+    ) -> asyncio.Future[T]:
         """At once: a thread would have a time of its own."""
-        done = self.create_future()
+        done: asyncio.Future[T] = self.create_future()
         try:
             done.set_result(func(*args))
         except Exception as exc:  # noqa: BLE001  # whatever it is belongs to whoever waits for it

@@ -24,7 +24,11 @@ def test_what_is_there_is_never_made_again() -> None:
         raise AssertionError(wanted)
 
     before = {"key": "a key", "password": "a password"}
-    keys = {"key": KEY, "password": Generated(), "uri": Template("x://{password}")}
+    keys: dict[str, Generated | Template] = {
+        "key": KEY,
+        "password": Generated(),
+        "uri": Template("x://{password}"),
+    }
     assert secretdata.completed(before, keys, fail) == {**before, "uri": "x://a password"}
 
 
