@@ -17,6 +17,8 @@ from api import (
     openapi,
     openapi_v2,
     patching,
+    podexec,
+    podforward,
     podlogs,
     probes,
     readonly,
@@ -39,6 +41,8 @@ ALL: Final[tuple[Route, ...]] = (
     *readonly.ROUTES,
     *facade.ROUTES,
     *podlogs.ROUTES,
+    *podexec.ROUTES,
+    *podforward.ROUTES,
     *reviews.ROUTES,
 )
 """Every path that is not a record."""
