@@ -1,7 +1,8 @@
 """The composition root, `python -m controlplane`: puts the parts together and runs them.
 
 The only module that imports everything and reads the environment; nothing imports it. What a
-part does is in the part: here is only which parts there are and who gets what.
+part does is in the part: here is only which parts there are and who gets what. Over 400 lines,
+because all of that is seen in one place.
 
     serve [api|agent]    API and agent in one process, or one of them
     kubeconfig           issue a token and write a kubeconfig
@@ -46,6 +47,7 @@ from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
 from controlplane.logs import configure_logs
 from controlplane.metrics import Metrics
 from controlplane.ports import PortPool
+from controlplane.reporting import Reporter
 from controlplane.seam import Measured, through
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.settings import Settings
@@ -65,6 +67,7 @@ from drivers.docker_calls import DockerConfig
 from drivers.host import LinuxHost, listening_ports
 from drivers.postgres import NetworkPostgres
 from drivers.probe import SocketProbe
+from drivers.pushgateway import HttpPushgateway
 from drivers.redis import NetworkRedis
 from drivers.secretfiles import HostSecretFiles, memory_root
 from reconcilers._servers import NetworkServers
@@ -215,6 +218,18 @@ def compactor(shared: Shared) -> Compactor:
     return Compactor(shared.database, shared.clock, retention)
 
 
+def reporter(shared: Shared, agent: Acting) -> Reporter:
+    return Reporter(
+        lambda: shared.cache.list("Platform"),
+        StoredValues(shared.cache, shared.records),
+        shared.registry,
+        HttpPushgateway(),
+        shared.clock,
+        shared.settings.instance,
+        leading=lambda: agent.mandate.leading,
+    )
+
+
 def make_agent(shared: Shared) -> Acting:
     """The agent with the real drivers."""
     settings, records, cache = shared.settings, shared.records, shared.cache
@@ -293,11 +308,14 @@ async def serve(settings: Settings, role: Role) -> None:
             return
         stack.push_async_callback(agent.containers.aclose)
         async with asyncio.TaskGroup() as tasks:
-            compacting = tasks.create_task(compactor(shared).run(), name="compaction")
-            showing = tasks.create_task(agent.ways.pods.run(), name="pods")
+            beside = (
+                tasks.create_task(compactor(shared).run(), name="compaction"),
+                tasks.create_task(reporter(shared, agent).run(), name="reporting"),
+                tasks.create_task(agent.ways.pods.run(), name="pods"),
+            )
             await agent.engine.run(stop)
-            compacting.cancel()
-            showing.cancel()
+            for task in beside:
+                task.cancel()
 
 
 async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) -> None:

@@ -2,12 +2,13 @@
 there from the start at 0, so that a rate exists before the first failure.
 """
 
-from collections.abc import Iterable
-from typing import Final, get_args
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from controlplane.budget import Totals
+from controlplane.conditions import Reason
 from controlplane.plan import Outcome
 from resources.meta import ConditionType, Footprint
 
@@ -17,6 +18,19 @@ CALL_BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0)
 """Seconds: few, as each verb of each driver has them for each outcome. A look at a container takes
 2 ms, a start 0.3 s, an image minutes."""
 READY_BUCKETS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+NOT_READY: Final = "NotReady"
+TOLD: Final = (*map(str, ConditionType), NOT_READY)
+"""What records are counted by."""
+
+
+def told_as(condition: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names a condition is counted under: its own if it is true, and NotReady for one that
+    should serve and doesn't."""
+    if condition["status"] == "True":
+        return (str(condition["type"]),)
+    wanted = condition["type"] == ConditionType.READY and condition["reason"] != Reason.PAUSED
+    return (NOT_READY,) if wanted else ()
 
 
 class Metrics:
@@ -60,7 +74,7 @@ class Metrics:
         )
         self.records = Gauge(
             "controlplane_records",
-            "Records with a condition True.",
+            "Records with a condition True; NotReady: that should serve and don't.",
             ("kind", "condition"),
             registry=registry,
         )
@@ -96,7 +110,7 @@ class Metrics:
     def _start_at_zero(self, kind: str) -> None:
         for outcome in get_args(Outcome):
             self.reconciles.labels(kind, outcome)
-        for condition in ConditionType:
+        for condition in TOLD:
             self.records.labels(kind, condition)
         self.duration.labels(kind)
         self.depth.labels(kind)

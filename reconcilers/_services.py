@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
-from reconcilers import _service_dns, _service_mail, _service_registry
+from reconcilers import _service_dns, _service_mail, _service_metrics, _service_registry
 from reconcilers._service import ServiceDef
 
 SERVICES: Final[Mapping[str, ServiceDef]] = {
     "dns": _service_dns.SERVICE,
     "mail": _service_mail.SERVICE,
+    "metrics": _service_metrics.SERVICE,
     "registry": _service_registry.SERVICE,
 }

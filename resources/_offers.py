@@ -54,7 +54,6 @@ HTTP_URL: Final = Matches(
     "an HTTP address: such as 'https://alerts.example.org/hook'",
     512,
 )
-HOST_PORT: Final = Matches("[-A-Za-z0-9.]+:[0-9]{1,5}", "host:port, such as '10.200.0.1:9090'", 260)
 IP_ADDRESS: Final = Matches(
     "[0-9]{1,3}([.][0-9]{1,3}){3}", "an IPv4 address, such as '192.0.2.53'", 15
 )
@@ -103,13 +102,16 @@ OFFERS: Final[dict[Service, Offer]] = {
     "vault": Offer(_size("100m", "256Mi"), 1 * _GIB, {"api": ServicePort(8200)}),
     "registry": Offer(_size("50m", "128Mi"), 10 * _GIB, {"api": ServicePort(5000)}),
     "metrics": Offer(
-        _size("150m", "384Mi"),
+        _size("250m", "384Mi"),
         5 * _GIB,
-        {"prometheus": ServicePort(9090), "alertmanager": ServicePort(9093)},
+        {
+            "prometheus": ServicePort(9090),
+            "alertmanager": ServicePort(9093),
+            "push": ServicePort(9091),
+        },
         {
             "retentionDays": DAYS,
             "scrapeSeconds": SECONDS,
-            "controlPlane": HOST_PORT,
             "webhook": HTTP_URL,
         },
     ),

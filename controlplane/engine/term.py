@@ -33,12 +33,12 @@ from controlplane.engine.sweep import Sweep
 from controlplane.engine.wakes import Wakes
 from controlplane.engine.writer import Writer
 from controlplane.errors import AlreadyExistsError, RetryableError, TerminalError
-from controlplane.metrics import Metrics
+from controlplane.metrics import TOLD, Metrics, told_as
 from controlplane.names import NameBook
 from controlplane.ports import PortPool
 from controlplane.records import Change, Key, Stored, View
 from controlplane.subnets import SubnetPool
-from resources.meta import ConditionType, Record
+from resources.meta import Record
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 """Something to run, and to run again should it end."""
@@ -243,13 +243,12 @@ class Term:
     async def _count(self) -> None:
         while True:
             for kind in self.queues:
-                counts = dict.fromkeys(map(str, ConditionType), 0)
+                counts = dict.fromkeys(TOLD, 0)
                 for stored in self._setup.view.list(kind):
                     status = orjson.loads(stored.body).get("status") or {}
                     for item in status.get("conditions") or ():
-                        counts[item["type"]] = counts.get(item["type"], 0) + (
-                            item["status"] == "True"
-                        )
+                        for condition in told_as(item):
+                            counts[condition] = counts.get(condition, 0) + 1
                 for condition, number in counts.items():
                     self._setup.metrics.records.labels(kind, condition).set(number)
             await self._setup.clock.sleep(COUNT_S)
