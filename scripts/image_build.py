@@ -2,7 +2,8 @@
 
   scripts/images                       what the quickstart needs: base, postgres:18, redis:7, demo
   scripts/images --only postgres:16    some (their base comes along)
-  scripts/images --all                 every PostgreSQL major and the control plane's own image
+  scripts/images --platform            those, and what the services of the platform run from
+  scripts/images --all                 also every PostgreSQL major and the control plane's own image
   scripts/images --list                what there is, and what is built
   scripts/images --probe               print `upstream` or `local`: what this host can use
 
@@ -286,8 +287,12 @@ def _state(found: str | None, wanted: str) -> str:
     return "current" if found == wanted else "outdated"
 
 
-def _chosen(known: dict[str, Recipe], only: str | None, *, everything: bool) -> list[Recipe]:
-    names: Sequence[str] = list(known) if everything else QUICKSTART
+def _chosen(known: dict[str, Recipe], options: argparse.Namespace) -> list[Recipe]:
+    names: Sequence[str] = list(known) if options.all else QUICKSTART
+    if options.platform and not options.all:
+        apart = ("control-plane", *(f"postgres:{m}" for m in catalogue.versions("postgres")))
+        names = [*QUICKSTART, *(n for n in known if n not in apart and n not in QUICKSTART)]
+    only = options.only
     if only is not None:
         names = [name for name in only.split(",") if name != "base"]
     if unknown := sorted(set(names) - set(known)):
@@ -312,6 +317,7 @@ def _arguments() -> argparse.Namespace:
     default = os.environ.get("CP_IMAGES", "auto")
     parser.add_argument("--source", choices=("upstream", "local", "auto"), default=default)
     parser.add_argument("--only", metavar="NAME,...", help="some images, e.g. postgres:16,redis:7")
+    parser.add_argument("--platform", action="store_true", help="also the platform's services")
     parser.add_argument("--all", action="store_true", help="every image")
     parser.add_argument("--refresh", action="store_true", help="build or pull again regardless")
     parser.add_argument("--list", action="store_true", help="show images and their state")
@@ -331,7 +337,7 @@ def main() -> int:
         if options.list:
             show(known)
             return 0
-        chosen = _chosen(known, options.only, everything=options.all)
+        chosen = _chosen(known, options)
         source: catalogue.Source = probe() if options.source == "auto" else options.source
         obtain(chosen, source=source, refresh=options.refresh)
     except BuildError as error:

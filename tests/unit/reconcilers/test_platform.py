@@ -1,6 +1,7 @@
 """Platform: what is planned for a service of the cloud itself, and where the plans lead."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -470,3 +471,12 @@ async def test_every_service_settles_and_leaves_nothing(service: str) -> None:
     await world.settle(platform(service, deletionPolicy="Delete", deleting=True))
     assert not world.engine.containers
     assert not world.children
+
+
+def test_the_docs_name_every_service_port_and_setting() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/platform.md").read_text()
+    for service, offer in OFFERS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{service}` |"))
+        assert ", ".join(offer.ports) in row
+        for setting in offer.settings:
+            assert f"| `{service}` | `{setting}` |" in page

@@ -1,5 +1,6 @@
 """scripts/images: its recipes, its versions and the catalogue agree; hashes see every change."""
 
+import argparse
 import importlib
 import sys
 from collections.abc import Iterator
@@ -67,4 +68,20 @@ def test_the_hash_sees_files_arguments_inputs_and_the_base(
 
 def test_an_unknown_name_is_refused_with_those_there_are(build: ModuleType) -> None:
     with pytest.raises(build.BuildError, match=r"postgres:13.*there are base, postgres:14"):
-        build._chosen(build.recipes(), "postgres:13", everything=False)
+        build._chosen(build.recipes(), asked(only="postgres:13"))
+
+
+def asked(only: str | None = None, **flags: bool) -> argparse.Namespace:
+    return argparse.Namespace(**{"only": only, "all": False, "platform": False, **flags})
+
+
+def test_more_is_asked_for_step_by_step(build: ModuleType) -> None:
+    known = build.recipes()
+    plain, platform, everything = (
+        {recipe.name for recipe in build._chosen(known, asked(**flags))}
+        for flags in ({}, {"platform": True}, {"all": True})
+    )
+    assert plain == {"postgres:18", "redis:7", "demo"}
+    assert plain | {"registry", "prometheus"} <= platform < everything
+    assert not {"postgres:14", "control-plane"} & platform
+    assert everything == set(known)
