@@ -71,8 +71,8 @@ def test_an_unknown_name_is_refused_with_those_there_are(build: ModuleType) -> N
         build._chosen(build.recipes(), asked(only="postgres:13"))
 
 
-def asked(only: str | None = None, **flags: bool) -> argparse.Namespace:
-    return argparse.Namespace(**{"only": only, "all": False, "platform": False, **flags})
+def asked(**flags: bool | str) -> argparse.Namespace:
+    return argparse.Namespace(**{"only": None, "all": False, "platform": False, **flags})
 
 
 def test_more_is_asked_for_step_by_step(build: ModuleType) -> None:
