@@ -1,8 +1,8 @@
 """The composition root, `python -m controlplane`: puts the parts together and runs them.
 
 The only module that imports everything and reads the environment; nothing imports it. What a
-part does is in the part: here is only which parts there are and who gets what. Over 400 lines,
-because all of that is seen in one place.
+part does is in the part: here is only which parts there are and who gets what.
+Over 400 lines, because all of that is seen in one place.
 
     serve [api|agent]    API and agent in one process, or one of them
     kubeconfig           issue a token and write a kubeconfig
