@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from reconcilers import _service_dns, _service_mail, _service_metrics, _service_registry
+from reconcilers import (
+    _service_dns,
+    _service_mail,
+    _service_metrics,
+    _service_registry,
+    _service_s3,
+)
 from reconcilers._service import ServiceDef
 
 SERVICES: Final[Mapping[str, ServiceDef]] = {
@@ -11,4 +17,5 @@ SERVICES: Final[Mapping[str, ServiceDef]] = {
     "mail": _service_mail.SERVICE,
     "metrics": _service_metrics.SERVICE,
     "registry": _service_registry.SERVICE,
+    "s3": _service_s3.SERVICE,
 }

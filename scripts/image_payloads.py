@@ -195,5 +195,8 @@ def _plain(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", found[0]).lower()
 
 
-SERVICES: dict[str, Callable[[Path, str], None]] = {"traefik": wheels}
+SERVICES: dict[str, Callable[[Path, str], None]] = {
+    "seaweedfs": wheels,
+    "traefik": wheels,
+}
 """By image of a platform service: what fills its build context, where the recipe isn't enough."""

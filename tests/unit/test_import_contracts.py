@@ -40,6 +40,7 @@ PLANTED = {
     "the Docker SDK stays in drivers.docker_sdk": {
         "reconcilers/planted.py": "import docker.errors\n"
     },
+    "botocore stays in drivers.s3_sdk": {"drivers/planted.py": "import botocore\n"},
     "the Vault SDK stays in drivers.vault": {"drivers/planted.py": "import hvac\n"},
     "SQL stays in controlplane.store": {"controlplane/engine/planted.py": "import asyncpg\n"},
     "nothing imports the composition root": {"api/planted.py": "import controlplane.__main__\n"},

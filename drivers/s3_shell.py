@@ -1,0 +1,61 @@
+"""Quotas on SeaweedFS: by the shell in its container, since neither S3 nor IAM knows them.
+
+Measured on 4.48: a quota only marks; the bucket is closed for writes by `s3.bucket.quota.enforce`,
+which has to be run, and opened again by it or by taking the quota off.
+"""
+
+import re
+from typing import Final
+
+from controlplane.errors import RetryableError, TerminalError
+from drivers.containers import Containers
+from drivers.s3 import QuotaState
+
+SHELL: Final = ("weed-shell",)
+"""In our image: `weed shell` with the certificates of that start."""
+TIMEOUT_S: Final = 20.0
+MIB: Final = 1 << 20
+_NAME: Final = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_LINE: Final = re.compile(r"^\s*(?P<name>\S+)\tsize:(?P<size>\d+)\b")
+_QUOTA: Final = re.compile(r"\tquota:(\d+)\b")
+
+
+class ShellQuotas:
+    """Servers in containers of ours."""
+
+    def __init__(self, containers: Containers) -> None:
+        self._containers = containers
+
+    async def list_quotas(self, container: str, /) -> dict[str, QuotaState]:
+        said = await self._run(container, "s3.bucket.list", "list the buckets' quotas")
+        found: dict[str, QuotaState] = {}
+        for line in said.splitlines():
+            if (bucket := _LINE.match(line)) is not None:
+                quota = _QUOTA.search(line)
+                size = int(bucket["size"])
+                found[bucket["name"]] = QuotaState(size, int(quota[1]) if quota else 0)
+        return found
+
+    async def ensure_quota(self, container: str, bucket: str, quota_bytes: int, /) -> None:
+        if not _NAME.match(bucket):  # it becomes a word of a command
+            raise TerminalError(f"cannot set the quota of bucket '{bucket}': no bucket's name")
+        mib = -(-quota_bytes // MIB)
+        what = f"-op=set -sizeMB={mib}" if mib else "-op=remove"
+        command = f"s3.bucket.quota -name={bucket} {what}"
+        await self._run(container, command, f"set the quota of bucket '{bucket}'")
+
+    async def ensure_enforced(self, container: str, /) -> None:
+        await self._run(container, "s3.bucket.quota.enforce -apply", "enforce the quotas")
+
+    async def _run(self, container: str, command: str, what: str) -> str:
+        code, said = await self._containers.exec_container(
+            container, SHELL, stdin=f"{command}\n".encode(), timeout_s=TIMEOUT_S
+        )
+        # the shell ends with 0 whatever its commands do, and says `error:`
+        if code != 0 or "error:" in said:
+            raise RetryableError(
+                f"cannot {what}: the server's shell refused",
+                retry_after_s=5.0,
+                reason="ShellRefused",
+            )
+        return said
