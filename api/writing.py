@@ -16,6 +16,7 @@ from api.body import check as check_body
 from api.context import Call
 from api.errors import Cause
 from api.options import FieldValidation, WriteOptions
+from api.owners import check_owners
 from api.served import Served
 from api.validation import name_error, prune, validate
 from controlplane import fields
@@ -141,6 +142,7 @@ def prepare_create(
         sent.pop("status", None)
     obj = core_conventions(served, judged(call, served, sent, options).obj)
     _check_name(served, obj["metadata"])
+    check_owners(call, served, None, obj["metadata"])
     _check_size(call, obj)
     return obj
 
@@ -270,6 +272,7 @@ def prepare_update(
     obj = core_conventions(served, pruned.obj)
     if obj != base.obj:
         _check_changes(served, base, pruned.model, obj)
+        check_owners(call, served, base.obj["metadata"], obj["metadata"])
         _check_size(call, obj)
     return obj
 

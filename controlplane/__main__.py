@@ -33,7 +33,7 @@ from api.kubeconfig import kubeconfig
 from api.serve import serving
 from api.served import Catalogue
 from api.tls import TlsFiles, ensure_certificates
-from controlplane.access import ADMINS, VIEWERS, Access
+from controlplane.access import ADMINS, EDITORS, OPERATORS, VIEWERS, Access
 from controlplane.budget import Ledger
 from controlplane.clock import Clock, SystemClock
 from controlplane.engine.cache import Cache
@@ -78,7 +78,12 @@ from resources.kinds import KINDS, MODELS
 from resources.meta import API_VERSION
 
 Role = Literal["all", "api", "agent"]
-GROUPS: Final = {"admin": ADMINS, "viewer": VIEWERS}
+GROUPS: Final = {
+    "admin": ADMINS,
+    "operator": OPERATORS,
+    "editor": EDITORS,
+    "viewer": VIEWERS,
+}
 DOCKER_SOCKET: Final = "unix:///var/run/docker.sock"
 DOCKER_ROOT: Final = Path("/var/lib/docker")
 SEEDS: Final = (

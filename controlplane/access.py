@@ -1,8 +1,16 @@
-"""Who may do what: bearer tokens and the two roles there are so far.
+"""Who may do what: bearer tokens and the four roles there are so far.
 
 A token is 256 random bits; only its SHA-256 is stored. Roles are groups, as in Kubernetes:
-`system:masters` may do everything, `bunker:viewers` may read everything except Secrets. Finer
-roles come with their own records; default is deny. Nothing here speaks HTTP.
+
+- `system:masters` may do everything;
+- `bunker:operators` write records of tenants, their status and their ownerReferences, as
+  controllers do;
+- `bunker:editors` write records of tenants, but neither of these two;
+- `bunker:viewers` read everything except Secrets.
+
+What tenants don't have (cluster-scoped records, the platform's own namespaces) only an
+administrator writes. Finer roles come with their own records; default is deny. Nothing here speaks
+HTTP.
 """
 
 import hashlib
@@ -14,13 +22,23 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from controlplane.clock import Clock
+from resources.meta import PLATFORM_NAMESPACE
 
 ADMINS: Final = "system:masters"
+OPERATORS: Final = "bunker:operators"
+EDITORS: Final = "bunker:editors"
 VIEWERS: Final = "bunker:viewers"
+OWNER_REFERENCES: Final = "ownerreferences"
+"""A subresource by name only: the right to `update` it is that to write
+metadata.ownerReferences."""
 AUTHENTICATED: Final = "system:authenticated"
 UNAUTHENTICATED: Final = "system:unauthenticated"
 
 _READS: Final = frozenset({"get", "list", "watch"})
+_READERS: Final = frozenset({OPERATORS, EDITORS, VIEWERS})
+_WRITERS: Final = frozenset({OPERATORS, EDITORS})
+_CONTROLLERS_ONLY: Final = frozenset({"status", "finalize", OWNER_REFERENCES, "*"})
+_NO_TENANTS: Final = frozenset({"", "kube-system", PLATFORM_NAMESPACE})
 _FRESH_S: Final = 2.0
 """How long a looked-up token is believed: revocation reaches every process within this."""
 _CACHED_TOKENS: Final = 4096
@@ -79,7 +97,9 @@ def allowed(user: User, attempt: Attempt) -> bool:
     """Default deny. Pure."""
     if ADMINS in user.groups:
         return True
-    if VIEWERS not in user.groups or attempt.verb not in _READS:
+    if _WRITERS & {*user.groups} and attempt.namespace not in _NO_TENANTS:
+        return attempt.subresource not in _CONTROLLERS_ONLY or OPERATORS in user.groups
+    if not _READERS & {*user.groups} or attempt.verb not in _READS:
         return False
     return not holds_secrets(attempt)
 

@@ -87,6 +87,16 @@ def viewer(http: aiohttp.ClientSession, served: Served) -> Client:
     return Client(http, served, served.viewer)
 
 
+@pytest.fixture
+def editor(http: aiohttp.ClientSession, served: Served) -> Client:
+    return Client(http, served, served.editor)
+
+
+@pytest.fixture
+def operator(http: aiohttp.ClientSession, served: Served) -> Client:
+    return Client(http, served, served.operator)
+
+
 NS = "/api/v1/namespaces/default"
 APPS = "/apis/bunker.cloud/v1/namespaces/default/apps"
 DATABASES = "/apis/bunker.cloud/v1/namespaces/default/databases"

@@ -24,7 +24,7 @@ from api.kubeconfig import kubeconfig
 from api.serve import serving
 from api.served import Catalogue
 from api.tls import ensure_certificates
-from controlplane.access import ADMINS, VIEWERS, Access
+from controlplane.access import ADMINS, EDITORS, OPERATORS, VIEWERS, Access
 from controlplane.clock import SystemClock
 from controlplane.engine.cache import Cache
 from controlplane.errors import AlreadyExistsError
@@ -50,6 +50,10 @@ class Served:
     """Bearer token of system:masters."""
     viewer: str
     """Bearer token of bunker:viewers."""
+    editor: str
+    """Bearer token of bunker:editors."""
+    operator: str
+    """Bearer token of bunker:operators."""
     ctx: Context
     records: Records
     cache: Cache
@@ -83,8 +87,15 @@ async def api_on(
             limits=limits or Limits(),
             pods=NoPods(Cache()),
         )
-        admin = await access.issue("admin", (ADMINS,), ttl=timedelta(hours=12))
-        viewer = await access.issue("viewer", (VIEWERS,), ttl=timedelta(hours=12))
+        admin, viewer, editor, operator = [
+            await access.issue(name, (group,), ttl=timedelta(hours=12))
+            for name, group in (
+                ("admin", ADMINS),
+                ("viewer", VIEWERS),
+                ("editor", EDITORS),
+                ("operator", OPERATORS),
+            )
+        ]
         await _namespaces(records)
         async with (
             asyncio.TaskGroup() as tasks,
@@ -93,7 +104,15 @@ async def api_on(
             tidying = tasks.create_task(tidy(records, cache) if tidy_up else asyncio.sleep(0))
             try:
                 yield Served(
-                    f"https://127.0.0.1:{bound}", files.ca, admin, viewer, ctx, records, cache
+                    url=f"https://127.0.0.1:{bound}",
+                    ca=files.ca,
+                    admin=admin,
+                    viewer=viewer,
+                    editor=editor,
+                    operator=operator,
+                    ctx=ctx,
+                    records=records,
+                    cache=cache,
                 )
             finally:
                 tidying.cancel()

@@ -7,7 +7,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controlplane.access import ADMINS, VIEWERS, Access, Attempt, User, allowed, token_hash
+from controlplane.access import (
+    ADMINS,
+    EDITORS,
+    OPERATORS,
+    OWNER_REFERENCES,
+    VIEWERS,
+    Access,
+    Attempt,
+    User,
+    allowed,
+    token_hash,
+)
+from resources.meta import GROUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +135,19 @@ async def test_a_flood_of_wrong_tokens_is_not_remembered_for_ever() -> None:
         ((VIEWERS,), Attempt("patch", "bunker.cloud", "databases", "status"), False),
         ((VIEWERS,), Attempt("deletecollection", "bunker.cloud", "databases"), False),
         ((), Attempt("get", "bunker.cloud", "databases"), False),
+        ((EDITORS,), Attempt("create", GROUP, "apps", "", "shop"), True),
+        ((EDITORS,), Attempt("get", "", "secrets", "", "shop"), True),
+        ((EDITORS,), Attempt("list", "", "secrets"), False),
+        ((EDITORS,), Attempt("get", "", "secrets", "", "platform"), False),
+        ((EDITORS,), Attempt("create", GROUP, "apps", "", "platform"), False),
+        ((EDITORS,), Attempt("get", GROUP, "platforms", "", "platform"), True),
+        ((EDITORS,), Attempt("patch", GROUP, "hosts", "", "", "host"), False),
+        ((EDITORS,), Attempt("patch", GROUP, "apps", "status", "shop"), False),
+        ((EDITORS,), Attempt("update", GROUP, "apps", OWNER_REFERENCES, "shop"), False),
+        ((EDITORS,), Attempt("patch", GROUP, "apps", "scale", "shop"), True),
+        ((OPERATORS,), Attempt("patch", GROUP, "apps", "status", "shop"), True),
+        ((OPERATORS,), Attempt("update", GROUP, "apps", OWNER_REFERENCES, "shop"), True),
+        ((OPERATORS,), Attempt("patch", GROUP, "apps", "status", "kube-system"), False),
         (("system:authenticated",), Attempt("get", "bunker.cloud", "databases"), False),
     ],
 )

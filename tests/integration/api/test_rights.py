@@ -1,0 +1,98 @@
+"""Status and ownerReferences are rights of their own, and an owner must be there."""
+
+from typing import Any
+
+import pytest
+
+from tests.integration.api.conftest import APPS, CONFIGS, Client, app_obj, config
+
+pytestmark = pytest.mark.postgres
+
+MERGE = "application/merge-patch+json"
+
+
+def owned_by(owner: dict[str, Any], **other: Any) -> dict[str, Any]:
+    ref = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        **other,
+    }
+    return {"metadata": {"name": "child", "ownerReferences": [ref]}}
+
+
+async def test_editor_writes_records_but_neither_status_nor_owners(editor: Client) -> None:
+    owner = (await editor("POST", APPS, app_obj("owner"))).body
+    assert owner["metadata"]["uid"]
+    status = await editor("PATCH", f"{APPS}/owner/status", {"status": {}}, type=MERGE)
+    assert (status.code, status.body["reason"]) == (403, "Forbidden")
+    child = {**config("child"), **owned_by(owner)}
+    refused = await editor("POST", CONFIGS, child)
+    assert refused.code == 403
+    assert "configmaps/ownerreferences" in refused.body["message"]
+    assert (await editor("POST", CONFIGS, config("child"))).code == 201
+    refused = await editor("PATCH", f"{CONFIGS}/child", owned_by(owner), type=MERGE)
+    assert refused.code == 403
+
+
+async def test_operator_writes_both_and_an_editor_may_still_edit_the_rest(
+    operator: Client, editor: Client
+) -> None:
+    owner = (await operator("POST", APPS, app_obj("owner"))).body
+    ready = {"type": "Ready", "status": "True", "reason": "Told", "message": ""}
+    patch = {"status": {"conditions": [ready]}}
+    told = await operator("PATCH", f"{APPS}/owner/status", patch, type=MERGE)
+    assert told.code == 200
+    child = await operator("POST", CONFIGS, {**config("child"), **owned_by(owner)})
+    assert child.code == 201
+    edited = await editor("PATCH", f"{CONFIGS}/child", {"data": {"a": "b"}}, type=MERGE)
+    assert edited.code == 200
+    assert edited.body["metadata"]["ownerReferences"][0]["name"] == "owner"
+
+
+async def test_editor_has_no_business_outside_tenants_namespaces(editor: Client) -> None:
+    where = APPS.replace("/default/", "/kube-system/")
+    assert (await editor("POST", where, app_obj())).code == 403
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "more"}}
+    assert (await editor("POST", "/api/v1/namespaces", space)).code == 403
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"uid": "00000000-0000-4000-8000-000000000000"}, "metadata.ownerReferences[0].uid"),
+        ({"name": "nobody"}, "metadata.ownerReferences[0].name"),
+        ({"kind": "Gadget"}, "metadata.ownerReferences[0].kind"),
+        ({"apiVersion": "v1"}, "metadata.ownerReferences[0].kind"),
+    ],
+)
+async def test_owner_that_is_not_there_is_refused(
+    admin: Client, wrong: dict[str, str], field: str
+) -> None:
+    owner = (await admin("POST", APPS, app_obj("owner"))).body
+    answer = await admin("POST", CONFIGS, {**config("child"), **owned_by(owner, **wrong)})
+    assert answer.code == 422
+    assert [cause["field"] for cause in answer.causes] == [field]
+    assert (await admin("GET", f"{CONFIGS}/child")).code == 404
+
+
+async def test_owner_of_another_namespace_is_refused(admin: Client) -> None:
+    await admin("POST", "/api/v1/namespaces", {"metadata": {"name": "other"}})
+    where = APPS.replace("/default/", "/other/")
+    owner = (await admin("POST", where, app_obj("owner"))).body
+    answer = await admin("POST", CONFIGS, {**config("child"), **owned_by(owner)})
+    assert answer.code == 422
+    assert "in namespace 'default'" in answer.body["message"]
+
+
+async def test_reference_to_an_owner_that_went_can_stay_and_can_be_removed(admin: Client) -> None:
+    owner = (await admin("POST", CONFIGS, config("owner"))).body
+    held = owned_by(owner)
+    held["metadata"]["finalizers"] = ["test/held"]
+    assert (await admin("POST", CONFIGS, {**config("child"), **held})).code == 201
+    await admin("DELETE", f"{CONFIGS}/owner?propagationPolicy=Orphan")
+    edited = await admin("PATCH", f"{CONFIGS}/child", {"data": {"a": "b"}}, type=MERGE)
+    assert edited.code == 200
+    bare = {"metadata": {"ownerReferences": None, "finalizers": None}}
+    assert (await admin("PATCH", f"{CONFIGS}/child", bare, type=MERGE)).code == 200
