@@ -175,7 +175,10 @@ def _single(info: KindInfo) -> dict[str, Operation]:
         )
         found["put"] = _body(put, name)
     if "patch" in info.verbs:
-        found["patch"] = _patch(info, f"Change or apply a {info.kind}.", name)
+        patch = _patch(info, f"Change or apply a {info.kind}.", name)
+        # applying what is not there makes it
+        patch["responses"]["201"] = patch["responses"]["200"]
+        found["patch"] = patch
     if "delete" in info.verbs:
         delete = _operation(
             info,

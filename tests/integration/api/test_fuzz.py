@@ -5,6 +5,7 @@ Seeded, so that a failure repeats: the sequence is part of the assertion's messa
 
 import copy
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,10 @@ import yaml
 
 from tests.integration.api.conftest import APPS, CONFIGS, DATABASES, SECRETS, Client, app_obj
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(3600)]
 
-ROUNDS: Final = 400
+PROFILE: Final = os.environ.get("CP_TEST_PROFILE", "")
+ROUNDS: Final = {"long": 4_000, "fuzz": 40_000}.get(PROFILE, 400)
 JUNK: Final[list[Any]] = [
     *(None, True, 0, -1, 1.5, 10**20, "", "x" * 300, "a\r\nb", "\0", "é", "\ud83d", "500m", "-5Gi"),
     *([], {}, [None], {"": 1}, {"a": {"b": {}}}, [[[]]], "$patch", {"$patch": "delete"}),
