@@ -1,6 +1,8 @@
 """The kubeconfig that clients of this API use: one cluster, one user, one token."""
 
 import base64
+import os
+from pathlib import Path
 
 import yaml
 
@@ -19,3 +21,12 @@ def kubeconfig(server: str, ca_pem: bytes, user: str, token: str, *, name: str) 
         "current-context": name,
     }
     return yaml.safe_dump(config, sort_keys=False)
+
+
+def write_private(path: Path, content: str) -> None:
+    """Replace a file at once, readable by its owner alone."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content.encode())
+    aside.replace(path)

@@ -29,11 +29,11 @@ from prometheus_client import CollectorRegistry
 
 from api.app import build_app
 from api.context import Context
-from api.kubeconfig import kubeconfig
+from api.kubeconfig import kubeconfig, write_private
 from api.serve import serving
 from api.served import Catalogue
 from api.tls import TlsFiles, ensure_certificates
-from controlplane.access import ADMINS, EDITORS, OPERATORS, VIEWERS, Access
+from controlplane.access import ROLES, Access
 from controlplane.budget import Ledger
 from controlplane.clock import Clock, SystemClock
 from controlplane.engine.cache import Cache
@@ -64,26 +64,17 @@ from controlplane.store.tokens import Tokens
 from controlplane.subnets import SubnetPool
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
-from drivers.host import LinuxHost, listening_ports
-from drivers.postgres import NetworkPostgres
-from drivers.probe import SocketProbe
+from drivers.host import listening_ports
 from drivers.pushgateway import HttpPushgateway
-from drivers.redis import NetworkRedis
 from drivers.secretfiles import HostSecretFiles, memory_root
-from reconcilers._servers import NetworkServers
 from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
 from reconcilers.podstreams import PodStreams, pod_streams
-from reconcilers.registry import RECONCILERS, Drivers, behind
+from reconcilers.real import real_drivers
+from reconcilers.registry import RECONCILERS, behind
 from resources.kinds import KINDS, MODELS
 from resources.meta import API_VERSION
 
 Role = Literal["all", "api", "agent"]
-GROUPS: Final = {
-    "admin": ADMINS,
-    "operator": OPERATORS,
-    "editor": EDITORS,
-    "viewer": VIEWERS,
-}
 DOCKER_SOCKET: Final = "unix:///var/run/docker.sock"
 DOCKER_ROOT: Final = Path("/var/lib/docker")
 SEEDS: Final = (
@@ -256,16 +247,14 @@ def make_agent(shared: Shared) -> Acting:
     files = HostSecretFiles(secrets, shared.sealer.digest)
     metrics = Metrics(shared.registry, RECONCILERS)
     seam = Measured(metrics.calls, shared.clock)
-    given = Drivers(
-        containers=containers,
-        files=files,
-        values=StoredValues(cache, records),
-        usage=ledger,
-        probe=SocketProbe(),
-        meter=LinuxHost(DOCKER_ROOT),
-        servers=NetworkServers(NetworkPostgres(), NetworkRedis(), containers),
+    given = real_drivers(
+        containers,
+        files,
+        StoredValues(cache, records),
+        ledger,
         clock=shared.clock,
         images=settings.images,
+        disk=DOCKER_ROOT,
     )
     drivers = behind(given, seam)
     setup = Setup(
@@ -328,7 +317,7 @@ async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) 
     clock = SystemClock()
     database = await open_database(settings)
     token = await Access(Tokens(database), clock).issue(
-        role, (GROUPS[role],), ttl=timedelta(days=days)
+        role, (ROLES[role],), ttl=timedelta(days=days)
     )
     database.close()
     host = settings.api_address
@@ -338,11 +327,7 @@ async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) 
     content = kubeconfig(
         server, certificates(settings, clock).ca.read_bytes(), role, token, name=settings.instance
     )
-    aside = out.with_name(f".{out.name}.{os.getpid()}")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content.encode())
-    aside.replace(out)
+    write_private(out, content)
 
 
 async def audit(settings: Settings, action: str, against: str | None) -> None:
@@ -384,7 +369,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     served.add_argument("role", nargs="?", choices=("all", "api", "agent"), default="all")
     issued = commands.add_parser("kubeconfig", help="issue a token and write a kubeconfig")
     issued.add_argument("--out", type=Path, required=True)
-    issued.add_argument("--role", choices=tuple(GROUPS), default="admin")
+    issued.add_argument("--role", choices=tuple(ROLES), default="admin")
     issued.add_argument("--days", type=int, default=90, help="until the token expires")
     commands.add_parser("migrate", help="bring the database to this version's schema")
     commands.add_parser("stop-store", help="stop the bundled PostgreSQL")

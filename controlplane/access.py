@@ -28,6 +28,8 @@ ADMINS: Final = "system:masters"
 OPERATORS: Final = "bunker:operators"
 EDITORS: Final = "bunker:editors"
 VIEWERS: Final = "bunker:viewers"
+ROLES: Final = {"admin": ADMINS, "operator": OPERATORS, "editor": EDITORS, "viewer": VIEWERS}
+"""What a token may be issued for, and the group that is."""
 OWNER_REFERENCES: Final = "ownerreferences"
 """A subresource by name only: the right to `update` it is that to write
 metadata.ownerReferences."""

@@ -1,0 +1,39 @@
+"""The real drivers: one line a system. What they are made from, the composition root knows."""
+
+from pathlib import Path
+
+from controlplane.clock import Clock
+from controlplane.plan import SecretReader, Usage
+from drivers.containers import Containers
+from drivers.host import LinuxHost
+from drivers.postgres import NetworkPostgres
+from drivers.probe import SocketProbe
+from drivers.redis import NetworkRedis
+from drivers.secretfiles import SecretFiles
+from reconcilers._images import Source
+from reconcilers._servers import NetworkServers
+from reconcilers.registry import Drivers
+
+
+def real_drivers(
+    containers: Containers,
+    files: SecretFiles,
+    values: SecretReader,
+    usage: Usage,
+    *,
+    clock: Clock,
+    images: Source,
+    disk: Path,
+) -> Drivers:
+    """Every driver on the real system; `disk` is where Docker keeps its data."""
+    return Drivers(
+        containers=containers,
+        files=files,
+        values=values,
+        usage=usage,
+        probe=SocketProbe(),
+        meter=LinuxHost(disk),
+        servers=NetworkServers(NetworkPostgres(), NetworkRedis(), containers),
+        clock=clock,
+        images=images,
+    )
