@@ -123,7 +123,8 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         if extra:
             return Plan(tuple(_remove(replica) for replica in reversed(extra)))
         if total == 0:
-            return Plan()
+            # nobody reads them any more, and they hold passwords
+            return Plan((box.RemoveSecrets(want.record.metadata.uid),) if seen.files_here else ())
         if wait := _blocked(want, seen):
             return Plan(wait=wait)
         inputs = inputs_of(want)

@@ -83,6 +83,9 @@ class Controller:
                 await self.process(item)
             finally:
                 self.queue.done(item.key)
+            # a pass that finds nothing to do may never wait for anything, and a thousand of them
+            # in a row would keep the loop from everything else
+            await asyncio.sleep(0)
 
     @property
     def overdue(self) -> tuple[str, ...]:

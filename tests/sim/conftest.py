@@ -1,12 +1,14 @@
 """How hard simulation tries, by scripts/test's mode; and a quiet log, as thousands of runs talk."""
 
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 import structlog
+from hypothesis import Phase
+
+from tests.support.quiet import quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +25,18 @@ class Effort:
     examples: int
     """Of each kind's state machine."""
     planted: int
-    looks: bool
+    looks: bool = False
     """Crash at calls that only look, too."""
+    phases: tuple[Phase, ...] = (Phase.generate,)
+    """A failing example has at most twelve steps as it is; making it smaller takes minutes."""
 
 
 EFFORTS = {
-    "fast": Effort(1, 1, 10, 1, 2, 1, looks=False),
-    "sim": Effort(1, 4, 500, 5, 25, 8, looks=False),
-    "long": Effort(3, 40, 10_000, 40, 1000, 1000, looks=True),
+    "fast": Effort(1, 1, 10, 1, 2, 1),
+    "sim": Effort(1, 4, 500, 5, 25, 8),
+    "long": Effort(
+        3, 40, 10_000, 40, 1000, 1000, looks=True, phases=(Phase.generate, Phase.shrink)
+    ),
 }
 EFFORTS["plain"] = EFFORTS["sim"]
 
@@ -46,7 +52,6 @@ def effort() -> Effort:
 
 @pytest.fixture(autouse=True, scope="session")
 def _quiet() -> Iterator[None]:
-    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
-    structlog.configure(wrapper_class=silent, cache_logger_on_first_use=False)
+    quiet()
     yield
     structlog.reset_defaults()

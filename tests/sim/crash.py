@@ -4,7 +4,6 @@ at each of them. What it comes to must be what the clean run came to, made and r
 One plan by hand: `python -m tests.sim.crash App-create 7 lost`.
 """
 
-import difflib
 import sys
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from tests.sim.stage import LATE_S, SOON_S, Outcome, Stage
 from tests.sim.story import Story, lead_up, stories
 from tests.sim.worlds import WORLDS
 from tests.support.faults import Cut, Position, Site, Tracer
+from tests.support.quiet import quiet
 from tests.support.virtual import run
 
 
@@ -54,7 +54,7 @@ def crashed(story: Story, cuts: tuple[Cut, ...], wanted: Outcome, *, looks: bool
     sites = ", ".join(map(str, tracer.struck))
     again = " ".join(f"{cut.at} {cut.position}" for cut in cuts)
     return (
-        f"{story}: crashed {where} ({sites})\n{_difference(wanted, found)}\n"
+        f"{story}: crashed {where} ({sites})\n{wanted.unlike(found)}\n"
         f"again: python -m tests.sim.crash {story} {again}"
     )
 
@@ -76,24 +76,13 @@ async def _play(story: Story, tracer: Tracer, wanted: Outcome | None) -> Outcome
     return found
 
 
-def _difference(wanted: Outcome, found: Outcome) -> str:
-    lines = [*difflib.unified_diff(
-        [*wanted.world.splitlines(), *wanted.records.splitlines()],
-        [*found.world.splitlines(), *found.records.splitlines()],
-        "clean run", "crashed run", n=2, lineterm="",
-    )]  # fmt: skip
-    if wanted.tallies != found.tallies:
-        lines.append(f"clean run:   {dict(sorted(wanted.tallies.items()))}")
-        lines.append(f"crashed run: {dict(sorted(found.tallies.items()))}")
-    return "\n".join(lines[:80])
-
-
 def named(name: str) -> Story:
     every = (story for kind in WORLDS for story in stories(kind, edits=99))
     return next(story for story in every if str(story) == name)
 
 
 def main(argv: list[str]) -> int:
+    quiet()
     story = named(argv[0])
     looks = "--looks" in argv
     rest = [word for word in argv[1:] if word != "--looks"]

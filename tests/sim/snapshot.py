@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, Final
 
+from drivers.containers import ContainerSpec
 from resources.kinds import KIND_INFOS
 from tests.support.platform import Platform
 
@@ -22,6 +23,8 @@ NO_STATE: Final = frozenset(
      "restart_count", "serial"}
 )  # fmt: skip
 """Attributes of fakes that tell how it came about, not what it is."""
+IN_PLACE: Final = frozenset({"limits", "networks", "name"})
+"""What a container was made with and may have been given otherwise since: its state tells."""
 _SCRUB: Final = (
     (re.compile(r"[0-9a-f]{64}"), "<id>"),
     (re.compile(r"\bv\d+:[0-9a-f]{16,64}\b|\b[0-9a-f]{16,63}\b"), "<hash>"),
@@ -95,7 +98,8 @@ def _attributes(value: Any) -> list[tuple[str, Any]]:
     return [
         (name, getattr(value, name))
         for name in names
-        if not name.startswith("_") and name not in NO_STATE
+        if not (name.startswith("_") or name in NO_STATE)
+        and not (isinstance(value, ContainerSpec) and name in IN_PLACE)
     ]
 
 
@@ -152,7 +156,7 @@ def _record(obj: dict[str, Any]) -> dict[str, Any]:
         "finalizers": sorted(meta.get("finalizers") or ()),
         "owners": sorted(ref["uid"] for ref in meta.get("ownerReferences") or ()),
         "deleting": "deletionTimestamp" in meta,
-        "spec": obj.get("spec"),
+        "spec": obj.get("spec") or {},
         "keys": sorted(obj.get("secretKeys") or obj.get("data") or ()),
         "status": status,
         "behind": seen is not None and seen != meta.get("generation"),

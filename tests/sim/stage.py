@@ -5,6 +5,7 @@ same store and the same world.
 """
 
 import asyncio
+import difflib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -95,6 +96,8 @@ class Stage:
         key = Key(kind, meta.get("namespace", ""), meta["name"])
         if self.platform.find(key) is None:
             await self.platform.records.create(kind, obj, actor=USER)
+        elif spec is not None:
+            await self.edit(key, spec)
         return key
 
     async def provide(self, obj: Mapping[str, Any]) -> None:
@@ -112,10 +115,17 @@ class Stage:
         if obj["kind"] in RECONCILERS:
             reconciler = RECONCILERS[obj["kind"]](self.platform.drivers)
             for read in reconciler.reads(record):
-                await self._value(read, namespace)
+                of, _, name = read.partition("/")
+                await self._value(of, namespace, name)
 
-    async def _value(self, read: str, namespace: str) -> None:
-        kind, _, name = read.partition("/")
+    async def provide_one(self, kind: str, namespace: str, name: str) -> None:
+        """A record as `provide` makes it."""
+        if kind in ("Secret", "ConfigMap"):
+            await self._value(kind, namespace, name)
+        else:
+            await self.make(kind, name=name)
+
+    async def _value(self, kind: str, namespace: str, name: str) -> None:
         if self.platform.find(Key(kind, namespace, name)) is not None:
             return
         meta = {"name": name, "namespace": namespace}
@@ -133,6 +143,7 @@ class Stage:
                     found, {**found.obj, "spec": dict(spec)}, actor=USER
                 )
             except ConflictError:
+                await asyncio.sleep(0.1)
                 continue
             return
 
@@ -166,6 +177,18 @@ class Outcome:
     world: str
     records: str
     tallies: Mapping[str, int]
+
+    def unlike(self, other: "Outcome") -> str:
+        """How `other` differs, for a person."""
+        lines = [*difflib.unified_diff(
+            [*self.world.splitlines(), *self.records.splitlines()],
+            [*other.world.splitlines(), *other.records.splitlines()],
+            "as it should be", "as it is", n=2, lineterm="",
+        )]  # fmt: skip
+        if self.tallies != other.tallies:
+            lines.append(f"should: {dict(sorted(self.tallies.items()))}")
+            lines.append(f"is:     {dict(sorted(other.tallies.items()))}")
+        return "\n".join(lines[:80])
 
 
 def candidates(kind: str, spec: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from controlplane.errors import ControlPlaneError, DriverUnavailableError, StoreUnavailableError
 from controlplane.records import Stored
-from controlplane.seam import Call
+from controlplane.seam import Call, Seam
 
 FOREVER_S: Final = 1e9
 Position = Literal["before", "lost", "after"]
@@ -66,16 +66,14 @@ class Tracer:
     """The dead process is being taken apart: what still calls ends at once."""
     after_change: Callable[[], None] | None = None
     """Called after each effect: tallies are kept here."""
-    before: Callable[[Call], Any] | None = None
-    """Awaited first for each call: delays and errors of a faulty server."""
+    weather: Seam = field(default_factory=Open)
+    """What each call passes on its way out: delays and errors of faulty servers."""
 
     def opened(self, port: str, verbs: Sequence[str], /) -> None:
         """Nothing to prepare."""
 
     async def __call__(self, call: Call, /) -> Any:
         await self._die_if_dead()
-        if self.before is not None:
-            await self.before(call)
         cut = self._next(site_of(call))
         if cut == "before":
             self.dead.set()
@@ -95,7 +93,7 @@ class Tracer:
 
     async def _go(self, call: Call) -> Any:
         try:
-            return await call.go()
+            return await self.weather(call)
         finally:
             if self.after_change is not None and call.changes:
                 self.after_change()

@@ -4,6 +4,7 @@ in the cache before it is acknowledged. For engine tests; SQL has its own.
 
 import asyncio
 import hashlib
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from controlplane.errors import (
     StaleEpochError,
     StoreUnavailableError,
 )
-from controlplane.records import Key, Stored, Write
+from controlplane.records import Key, Stored, Verb, Write
 
 
 @dataclass(slots=True)
@@ -37,21 +38,29 @@ class MemoryStore:
             raise StoreUnavailableError("cannot write: the store is away")
         if write.epoch is not None and self.epoch is not None and write.epoch != self.epoch:
             raise StaleEpochError(f"cannot write: epoch {write.epoch} is over")
-        current = self.cache.get(write.key)
-        self._check(write, current)
-        revision = self.cache.revision + 1
+        self._check(write, self._current(write.key))
+        revision = self._newest() + 1
         body, generation = write.body, write.generation
         after = Stored(write.key, write.uid, revision, generation, body, write.managed_fields)
-        self.cache.apply([(write.verb, after)])
+        self._commit(write, after)
         self.writes.append(write)
         if self.on_write is not None:
             self.on_write(write)
         return after
 
+    def _current(self, key: Key) -> Stored | None:
+        return self.cache.get(key)
+
+    def _newest(self) -> int:
+        return self.cache.revision
+
+    def _commit(self, write: Write, after: Stored) -> None:
+        self.cache.apply([(write.verb, after)])
+
     async def revision(self) -> int:
         if self.away:
             raise StoreUnavailableError("cannot read: the store is away")
-        return self.cache.revision
+        return self._newest()
 
     def _check(self, write: Write, current: Stored | None) -> None:
         if write.verb == "create":
@@ -65,6 +74,43 @@ class MemoryStore:
 
     def writes_to(self, key: Key) -> int:
         return sum(write.key == key for write in self.writes)
+
+
+@dataclass(slots=True)
+class LaggingStore(MemoryStore):
+    """What others write reaches this process late, as through the feed: its view is stale. Its
+    own writes are in its view before they are acknowledged, and so is all that came before."""
+
+    rng: random.Random = field(default_factory=random.Random)
+    lag_s: float = 3.0
+    _truth: dict[Key, Stored] = field(default_factory=dict)
+    _revision: int = 0
+    _late: list[tuple[Verb, Stored]] = field(default_factory=list)
+
+    def _current(self, key: Key) -> Stored | None:
+        return self._truth.get(key)
+
+    def _newest(self) -> int:
+        return self._revision
+
+    def _commit(self, write: Write, after: Stored) -> None:
+        self._revision = after.revision
+        if write.verb == "delete":
+            del self._truth[write.key]
+        else:
+            self._truth[write.key] = after
+        self._late.append((write.verb, after))
+        if write.epoch is not None:
+            self._deliver(after.revision)
+        else:
+            delay_s = self.rng.choice((0.0, 0.05, self.lag_s))
+            asyncio.get_running_loop().call_later(delay_s, self._deliver, after.revision)
+
+    def _deliver(self, revision: int) -> None:
+        due = [change for change in self._late if change[1].revision <= revision]
+        self._late = self._late[len(due) :]
+        if due:
+            self.cache.apply(due)
 
 
 class PlainSealer:

@@ -159,6 +159,7 @@ class Platform:
             try:
                 await self.records.delete(self.get(key), actor=USER, propagation=propagation)
             except ConflictError:
+                await asyncio.sleep(0.1)
                 continue
             return
 

@@ -52,6 +52,11 @@ class _Loop(asyncio.SelectorEventLoop):
         return done
 
 
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A loop to be driven step by step; close it in the end."""
+    return _Loop()
+
+
 @dataclass(slots=True)
 class LoopClock:
     """Implements controlplane.clock.Clock on the running loop's time."""

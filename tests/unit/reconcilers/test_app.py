@@ -140,6 +140,15 @@ async def test_scaling_down_removes_the_highest_and_frees_what_it_held() -> None
     assert report.reason == "ScaledToZero"
 
 
+async def test_scaled_to_zero_leaves_no_secret_files() -> None:
+    made = await world()
+    made.bind("db")
+    await made.settle(app(databaseRefs=[{"name": "db"}]))
+    assert UID in made.files.folders
+    await made.settle(app(databaseRefs=[{"name": "db"}], replicas=0))
+    assert made.files.folders == {}
+
+
 async def test_limits_change_without_a_restart() -> None:
     made = await world()
     await made.settle(app())

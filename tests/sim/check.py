@@ -1,0 +1,181 @@
+"""Oracles: what must hold whatever happened, told from records and fakes, never from a plan."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from controlplane.records import Key, Stored, Write
+from drivers.containers import LABEL_SLOT, NetworkState, VolumeState
+from resources.kinds import KIND_INFOS, MODELS
+from resources.meta import Allocation, Footprint, Reference, Spec
+from tests.sim.snapshot import world_of
+from tests.sim.stage import Stage
+from tests.sim.worlds import WORLDS
+from tests.support.platform import HOST
+
+UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+QUIET_S: Final = 700.0
+"""More than one resync: whoever works without need does it within this time."""
+NEVER: Final = frozenset({"InternalError", "NoProgress", "TimedOut"})
+"""Reasons that are bugs wherever they turn up."""
+
+
+def _room() -> Footprint:
+    spec: Any = HOST["spec"]
+    host: Any = MODELS["Host"].model_validate({**HOST, "spec": spec})
+    kept: Footprint = host.spec.reserved.footprint
+    whole: Footprint = host.spec.capacity.footprint
+    return whole - kept
+
+
+@dataclass(slots=True)
+class Watch:
+    """Looks at every commit: the budget holds at any moment, and no pass ends in a bug."""
+
+    bugs: bool = True
+    """Also reasons that only bugs lead to; off while servers lie."""
+    problems: list[str] = field(default_factory=list)
+    _held: dict[str, Footprint] = field(default_factory=dict)
+
+    def __call__(self, write: Write) -> None:
+        if write.key.kind == "Event":
+            return
+        if write.verb == "delete":
+            self._held.pop(write.uid, None)
+            return
+        status = orjson.loads(write.body).get("status") or {}
+        self._budget(write, status.get("allocation"))
+        for item in status.get("conditions") or ():
+            if self.bugs and item["reason"] in NEVER:
+                self.problems.append(f"{write.key}: {item['reason']}: {item['message']}")
+
+    def _budget(self, write: Write, allocation: Any) -> None:
+        found = Allocation.model_validate(allocation or {}).footprint
+        before = self._held.get(write.uid, Footprint())
+        self._held[write.uid] = found
+        grown = not found.fits(before)
+        total = sum(self._held.values(), Footprint())
+        if grown and not total.fits(_room()):
+            self.problems.append(f"{write.key} was given more than there is: {total} in all")
+
+
+@dataclass(slots=True)
+class Strangers:
+    """Things of others, which nobody may touch."""
+
+    container: Any
+    network: NetworkState
+    volume: VolumeState
+
+    @classmethod
+    def on(cls, stage: Stage) -> "Strangers":
+        engine = stage.platform.engine
+        container = engine.add_foreign("precious")
+        network = NetworkState(engine.new_id(), "precious", None, "10.99.0.0/24")
+        engine.networks[network.id] = network
+        volume = engine.volumes["precious"] = VolumeState("precious", None)
+        return cls(container, network, volume)
+
+    def untouched(self, stage: Stage) -> list[str]:
+        engine = stage.platform.engine
+        kept = (
+            engine.containers.get(self.container.id) is not None
+            and engine.containers[self.container.id].state == self.container
+            and engine.networks.get(self.network.id) == self.network
+            and engine.volumes.get("precious") == self.volume
+        )
+        return [] if kept else ["something of a stranger was touched"]
+
+
+def problems(stage: Stage) -> list[str]:
+    """What is wrong once everything has settled."""
+    return [*_orphans(stage), *_doubles(stage), *_unsettled(stage), *_unlike(stage)]
+
+
+def _orphans(stage: Stage) -> list[str]:
+    """Uids of live records read as their names: what is left belongs to nobody."""
+    text = world_of(stage.platform)
+    return [f"something outside is owned by no record: {uid}" for uid in set(UUID.findall(text))]
+
+
+def _doubles(stage: Stage) -> list[str]:
+    slots: Counter[tuple[str, str]] = Counter()
+    for container in stage.platform.engine.containers.values():
+        owner = container.state.owner
+        if owner is not None:
+            slots[owner.uid, container.state.labels.get(LABEL_SLOT, "")] += 1
+    return [f"{count} containers for {slot}" for slot, count in slots.items() if count > 1]
+
+
+def _unsettled(stage: Stage) -> list[str]:
+    found = []
+    for kind in WORLDS:
+        for stored in stage.platform.store.cache.list(kind):
+            if stored.deleting:
+                found.append(f"{stored.key} is still being deleted: {said(stored, 'Synced')}")
+            elif not (settled(stored) or excused(stage, stored)):
+                found.append(f"{stored.key} is not in sync: {said(stored, 'Synced')}")
+    return found
+
+
+def _unlike(stage: Stage) -> list[str]:
+    """Each kind's own oracle, for what is admitted and settled."""
+    found = []
+    for kind, world in WORLDS.items():
+        for stored in stage.platform.store.cache.list(kind):
+            if world.expected is None or excused(stage, stored) or stored.deleting:
+                continue
+            try:
+                world.expected(stage.platform, MODELS[kind].model_validate(stored.obj))
+            except (AssertionError, KeyError, ValueError) as exc:
+                found.append(f"{stored.key} is not what it asks for: {exc!r}")
+    return found
+
+
+def condition(stored: Stored, kind: str) -> dict[str, Any]:
+    conditions = (stored.obj.get("status") or {}).get("conditions") or ()
+    return next((dict(item) for item in conditions if item["type"] == kind), {})
+
+
+def said(stored: Stored, kind: str) -> str:
+    item = condition(stored, kind)
+    return f"{item.get('status')} {item.get('reason')}: {item.get('message')}"
+
+
+def settled(stored: Stored) -> bool:
+    return condition(stored, "Synced").get("status") == "True"
+
+
+def excused(stage: Stage, stored: Stored) -> bool:
+    """Paused, refused for lack of room, stopped until an edit, or waiting for another record."""
+    record = MODELS[stored.key.kind].model_validate(stored.obj)
+    spec = getattr(record, "spec", None)
+    refused = condition(stored, "Admitted").get("status") != "True"
+    return (
+        (isinstance(spec, Spec) and spec.paused)
+        or (refused and record.footprint != Footprint())
+        or condition(stored, "Stalled").get("status") == "True"
+        or any(not _ready(stage, stored, ref) for ref in record.references)
+    )
+
+
+def _ready(stage: Stage, stored: Stored, ref: Reference) -> bool:
+    space = stored.key.namespace if KIND_INFOS[ref.kind].namespaced else ""
+    found = stage.platform.find(Key(ref.kind, space, ref.name))
+    return found is not None and condition(found, "Ready").get("status") == "True"
+
+
+async def restless(stage: Stage, seconds: float = QUIET_S) -> list[str]:
+    """Writes and mutating calls of a platform that has nothing to do."""
+    writes = len(stage.platform.store.writes)
+    stage.tracer.trace.clear()
+    stage.tracer.armed, stage.tracer.counts = True, lambda site: site.changes
+    await stage.platform.settle(seconds)
+    stage.tracer.armed = False
+    idle = [str(site) for site in stage.tracer.trace if site.what != "Event"]
+    made = [f"{w.verb} {w.key}" for w in stage.platform.store.writes[writes:]
+            if w.key.kind != "Event"]  # fmt: skip
+    return [f"at rest it did {what}" for what in dict.fromkeys([*idle, *made])]

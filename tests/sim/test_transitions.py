@@ -1,0 +1,100 @@
+"""Every kind's record, through edits of every field by semantic type, deletions, harm, faults and
+deaths of the control plane: whatever led there, it is what its spec says, and then at rest.
+"""
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.sim.conftest import Effort
+from tests.sim.stage import has_spec
+from tests.sim.transitions import Transitions
+from tests.sim.worlds import WORLDS
+from tests.support.weather import FOG, LIES, STORM, Climate
+
+PICK = st.integers(0, 10_000)
+WAIT_S = st.sampled_from([0.0, 0.05, 1.0, 15.0])
+"""Whether the last step was seen, half carried out, or done when the next one comes."""
+
+
+class KindMachine(RuleBasedStateMachine):
+    """Rules are transitions; `it_settles` looks at what has come of them."""
+
+    kind = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = Transitions(self.kind)
+
+    def teardown(self) -> None:
+        try:
+            self.it_settles()
+        finally:
+            self.world.close()
+
+    @precondition(lambda self: has_spec(self.kind))
+    @rule(pick=PICK, wait_s=WAIT_S)
+    def edit(self, pick: int, wait_s: float) -> None:
+        self.world.edit(pick, wait_s)
+
+    @precondition(lambda self: has_spec(self.kind))
+    @rule(pick=PICK, other=PICK)
+    def edit_twice_at_once(self, pick: int, other: int) -> None:
+        self.world.edit(pick, 0.0)
+        self.world.edit(other, 1.0)
+
+    @rule(wait_s=WAIT_S)
+    def revert(self, wait_s: float) -> None:
+        self.world.revert(wait_s)
+
+    @rule(wait_s=WAIT_S)
+    def remake(self, wait_s: float) -> None:
+        self.world.remake(wait_s)
+
+    @rule(pick=PICK, wait_s=WAIT_S)
+    def harm(self, pick: int, wait_s: float) -> None:
+        self.world.harm(pick, wait_s)
+
+    @rule(wait_s=WAIT_S)
+    def reboot(self, wait_s: float) -> None:
+        self.world.reboot(wait_s)
+
+    @rule(wait_s=WAIT_S)
+    def kill(self, wait_s: float) -> None:
+        self.world.kill(wait_s)
+
+    @rule(climate=st.sampled_from([STORM, FOG, LIES]))
+    def weather(self, climate: Climate) -> None:
+        self.world.storm(climate)
+
+    @rule()
+    def clear(self) -> None:
+        self.world.clear()
+
+    @rule()
+    def it_settles(self) -> None:
+        found = self.world.check()
+        assert found == [], "\n".join(found)
+
+
+@pytest.mark.parametrize("kind", list(WORLDS))
+def test_whatever_led_there_it_is_as_its_spec_says(kind: str, effort: Effort) -> None:
+    machine = type(f"{kind}Machine", (KindMachine,), {"kind": kind})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=effort.examples,
+            stateful_step_count=12,
+            deadline=None,
+            phases=effort.phases,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
