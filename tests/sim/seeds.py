@@ -72,7 +72,8 @@ class Schedule:
         """A user's request may be refused, and that is all right."""
         try:
             await act(kind)
-        except ControlPlaneError as exc:
+        except (ControlPlaneError, AssertionError) as exc:
+            # or the record went while its editor tried again
             self._tell(f"refused: {exc}")
 
     def _tell(self, what: str) -> None:

@@ -20,7 +20,7 @@ from drivers.containers import LABEL_SLOT
 from reconcilers.registry import RECONCILERS
 from resources.database import PLANS, DatabaseSpec
 from resources.kinds import KIND_INFOS, MODELS
-from resources.meta import Record
+from resources.meta import PLATFORM_NAMESPACE, Record
 from tests.support.platform import Platform
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -149,6 +149,7 @@ SPECIAL: Final[tuple[World, ...]] = (
     World("Database", name="shop-db", expected=database_world, forgets=as_if_new),
     World("Namespace", name="extra", namespace="", expected=namespace_world),
     World("Volume", namespace="", expected=volume_world),
+    World("Platform", namespace=PLATFORM_NAMESPACE),
     World("Host", name="host", namespace="", lives=False),
 )
 WORLDS: Final[Mapping[str, World]] = {

@@ -155,9 +155,9 @@ class Platform:
         return key
 
     async def delete(self, key: Key, propagation: Any = "Background") -> None:
-        while True:
+        while (found := self.find(key)) is not None:
             try:
-                await self.records.delete(self.get(key), actor=USER, propagation=propagation)
+                await self.records.delete(found, actor=USER, propagation=propagation)
             except ConflictError:
                 await asyncio.sleep(0.1)
                 continue
