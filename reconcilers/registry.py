@@ -9,6 +9,7 @@ from controlplane.plan import Reconciler, SecretReader, Usage
 from controlplane.seam import Seam, through
 from drivers.containers import Containers
 from drivers.host import HostMeter
+from drivers.powerdns import PowerDns
 from drivers.probe import Probe
 from drivers.secretfiles import SecretFiles
 from reconcilers._container import ContainerSteps
@@ -20,7 +21,9 @@ from reconcilers.host import HostReconciler
 from reconcilers.namespace import NamespaceReconciler
 from reconcilers.platform import PlatformReconciler
 from reconcilers.quota import QuotaReconciler
+from reconcilers.recordset import RecordSetReconciler
 from reconcilers.volume import VolumeReconciler
+from reconcilers.zone import ZoneReconciler
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Drivers:
     probe: Probe
     meter: HostMeter
     servers: DatabaseServers
+    dns: PowerDns
     clock: Clock
     images: Source
 
@@ -87,5 +91,7 @@ RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
         given.containers, given.files, given.probe, given.clock, given.steps
     ),
     "Platform": _platform,
+    "Zone": lambda given: ZoneReconciler(given.dns, given.values),
+    "RecordSet": lambda given: RecordSetReconciler(),
 }
 """By kind: how to build its reconciler from the drivers it needs."""

@@ -33,7 +33,7 @@ RecordType = Literal[
     "TXT",
     "URI",
 ]
-_ALIAS_NUMBER: Final = 65401
+ALIAS_NUMBER: Final = 65401
 """PowerDNS' own type: https://doc.powerdns.com/authoritative/guides/alias.html"""
 _TXT_CHUNK: Final = 255
 """Bytes in one string of a TXT record (RFC 1035, 3.3.14)."""
@@ -167,7 +167,7 @@ def _checked(rdtype: str, written: str) -> str:
     """As dnspython writes it. Raises ValueError with the reason, where it gives one."""
     from dns import exception, rdata
 
-    _know_alias()
+    know_alias()
     try:
         return rdata.from_text("IN", rdtype, written).to_text()
     except exception.SyntaxError as exc:
@@ -226,7 +226,7 @@ def _escaped(chunk: bytes) -> str:
 
 
 @lru_cache(maxsize=1)
-def _know_alias() -> None:
+def know_alias() -> None:
     """Teach dnspython PowerDNS' ALIAS: it is written as a CNAME is."""
     from dns import rdata
     from dns.rdtypes import nsbase
@@ -236,7 +236,7 @@ def _know_alias() -> None:
         """A name, looked up by the server."""
 
     module: Any = type("alias", (), {"ALIAS": Alias, "__name__": CNAME.__name__})
-    rdata.register_type(module, _ALIAS_NUMBER, "ALIAS")
+    rdata.register_type(module, ALIAS_NUMBER, "ALIAS")
 
 
 _BESIDE_ALIAS: Final = ("A", "AAAA", "CNAME")

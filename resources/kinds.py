@@ -9,7 +9,9 @@ from resources.host import Host
 from resources.meta import KindInfo, Record
 from resources.platform import Platform
 from resources.quota import Quota
+from resources.recordset import RecordSet
 from resources.volume import Volume
+from resources.zone import Zone
 
 KINDS: Final[tuple[type[Record], ...]] = (
     Namespace,

@@ -20,11 +20,13 @@ from resources.meta import (
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 from resources.text import DataKey, DnsLabel, Matches
+from resources.zonefile import read_zone_file
 
 MAX_SETS: Final = 5000
 """Record sets in one Zone's spec; more belong into a zone file or RecordSets."""
-MAX_ZONE_FILE: Final = 256 * 1024
-"""Characters: some 5,000 records, read in about a tenth of a second."""
+MAX_ZONE_FILE: Final = 64 * 1024
+"""Characters: some 2,500 records, read in about a tenth of a second. A bigger file is read from a
+ConfigMap, and not while somebody waits for the answer to a write."""
 
 Email = Annotated[
     str,
@@ -53,7 +55,7 @@ class Soa(Model):
 
 class ZoneFile(Model):
     text: Annotated[str, Field(max_length=MAX_ZONE_FILE)] | None = None
-    """The file itself (RFC 1035 master file), at most 256 KiB."""
+    """The file itself (RFC 1035 master file), at most 64 KiB."""
     config_map_ref: ConfigMapRef | None = None
     """A ConfigMap of the same namespace that holds the file."""
     key: Annotated[str, AfterValidator(DataKey)] = "zone"
@@ -99,6 +101,15 @@ class ZoneSpec(BaseSpec):
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
     """What becomes of the zone on the server when the record is deleted: `Delete` removes it with
     its keys, `Retain` leaves it answering, for a Zone of this namespace only. Default: `Delete`."""
+
+    @model_validator(mode="after")
+    def _file_is_one(self) -> Self:
+        if self.zone_file is not None and self.zone_file.text is not None:
+            try:
+                read_zone_file(self.zone_file.text, self.domain, self.ttl)
+            except ValueError as exc:
+                raise ValueError(f"zoneFile.text: {exc}") from exc
+        return self
 
     @model_validator(mode="after")
     def _sets_agree(self) -> Self:

@@ -1,0 +1,357 @@
+"""Zone: a DNS zone on a server of the platform, kept as its record, file and RecordSets say.
+
+What it shall answer is put together in _zone.py. Changes are the difference to what the server has:
+a zone is never made anew, and its signing keys are never thrown away but with the zone itself.
+The server tells whose a zone is by its account: the uid of the namespace, so that what was kept
+(`deletionPolicy: Retain`) is there for the next Zone of this namespace, and for no other.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from controlplane.errors import RetryableError, TerminalError
+from controlplane.plan import Plan, Reconciler, Report, Resolved, SecretReader, Wait, Want
+from drivers.powerdns import DnsServer, PowerDns, RRset, ServerState, Soa, ZoneState
+from reconcilers._zone import NO_FILE, Merged, asks_for_more, changes, merged
+from resources.meta import PLATFORM_NAMESPACE, Condition
+from resources.zone import Source, Zone, ZoneStatus
+from resources.zonefile import ZoneText, read_zone_file
+
+SERVED_RECHECK_S: Final = 60.0
+"""Nothing tells of a change made straight on the server."""
+RECHECK_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A server, without its key."""
+
+    url: str
+    secret_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneSeen:
+    """What the server has of it."""
+
+    at: At | None = None
+    """None: the service has no address yet."""
+    answers_at: str = ""
+    """`ip:port` of its DNS."""
+    zone: ZoneState | None = None
+    answered: int | None = None
+    """Serial that a question over DNS was answered with."""
+    able: ServerState | None = None
+    """Asked only where it matters."""
+    file: ZoneText = NO_FILE
+    file_problem: str = ""
+    kept_for_others: bool = False
+    """The server has a zone above or below that a record of another namespace has left there."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeZone:
+    """Make it with all its records, or mend its settings."""
+
+    at: At
+    domain: str
+    account: str
+    soa: Soa
+    rrsets: tuple[RRset, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRecords:
+    at: At
+    domain: str
+    changes: tuple[RRset, ...]
+    soa: Soa | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignZone:
+    at: At
+    domain: str
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveZone:
+    at: At
+    domain: str
+    account: str
+
+
+ZoneStep = MakeZone | ChangeRecords | SignZone | RemoveZone
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
+    dns: PowerDns
+    values: SecretReader
+
+    def reads(self, want: Zone, /) -> tuple[str, ...]:
+        file = want.spec.zone_file
+        if file is None or file.config_map_ref is None:
+            return ()
+        return (f"ConfigMap/{file.config_map_ref.name}",)
+
+    async def observe(self, want: Want[Zone], /) -> ZoneSeen:
+        service = _service(want)
+        file, problem = await self._file(want.record)
+        at = _at(service)
+        if at is None:
+            return ZoneSeen(file=file, file_problem=problem)
+        server = await self._server(at)
+        domain, answers_at = f"{want.record.spec.domain}.", _answers_at(service, at)
+        zone = await self.dns.observe_zone(server, domain)
+        answered, able, kept = None, None, False
+        if zone is None:
+            heads = () if want.deleting else await self.dns.list_zones(server)
+            kept = any(
+                head.account not in ("", want.namespace_uid) and _overlaps(head.name, domain)
+                for head in heads
+            )
+        elif zone.account == want.namespace_uid:
+            answered = await self.dns.observe_answer(answers_at, domain)
+        if not want.deleting and asks_for_more(want.record, want.dependents):
+            able = await self.dns.observe_server(server)
+        return ZoneSeen(at, answers_at, zone, answered, able, file, problem, kept)
+
+    async def _file(self, record: Zone) -> tuple[ZoneText, str]:
+        """Its zone file, and what is wrong with it."""
+        file, spec = record.spec.zone_file, record.spec
+        if file is None or record.deleting:
+            return NO_FILE, ""
+        text = file.text
+        if file.config_map_ref is not None:
+            name = file.config_map_ref.name
+            values = await self.values.read("ConfigMap", record.metadata.namespace, name)
+            if values is None or file.key not in values:
+                return NO_FILE, f"there is no key '{file.key}' in ConfigMap '{name}'"
+            text = values[file.key].decode(errors="replace")
+        try:
+            # up to seconds for the biggest: not on the loop
+            return await asyncio.to_thread(read_zone_file, text or "", spec.domain, spec.ttl), ""
+        except ValueError as exc:
+            return NO_FILE, str(exc)
+
+    async def _server(self, at: At) -> DnsServer:
+        values = await self.values.read("Secret", PLATFORM_NAMESPACE, at.secret_name)
+        key = (values or {}).get("api-key")
+        if not key:
+            raise RetryableError(
+                f"cannot reach the DNS server: Secret '{at.secret_name}' in namespace "
+                f"'{PLATFORM_NAMESPACE}' has no key 'api-key'",
+                reason="SecretMissing",
+            )
+        return DnsServer(at.url, key.decode())
+
+    def plan(self, want: Want[Zone], seen: ZoneSeen, /) -> Plan[ZoneStep]:
+        if want.deleting:
+            return _removal(want, seen)
+        if seen.at is None:
+            return Plan(wait=_service_wait(want))
+        if wait := _objection(want, seen):
+            return Plan(wait=wait)
+        if steps := _steps(want, seen.at, seen.zone, _merged(want, seen)):
+            return Plan(steps)
+        if seen.answered is None:
+            return Plan(wait=Wait("NotAnswering", _silence(seen), RECHECK_S))
+        return Plan()
+
+    def status(self, want: Want[Zone], seen: ZoneSeen, /) -> Report:
+        zone = seen.zone if seen.zone and seen.zone.account == want.namespace_uid else None
+        wanted = _merged(want, seen)
+        ready, reason, message = _readiness(want, seen)
+        ds = tuple(each for key in zone.keys if key.active for each in key.ds) if zone else ()
+        status = ZoneStatus(
+            serial=zone.serial if zone else None,
+            endpoint=seen.answers_at or None,
+            nameservers=tuple(name.removesuffix(".") for name in wanted.nameservers),
+            served=len(zone.rrsets) if zone else None,
+            signed=zone.signed if zone else None,
+            ds=ds,
+            sources=_as_found(wanted, zone) if zone else (),
+            left_out=wanted.left_out,
+        )
+        recheck = SERVED_RECHECK_S if ready else None
+        complete = (_completeness(wanted),) if zone else ()
+        return Report(
+            status, ready, reason, message, conditions=complete, recheck_after_s=recheck
+        )
+
+    async def apply(self, step: ZoneStep, /) -> None:
+        server = await self._server(step.at)
+        match step:
+            case MakeZone(domain=domain, account=account, soa=soa, rrsets=rrsets):
+                await self.dns.ensure_zone(server, domain, account, soa, rrsets)
+            case ChangeRecords(domain=domain, changes=todo, soa=soa):
+                await self._change(server, domain, todo, soa)
+            case SignZone(domain=domain, signed=signed):
+                await self.dns.ensure_signed(server, domain, signed)
+            case RemoveZone(domain=domain, account=account):
+                await self.dns.delete_zone(server, domain, account)
+            case _:
+                assert_never(step)
+
+    async def _change(
+        self, server: DnsServer, domain: str, todo: tuple[RRset, ...], soa: Soa | None
+    ) -> None:
+        """All at once; if the server refuses that, one by one, so that one owner's odd record
+        keeps nobody else's from being served."""
+        try:
+            await self.dns.ensure_rrsets(server, domain, todo, soa)
+        except TerminalError:
+            refused: TerminalError | None = None
+            for each in sorted(todo, key=lambda rrset: bool(rrset.records)):
+                try:
+                    await self.dns.ensure_rrsets(server, domain, (each,))
+                except TerminalError as exc:
+                    refused = refused or exc
+            await self.dns.ensure_rrsets(server, domain, (), soa)
+            if refused is not None:
+                raise refused from None
+
+
+def _service(want: Want[Zone]) -> Resolved | None:
+    return want.services.get(want.record.spec.service)
+
+
+def _at(service: Resolved | None) -> At | None:
+    """Where its API is, once it has an address and a key."""
+    if service is None or service.binding is None:
+        return None
+    address = (service.status.get("endpoints") or {}).get("api")
+    if not address:
+        return None
+    url = address if "://" in address else f"http://{address}"
+    return At(url, service.binding.secret_name)
+
+
+def _answers_at(service: Resolved | None, at: At) -> str:
+    """An external server has no other address: it answers on port 53 of the same."""
+    endpoints = (service.status.get("endpoints") if service else None) or {}
+    host = at.url.rpartition("/")[2].rpartition(":")[0]
+    return str(endpoints.get("dns") or f"{host}:53")
+
+
+def _overlaps(name: str, domain: str) -> bool:
+    return name.endswith(f".{domain}") or domain.endswith(f".{name}")
+
+
+def _merged(want: Want[Zone], seen: ZoneSeen) -> Merged:
+    service = _service(want)
+    settings = (service.spec.get("settings") if service else None) or {}
+    names = tuple(each for each in str(settings.get("nameservers", "")).split(",") if each)
+    return merged(want.record, seen.file, want.dependents, seen.able, names)
+
+
+def _steps(
+    want: Want[Zone], at: At, zone: ZoneState | None, wanted: Merged
+) -> tuple[ZoneStep, ...]:
+    """From what the server has to what is wanted."""
+    domain, account = f"{want.record.spec.domain}.", want.namespace_uid
+    make = MakeZone(at, domain, account, wanted.soa, wanted.rrsets)
+    if zone is None:
+        return (make,)
+    steps: list[ZoneStep] = []
+    if not zone.settled(account):
+        steps.append(make)
+    soa = None if zone.soa == wanted.soa else wanted.soa
+    todo = changes(zone.rrsets, wanted)
+    if todo or soa is not None:
+        steps.append(ChangeRecords(at, domain, todo, soa))
+    if zone.signed != want.record.spec.dnssec:
+        steps.append(SignZone(at, domain, want.record.spec.dnssec))
+    return tuple(steps)
+
+
+def _removal(want: Want[Zone], seen: ZoneSeen) -> Plan[ZoneStep]:
+    service = _service(want)
+    if want.record.spec.deletion_policy == "Retain" or service is None or service.uid is None:
+        return Plan()  # without its server there is no zone either
+    if seen.at is None:
+        return Plan(wait=_service_wait(want))
+    if seen.zone is None or seen.zone.account != want.namespace_uid:
+        return Plan()
+    return Plan((RemoveZone(seen.at, seen.zone.name, want.namespace_uid),))
+
+
+def _service_wait(want: Want[Zone]) -> Wait:
+    service = _service(want)
+    name = want.record.spec.service
+    message = (service.message if service else "") or f"Platform '{name}' has no address yet"
+    return Wait("ServiceNotReady", message, RECHECK_S)
+
+
+def _objection(want: Want[Zone], seen: ZoneSeen) -> Wait | None:
+    """What keeps it from being touched at all."""
+    domain, file = want.record.spec.domain, want.record.spec.zone_file
+    if seen.zone is not None and seen.zone.account != want.namespace_uid:
+        whose = "of another namespace" if seen.zone.account else "made by hand"
+        message = (
+            f"the server has a zone '{domain}' {whose}; choose another domain, or ask an "
+            f"administrator to remove it there or to set its account to '{want.namespace_uid}'"
+        )
+        return Wait("NameTaken", message, SERVED_RECHECK_S)
+    if seen.kept_for_others:
+        message = (
+            f"the server has a zone above or below '{domain}' that is kept for another namespace; "
+            "choose another domain, or ask an administrator to remove it there"
+        )
+        return Wait("NameTaken", message, SERVED_RECHECK_S)
+    if seen.file_problem:
+        field = "text" if file is not None and file.text is not None else "configMapRef"
+        message = (
+            f"cannot read spec.zoneFile.{field}: {seen.file_problem}; until it is mended nothing "
+            "in the zone changes"
+        )
+        return Wait("ZoneFileInvalid", message, SERVED_RECHECK_S)
+    return None
+
+
+def _as_found(wanted: Merged, zone: ZoneState) -> tuple[Source, ...]:
+    """What is served of each RecordSet: what the server has, not what was asked of it."""
+    missing = {(each.name, each.type) for each in changes(zone.rrsets, wanted)}
+    message = "it is not on the server yet; see the Zone's conditions if that lasts"
+    return tuple(
+        each.model_copy(update={"served": False, "message": message})
+        if wanted.places.get(each.name) in missing
+        else each
+        for each in wanted.sources
+    )
+
+
+def _silence(seen: ZoneSeen) -> str:
+    return f"the server at {seen.answers_at} has the zone and does not answer for it yet"
+
+
+def _readiness(want: Want[Zone], seen: ZoneSeen) -> tuple[bool, str, str]:
+    if want.deleting:
+        return False, "Terminating", "it is being removed from the server"
+    if seen.at is None:
+        wait = _service_wait(want)
+        return False, wait.reason, wait.message
+    answers = seen.zone is not None and seen.answered is not None
+    if objection := _objection(want, seen):
+        # a zone that is answered goes on being so while its file is mended
+        goes_on = answers and objection.reason == "ZoneFileInvalid"
+        return goes_on, objection.reason, objection.message
+    if seen.zone is None:
+        return False, "NotCreated", "the server does not have it yet"
+    if seen.answered is None:
+        return False, "NotAnswering", _silence(seen)
+    return True, "Serving", f"{len(seen.zone.rrsets)} record sets are answered"
+
+
+def _completeness(wanted: Merged) -> Condition:
+    refused = [each for each in wanted.sources if not each.served]
+    problems = (*(f"RecordSet '{each.name}': {each.message}" for each in refused), *wanted.left_out)
+    if not problems:
+        return Condition(type="Complete", status="True", reason="AllServed")
+    rest = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return Condition(
+        type="Complete", status="False", reason="LeftOut", message=f"{problems[0]}{rest}"
+    )
