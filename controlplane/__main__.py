@@ -70,7 +70,7 @@ from drivers.secretfiles import HostSecretFiles, memory_root
 from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
 from reconcilers.podstreams import PodStreams, pod_streams
 from reconcilers.real import real_drivers
-from reconcilers.registry import RECONCILERS, behind
+from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KINDS, MODELS
 from resources.meta import API_VERSION
 
@@ -191,6 +191,7 @@ class Acting:
     engine: Agent
     mandate: Mandate
     containers: DockerContainers
+    drivers: Drivers
     ways: PodStreams
 
 
@@ -283,7 +284,7 @@ def make_agent(shared: Shared) -> Acting:
     )
     leader = Leader(Leases(shared.database), this_process(), shared.clock)
     ways = pod_streams(containers, containers.url, cache, tuple(RECONCILERS), shared.clock)
-    return Acting(Agent(setup, leader, mandate), mandate, containers, ways)
+    return Acting(Agent(setup, leader, mandate), mandate, containers, given, ways)
 
 
 async def serve(settings: Settings, role: Role) -> None:
@@ -300,7 +301,7 @@ async def serve(settings: Settings, role: Role) -> None:
         if agent is None:
             await stop.wait()
             return
-        stack.push_async_callback(agent.containers.aclose)
+        stack.push_async_callback(agent.drivers.aclose)
         async with asyncio.TaskGroup() as tasks:
             beside = (
                 tasks.create_task(compactor(shared).run(), name="compaction"),

@@ -7,6 +7,7 @@ from controlplane.plan import SecretReader, Usage
 from drivers.containers import Containers
 from drivers.host import LinuxHost
 from drivers.postgres import NetworkPostgres
+from drivers.powerdns_http import HttpPowerDns
 from drivers.probe import SocketProbe
 from drivers.redis import NetworkRedis
 from drivers.secretfiles import SecretFiles
@@ -34,6 +35,7 @@ def real_drivers(
         probe=SocketProbe(),
         meter=LinuxHost(disk),
         servers=NetworkServers(NetworkPostgres(), NetworkRedis(), containers),
+        dns=HttpPowerDns(),
         clock=clock,
         images=images,
     )

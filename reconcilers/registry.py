@@ -46,6 +46,12 @@ class Drivers:
         """Carries out the steps that kinds with containers share."""
         return ContainerSteps(self.containers, self.files, self.values)
 
+    async def aclose(self) -> None:
+        """Close whatever holds connections."""
+        for each in fields(self):
+            if hasattr(driver := getattr(self, each.name), "aclose"):
+                await driver.aclose()
+
 
 def behind(drivers: Drivers, seam: Seam) -> Drivers:
     """Every one of them behind one seam; time itself is no system outside."""

@@ -178,9 +178,7 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
         )
         recheck = SERVED_RECHECK_S if ready else None
         complete = (_completeness(wanted),) if zone else ()
-        return Report(
-            status, ready, reason, message, conditions=complete, recheck_after_s=recheck
-        )
+        return Report(status, ready, reason, message, conditions=complete, recheck_after_s=recheck)
 
     async def apply(self, step: ZoneStep, /) -> None:
         server = await self._server(step.at)

@@ -24,6 +24,8 @@ KINDS: Final[tuple[type[Record], ...]] = (
     Database,
     App,
     Platform,
+    Zone,
+    RecordSet,
 )
 
 KIND_INFOS: Final[dict[str, KindInfo]] = {model.info.kind: model.info for model in KINDS}

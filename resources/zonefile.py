@@ -6,6 +6,7 @@ servers do.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, get_args
@@ -53,12 +54,30 @@ def read_zone_file(text: str, domain: str, ttl: int) -> ZoneText:
 
     Raises ValueError that names the line and what is wrong.
     """
+    _check_directives(text)
+    sets: list[FileSet] = []
+    left_out: list[str] = []
+    nameservers: tuple[str, ...] = ()
+    for name, rdtype, set_ttl, texts in _rdatasets(text, domain, ttl):
+        if rdtype in _BY_SERVER:
+            continue
+        if rdtype not in _TYPES:
+            left_out.append(f"{name} {rdtype}: zones have no such type")
+            continue
+        contents = tuple(sorted(_written(name, rdtype, each, domain) for each in texts))
+        if name == f"{domain}." and rdtype == "NS":
+            nameservers = contents
+        else:
+            sets.append(FileSet(name, rdtype, set_ttl, contents))
+    served, clashing = _agreeing(sets, domain)
+    return ZoneText(served, nameservers, tuple(sorted((*left_out, *clashing))))
+
+
+def _rdatasets(text: str, domain: str, ttl: int) -> Iterator[tuple[str, str, int, list[str]]]:
+    """(name, type, ttl, contents) of each set, as the library reads them."""
     from dns import exception, rdatatype, zone
 
     know_alias()
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"it is {len(text)} characters long; at most {MAX_TEXT} are allowed")
-    _check_directives(text)
     try:
         # one more line, so that line numbers in errors are one too high
         parsed = zone.from_text(
@@ -70,29 +89,16 @@ def read_zone_file(text: str, domain: str, ttl: int) -> ZoneText:
         )
     except (exception.DNSException, ValueError, KeyError) as exc:
         raise ValueError(_problem(exc)) from exc
-    sets: list[FileSet] = []
-    left_out: list[str] = []
-    nameservers: tuple[str, ...] = ()
     for owner, found in parsed.iterate_rdatasets():
-        name = owner.to_text().lower()
-        # the library reads a registered type by name, and writes it as TYPE65401
+        # the library reads a registered type by its name, and writes it as TYPE65401
         alias = found.rdtype == ALIAS_NUMBER
         rdtype = "ALIAS" if alias else rdatatype.to_text(found.rdtype)
-        if rdtype in _BY_SERVER:
-            continue
-        if rdtype not in _TYPES:
-            left_out.append(f"{name} {rdtype}: zones have no such type")
-            continue
-        contents = tuple(sorted(_written(name, rdtype, each.to_text(), domain) for each in found))
-        if name == f"{domain}." and rdtype == "NS":
-            nameservers = contents
-        else:
-            sets.append(FileSet(name, rdtype, found.ttl, contents))
-    served, clashing = _agreeing(sets, domain)
-    return ZoneText(served, nameservers, tuple(sorted((*left_out, *clashing))))
+        yield owner.to_text().lower(), rdtype, found.ttl, [each.to_text() for each in found]
 
 
 def _check_directives(text: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"it is {len(text)} characters long; at most {MAX_TEXT} are allowed")
     if _INCLUDE.search(text):
         raise ValueError("$INCLUDE is not allowed: put everything into one file")
     total = 0

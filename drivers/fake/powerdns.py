@@ -73,8 +73,16 @@ class FakeDnsServer:
 class FakePowerDns:
     """`servers` maps an API's URL to what answers there; `writes` counts changes by verb."""
 
-    def __init__(self, servers: dict[str, FakeDnsServer] | None = None) -> None:
+    def __init__(
+        self,
+        servers: dict[str, FakeDnsServer] | None = None,
+        *,
+        anywhere: FakeDnsServer | None = None,
+    ) -> None:
+        """`anywhere` answers at every address, and takes every key: a server whose container
+        comes and goes while its data stays."""
         self.servers = {} if servers is None else servers
+        self.anywhere = anywhere
         self.writes: Counter[str] = Counter()
         self._failures: dict[str, list[tuple[ControlPlaneError, bool]]] = {}
         self._crash_in: int | None = None
@@ -154,8 +162,10 @@ class FakePowerDns:
         self._reply("delete_zone")
 
     async def observe_answer(self, address: str, name: str, /) -> int | None:
-        for server in self.servers.values():
-            if server.answers_at == address and not server.away and not server.mute:
+        answering = [each for each in self.servers.values() if each.answers_at == address]
+        answering += [] if self.anywhere is None else [self.anywhere]
+        for server in answering:
+            if not server.away and not server.mute:
                 zone = server.zones.get(name)
                 return zone.serial if zone and zone.soa else None
         return None
@@ -167,13 +177,13 @@ class FakePowerDns:
         due = self._failures.get(verb)
         if due and not due[0][1]:
             raise due.pop(0)[0]
-        found = self.servers.get(server.url)
+        found = self.servers.get(server.url, self.anywhere)
         if found is None or found.away:
             text = f"cannot call {verb}: no connection from the DNS server at {server.url}"
             raise DriverUnavailableError(DRIVER, text)
         if found.garbage:
             raise RetryableError(f"cannot call {verb}: odd answer", reason="UnexpectedAnswer")
-        if found.api_key != server.api_key:
+        if found is not self.anywhere and found.api_key != server.api_key:
             raise RetryableError(f"cannot call {verb}: the key is refused", reason="AccessDenied")
         return found
 

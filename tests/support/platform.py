@@ -26,6 +26,7 @@ from drivers.containers import ContainerState
 from drivers.fake.containers import FakeContainers
 from drivers.fake.engine import FakeEngine
 from drivers.fake.host import FakeHost
+from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
 from drivers.fake.secretfiles import FakeSecretFiles
 from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
@@ -62,6 +63,7 @@ class Platform:
     engine: FakeEngine = field(default_factory=FakeEngine)
     files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
     probe: FakeProbe = field(default_factory=lambda: FakeProbe(everything=True))
+    dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
     epoch: int = 0
     seed: int = 0
     term: Term | None = None
@@ -134,6 +136,7 @@ class Platform:
             probe=self.probe,
             meter=FakeHost(),
             servers=self.servers,
+            dns=self.dns,
             clock=LoopClock(),
             images="local",
         )

@@ -15,6 +15,7 @@ from controlplane.clock import SystemClock
 from drivers.containers import NetworkSpec, Owner, VolumeSpec
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
+from drivers.fake.powerdns import FakePowerDns
 from drivers.postgres import NetworkPostgres
 from drivers.probe import SocketProbe
 from drivers.redis import NetworkRedis
@@ -60,6 +61,7 @@ class RealWorld(World):
             probe=SocketProbe(),
             meter=self.meter,
             servers=NetworkServers(NetworkPostgres(), NetworkRedis(), self.real),
+            dns=FakePowerDns(),
             clock=SystemClock(),
             images="local",
         )

@@ -28,6 +28,7 @@ from drivers.containers import NetworkSpec, Owner
 from drivers.fake.containers import FakeContainers
 from drivers.fake.engine import FakeEngine
 from drivers.fake.host import FakeHost
+from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
 from drivers.fake.secretfiles import FakeSecretFiles
 from reconcilers._servers import Answer, Login
@@ -108,8 +109,10 @@ class World:
     probe: FakeProbe = field(default_factory=lambda: FakeProbe(everything=True))
     files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
     meter: FakeHost = field(default_factory=FakeHost)
+    dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
     children: dict[tuple[str, str], Owned] = field(default_factory=dict)
     refs: dict[str, Resolved] = field(default_factory=dict)
+    services: dict[str, Resolved] = field(default_factory=dict)
     dependents: tuple[Dependent, ...] = ()
     ports: tuple[int, ...] = (30001,)
     containers: FakeContainers = field(init=False)
@@ -130,6 +133,7 @@ class World:
             probe=self.probe,
             meter=self.meter,
             servers=self.servers,
+            dns=self.dns,
             clock=self.clock,
             images="local",
         )
@@ -152,6 +156,7 @@ class World:
             network=NETWORK,
             network_ready=self.engine.network_named(NETWORK) is not None,
             refs=dict(self.refs),
+            services=dict(self.services),
             dependents=self.dependents,
             secrets=reads,
             children={name: self._child(name) for name in names if name in self.children},
