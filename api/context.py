@@ -35,6 +35,9 @@ class Limits:
     """Watches and streams open at once; more are answered 429."""
     write_s: float = 20.0
     """A watch whose socket takes nothing for so long is cut off: its reader is too slow or gone."""
+    bookmark_s: float = 30.0
+    """A watch that asked for bookmarks gets one after this long, or up to as long again: not all
+    of a thousand at once."""
     catch_up_s: float = 5.0
     """How long a consistent read waits for the cache to reach the store before a 503."""
     continue_s: float = 300.0

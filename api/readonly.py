@@ -29,7 +29,6 @@ from resources.meta import KindInfo
 Obj = Mapping[str, Any]
 
 _LASTS_S: Final = 1800.0
-_BOOKMARK_S: Final = 45.0
 
 
 @lru_cache(maxsize=8)
@@ -130,7 +129,7 @@ def _lifeline(call: Call, info: KindInfo) -> Lifeline:
     now = call.ctx.clock.monotonic()
     text = call.query.get("timeoutSeconds", "")
     lasts_s = float(text) if text.isascii() and text.isdecimal() and len(text) < 10 else _LASTS_S
-    every_s = _BOOKMARK_S if call.flag("allowWatchBookmarks") else 0.0
+    every_s = call.ctx.limits.bookmark_s if call.flag("allowWatchBookmarks") else 0.0
     return Lifeline(
         call.request,
         call.token,

@@ -28,8 +28,6 @@ from controlplane.records import Change, Stored, Subscription
 PULSE: Final = web.AppKey("pulse", Pulse)
 
 _CHUNK_BYTES: Final = 32 * 1024
-_LEAST_BOOKMARK_S: Final = 30
-_SPREAD_BOOKMARK_S: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,8 @@ async def watch(call: Call) -> web.StreamResponse:
 def _lifeline(call: Call, options: WatchOptions) -> Lifeline:
     """The watch as the pulse sees it."""
     now = call.ctx.clock.monotonic()
-    every_s = _LEAST_BOOKMARK_S + secrets.randbelow(_SPREAD_BOOKMARK_S) if options.bookmarks else 0
+    spread = 1 + secrets.randbelow(1000) / 1000
+    every_s = call.ctx.limits.bookmark_s * spread if options.bookmarks else 0.0
     return Lifeline(
         call.request,
         call.token,

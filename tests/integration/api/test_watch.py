@@ -138,6 +138,31 @@ async def test_initial_events_end_with_a_marked_bookmark(client: Client, accept:
     assert int(meta["resourceVersion"]) >= 1000
 
 
+async def test_bookmarks_say_how_far_a_quiet_watch_has_come(
+    database: Database, tmp_path: Path
+) -> None:
+    """What else is written meanwhile is not the watch's, but moves the version it resumes from."""
+    limits = Limits(bookmark_s=0.1)
+    async with api_on(database, tmp_path, limits=limits) as served, client_of(served) as client:
+        kept = await client.create("a")
+        query = {"fieldSelector": "metadata.name=a", "allowWatchBookmarks": "true"}
+        async with client.watch(DATABASES, **query) as lines:
+            added, first = await lines.take(2)
+            last = await client.create("b")
+            later = first
+            async with asyncio.timeout(30):
+                while (
+                    later["object"]["metadata"]["resourceVersion"]
+                    == (first["object"]["metadata"]["resourceVersion"])
+                ):
+                    later = await lines.next()
+    assert (added["type"], first["type"], later["type"]) == ("ADDED", "BOOKMARK", "BOOKMARK")
+    assert added["object"]["metadata"]["uid"] == kept["metadata"]["uid"]
+    reached = int(later["object"]["metadata"]["resourceVersion"])
+    assert reached >= int(last["metadata"]["resourceVersion"])
+    assert later["object"]["kind"] == "Database"
+
+
 async def test_watch_ends_cleanly_after_its_time(client: Client) -> None:
     started = time.monotonic()
     async with client.watch(DATABASES, timeoutSeconds="1") as lines:
