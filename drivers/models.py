@@ -39,6 +39,8 @@ class ModelOrder:
     """`sha256:...` it must have; "": any."""
     max_bytes: int = 0
     """Room for it."""
+    oci: bool = False
+    """`url` is the manifest of an artifact in a container registry, one layer of which it is."""
 
 
 @dataclass(frozen=True, slots=True)

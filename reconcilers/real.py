@@ -6,6 +6,8 @@ from controlplane.clock import Clock
 from controlplane.plan import SecretReader, Usage
 from drivers.containers import Containers
 from drivers.host import LinuxHost
+from drivers.llamacpp import LlamaCpp
+from drivers.ollama import Ollama
 from drivers.postgres import NetworkPostgres
 from drivers.powerdns_http import HttpPowerDns
 from drivers.probe import SocketProbe
@@ -36,6 +38,8 @@ def real_drivers(
         meter=LinuxHost(disk),
         servers=NetworkServers(NetworkPostgres(), NetworkRedis(), containers),
         dns=HttpPowerDns(),
+        llamacpp=LlamaCpp(),
+        ollama=Ollama(clock),
         clock=clock,
         images=images,
     )

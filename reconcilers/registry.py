@@ -9,6 +9,7 @@ from controlplane.plan import Reconciler, SecretReader, Usage
 from controlplane.seam import Seam, through
 from drivers.containers import Containers
 from drivers.host import HostMeter
+from drivers.models import Models
 from drivers.powerdns import PowerDns
 from drivers.probe import Probe
 from drivers.secretfiles import SecretFiles
@@ -18,12 +19,14 @@ from reconcilers._servers import DatabaseServers
 from reconcilers.app import AppReconciler
 from reconcilers.database import DatabaseReconciler
 from reconcilers.host import HostReconciler
+from reconcilers.model import ModelReconciler
 from reconcilers.namespace import NamespaceReconciler
 from reconcilers.platform import PlatformReconciler
 from reconcilers.quota import QuotaReconciler
 from reconcilers.recordset import RecordSetReconciler
 from reconcilers.volume import VolumeReconciler
 from reconcilers.zone import ZoneReconciler
+from resources.model import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Drivers:
     meter: HostMeter
     servers: DatabaseServers
     dns: PowerDns
+    llamacpp: Models
+    ollama: Models
     clock: Clock
     images: Source
 
@@ -87,6 +92,19 @@ def _platform(given: Drivers) -> AnyReconciler:
     )
 
 
+def _model(given: Drivers) -> AnyReconciler:
+    models: dict[Engine, Models] = {"llamacpp": given.llamacpp, "ollama": given.ollama}
+    return ModelReconciler(
+        given.containers,
+        given.files,
+        given.values,
+        models,
+        given.probe,
+        given.clock,
+        given.steps,
+    )
+
+
 RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
     "Namespace": lambda given: NamespaceReconciler(given.containers),
     "Volume": lambda given: VolumeReconciler(given.containers),
@@ -99,5 +117,6 @@ RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
     "Platform": _platform,
     "Zone": lambda given: ZoneReconciler(given.dns, given.values),
     "RecordSet": lambda given: RecordSetReconciler(),
+    "Model": _model,
 }
 """By kind: how to build its reconciler from the drivers it needs."""

@@ -7,6 +7,7 @@ from resources.core import ConfigMap, Event, Namespace, Secret
 from resources.database import Database
 from resources.host import Host
 from resources.meta import KindInfo, Record
+from resources.model import Model
 from resources.platform import Platform
 from resources.quota import Quota
 from resources.recordset import RecordSet
@@ -26,6 +27,7 @@ KINDS: Final[tuple[type[Record], ...]] = (
     Platform,
     Zone,
     RecordSet,
+    Model,
 )
 
 KIND_INFOS: Final[dict[str, KindInfo]] = {model.info.kind: model.info for model in KINDS}

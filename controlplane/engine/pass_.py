@@ -118,8 +118,9 @@ class Pass:
         self._check_time()
         want = self.parts.resolver.want(record, self.reconciler, granted)
         seen = await self.reconciler.observe(want)
-        plan: Plan[object] = self.reconciler.plan(want, seen)
+        # before the plan, which may raise: what was seen is told even then
         self.report = self.reconciler.status(want, seen)
+        plan: Plan[object] = self.reconciler.plan(want, seen)
         return _Look(want, Plan(wait=hold) if hold is not None else plan, self.report)
 
     async def _commit(self, record: Record, look: _Look, granted: Allocation | None) -> None:

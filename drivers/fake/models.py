@@ -40,7 +40,8 @@ class FakeModels:
     held: dict[tuple[str, str], Held] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
     everywhere: bool = False
-    """What one server holds, all do: containers come and go, their volume stays."""
+    """What one server holds, all do, and how long it stays in memory is what they were started
+    with: llama.cpp's containers come and go, their volume stays."""
     looks: int = 1
     keep_alive_s: int | None = 300
     writes: int = 0
@@ -93,7 +94,7 @@ class FakeModels:
         )
 
     def _left_s(self, found: Held) -> float | None:
-        if not found.loaded:
+        if not found.loaded or self.everywhere:
             return None
         return 1e9 if found.keep_alive_s is None else float(found.keep_alive_s)
 

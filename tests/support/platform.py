@@ -26,6 +26,7 @@ from drivers.containers import ContainerState
 from drivers.fake.containers import FakeContainers
 from drivers.fake.engine import FakeEngine
 from drivers.fake.host import FakeHost
+from drivers.fake.models import FakeModels
 from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
 from drivers.fake.secretfiles import FakeSecretFiles
@@ -64,6 +65,8 @@ class Platform:
     files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
     probe: FakeProbe = field(default_factory=lambda: FakeProbe(everything=True))
     dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
+    llamacpp: FakeModels = field(default_factory=lambda: FakeModels(everywhere=True))
+    ollama: FakeModels = field(default_factory=FakeModels)
     epoch: int = 0
     seed: int = 0
     term: Term | None = None
@@ -137,6 +140,8 @@ class Platform:
             meter=FakeHost(),
             servers=self.servers,
             dns=self.dns,
+            llamacpp=self.llamacpp,
+            ollama=self.ollama,
             clock=LoopClock(),
             images="local",
         )

@@ -28,6 +28,8 @@ class Order:
     digest: str = ""
     """`sha256:...` it must have, or "" for any."""
     max_bytes: int = 0
+    oci: bool = False
+    """`url` is a manifest in a container registry."""
 
 
 @dataclass

@@ -16,6 +16,8 @@ from drivers.containers import NetworkSpec, Owner, VolumeSpec
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
 from drivers.fake.powerdns import FakePowerDns
+from drivers.llamacpp import LlamaCpp
+from drivers.ollama import Ollama
 from drivers.postgres import NetworkPostgres
 from drivers.probe import SocketProbe
 from drivers.redis import NetworkRedis
@@ -62,6 +64,8 @@ class RealWorld(World):
             meter=self.meter,
             servers=NetworkServers(NetworkPostgres(), NetworkRedis(), self.real),
             dns=FakePowerDns(),
+            llamacpp=LlamaCpp(),
+            ollama=Ollama(),
             clock=SystemClock(),
             images="local",
         )

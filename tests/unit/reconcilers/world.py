@@ -28,6 +28,7 @@ from drivers.containers import NetworkSpec, Owner
 from drivers.fake.containers import FakeContainers
 from drivers.fake.engine import FakeEngine
 from drivers.fake.host import FakeHost
+from drivers.fake.models import FakeModels
 from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
 from drivers.fake.secretfiles import FakeSecretFiles
@@ -110,6 +111,8 @@ class World:
     files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
     meter: FakeHost = field(default_factory=FakeHost)
     dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
+    llamacpp: FakeModels = field(default_factory=lambda: FakeModels(everywhere=True))
+    ollama: FakeModels = field(default_factory=FakeModels)
     children: dict[tuple[str, str], Owned] = field(default_factory=dict)
     refs: dict[str, Resolved] = field(default_factory=dict)
     services: dict[str, Resolved] = field(default_factory=dict)
@@ -134,6 +137,8 @@ class World:
             meter=self.meter,
             servers=self.servers,
             dns=self.dns,
+            llamacpp=self.llamacpp,
+            ollama=self.ollama,
             clock=self.clock,
             images="local",
         )
