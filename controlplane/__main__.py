@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,6 +34,10 @@ from api.serve import serving
 from api.served import Catalogue
 from api.tls import TlsFiles, ensure_certificates
 from controlplane.access import ROLES, Access
+from controlplane.agentclient import RemoteStreams, remote_streams
+from controlplane.agentserver import offering
+from controlplane.agentwire import SOCKET
+from controlplane.arguments import parse
 from controlplane.budget import Ledger
 from controlplane.clock import Clock, SystemClock
 from controlplane.engine.cache import Cache
@@ -165,7 +169,9 @@ def certificates(settings: Settings, clock: Clock) -> TlsFiles:
 
 
 @asynccontextmanager
-async def api_serving(shared: Shared, agent: "Acting | None") -> AsyncIterator[None]:
+async def api_serving(
+    shared: Shared, agent: "Acting | None", ways: PodStreams | RemoteStreams
+) -> AsyncIterator[None]:
     """The API on its port for the length of a block."""
     settings = shared.settings
     context = Context(
@@ -176,8 +182,8 @@ async def api_serving(shared: Shared, agent: "Acting | None") -> AsyncIterator[N
         clock=shared.clock,
         registry=shared.registry,
         ready=() if agent is None else (AgentCheck(agent.mandate),),
-        pods=None if agent is None else agent.ways.pods,
-        streams=None if agent is None else agent.ways,
+        pods=ways.pods,
+        streams=ways,
     )
     tls = certificates(settings, shared.clock).server_context()
     async with serving(build_app(context), settings.api_address, settings.api_port, tls):
@@ -296,19 +302,23 @@ async def serve(settings: Settings, role: Role) -> None:
     async with AsyncExitStack() as stack:
         shared = await stack.enter_async_context(shared_parts(settings))
         agent = None if role == "api" else make_agent(shared)
+        door = settings.data_dir / SOCKET
+        ways = remote_streams(door, shared.clock) if agent is None else agent.ways
         if role != "agent":
-            await stack.enter_async_context(api_serving(shared, agent))
-        if agent is None:
-            await stop.wait()
-            return
-        stack.push_async_callback(agent.drivers.aclose)
+            await stack.enter_async_context(api_serving(shared, agent, ways))
+        else:
+            await stack.enter_async_context(offering(door, ways.pods, ways))
         async with asyncio.TaskGroup() as tasks:
-            beside = (
-                tasks.create_task(compactor(shared).run(), name="compaction"),
-                tasks.create_task(reporter(shared, agent).run(), name="reporting"),
-                tasks.create_task(agent.ways.pods.run(), name="pods"),
-            )
-            await agent.engine.run(stop)
+            beside = [tasks.create_task(ways.pods.run(), name="pods")]
+            if agent is None:
+                await stop.wait()
+            else:
+                stack.push_async_callback(agent.drivers.aclose)
+                beside += [
+                    tasks.create_task(compactor(shared).run(), name="compaction"),
+                    tasks.create_task(reporter(shared, agent).run(), name="reporting"),
+                ]
+                await agent.engine.run(stop)
             for task in beside:
                 task.cancel()
 
@@ -363,23 +373,6 @@ def stop_store(settings: Settings) -> None:
         bundled.stop()
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m controlplane", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    served = commands.add_parser("serve", help="run the control plane")
-    served.add_argument("role", nargs="?", choices=("all", "api", "agent"), default="all")
-    issued = commands.add_parser("kubeconfig", help="issue a token and write a kubeconfig")
-    issued.add_argument("--out", type=Path, required=True)
-    issued.add_argument("--role", choices=tuple(ROLES), default="admin")
-    issued.add_argument("--days", type=int, default=90, help="until the token expires")
-    commands.add_parser("migrate", help="bring the database to this version's schema")
-    commands.add_parser("stop-store", help="stop the bundled PostgreSQL")
-    audited = commands.add_parser("audit", help="the tamper-evident change log")
-    audited.add_argument("action", choices=("head", "verify"))
-    audited.add_argument("--against", metavar="REVISION:HASH", help="a head exported earlier")
-    return parser.parse_args(argv)
-
-
 def run(settings: Settings, given: argparse.Namespace) -> None:
     if given.command == "serve":
         uvloop.run(serve(settings, given.role))
@@ -394,7 +387,7 @@ def run(settings: Settings, given: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    given = parse(sys.argv[1:])
+    given = parse(sys.argv[1:], about=__doc__ or "", roles=tuple(ROLES))
     try:
         settings = Settings.from_env()
         configure_logs(style=settings.log_format, level=settings.log_level)
