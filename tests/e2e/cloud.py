@@ -123,7 +123,7 @@ class Cloud:
         self.data.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "controlplane", "serve"],
+                self.serving(self.extra_env.get("CP_TEST_ROLE", "all")),
                 cwd=ROOT,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
@@ -135,6 +135,11 @@ class Cloud:
         if not self.kubeconfig.exists():
             self.control_plane("kubeconfig", "--out", str(self.kubeconfig))
         return self
+
+    @staticmethod
+    def serving(role: str) -> list[str]:
+        """The command of one process of it."""
+        return [sys.executable, "-m", "controlplane", "serve", role]
 
     def _ready(self) -> bool:
         assert self.process is not None
