@@ -47,7 +47,7 @@ from controlplane.engine.limits import HOST_NAME
 from controlplane.engine.manager import Agent, Mandate
 from controlplane.engine.term import Setup
 from controlplane.engine.values import StoredValues
-from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
+from controlplane.errors import ControlPlaneError, RetryableError
 from controlplane.logs import configure_logs
 from controlplane.metrics import Metrics
 from controlplane.ports import PortPool
@@ -55,10 +55,11 @@ from controlplane.reporting import Reporter
 from controlplane.seam import Measured, through
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.settings import Settings
+from controlplane.store.audit import head, verified
 from controlplane.store.compaction import Compactor, Retention
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
-from controlplane.store.history import Head, History
+from controlplane.store.history import History
 from controlplane.store.keys import StoredKeys
 from controlplane.store.leases import Leases
 from controlplane.store.migrate import ensure_schema
@@ -341,25 +342,9 @@ async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) 
     write_private(out, content)
 
 
-async def audit(settings: Settings, action: str, against: str | None) -> None:
-    """Print the head, or verify the log; with `against` (REVISION:HASH) also that this earlier
-    head is still part of it. Raises TerminalError when something doesn't fit."""
-    database = await open_database(settings)
-    history = History(database)
-    if action == "head":
-        head = await history.head()
-        print(f"{head.revision}:{head.hash}")
-        return
-    exported = None
-    if against is not None:
-        revision, _, digest = against.partition(":")
-        if not revision.isdigit() or not digest:
-            raise TerminalError(f"cannot verify against {against!r}: write REVISION:HASH")
-        exported = Head(int(revision), digest)
-    found = await history.verify(exported)
-    if found.problem is not None:
-        raise TerminalError(f"the change log does not verify: {found.problem}")
-    print(f"{found.changes} changes from revision {found.first} to {found.head.revision} verify")
+async def audit(settings: Settings, action: str, against: str | None) -> str:
+    history = History(await open_database(settings))
+    return await (head(history) if action == "head" else verified(history, against))
 
 
 async def migrate(settings: Settings) -> None:
@@ -379,7 +364,7 @@ def run(settings: Settings, given: argparse.Namespace) -> None:
     elif given.command == "kubeconfig":
         asyncio.run(write_kubeconfig(settings, given.out, given.role, given.days))
     elif given.command == "audit":
-        asyncio.run(audit(settings, given.action, given.against))
+        print(asyncio.run(audit(settings, given.action, given.against)))
     elif given.command == "migrate":
         asyncio.run(migrate(settings))
     else:
