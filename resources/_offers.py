@@ -10,7 +10,7 @@ from typing import Final, Literal
 from resources.meta import Resources
 from resources.text import Matches
 
-Service = Literal["ingress", "s3", "dns", "mail", "vpn", "models", "vault", "registry", "metrics"]
+Service = Literal["ingress", "s3", "dns", "mail", "models", "vault", "registry", "metrics"]
 Protocol = Literal["tcp", "udp"]
 
 _GIB: Final = 2**30
@@ -97,7 +97,6 @@ OFFERS: Final[dict[Service, Offer]] = {
         },
         {"host": HOST, "imap": IMAP_URL},
     ),
-    "vpn": Offer(_size("50m", "64Mi"), 0, {"wireguard": ServicePort(51820, ("udp",))}),
     "models": Offer(_size("250m", "1Gi"), 10 * _GIB, {"api": ServicePort(8080)}),
     "vault": Offer(_size("100m", "256Mi"), 1 * _GIB, {"api": ServicePort(8200)}),
     "registry": Offer(_size("50m", "128Mi"), 10 * _GIB, {"api": ServicePort(5000)}),

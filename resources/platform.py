@@ -66,7 +66,7 @@ class PublishedPort(Publish):
 
 class PlatformSpec(BaseSpec):
     service: Service
-    """Which service: `ingress`, `s3`, `dns`, `mail`, `vpn`, `models`, `vault`, `registry` or
+    """Which service: `ingress`, `s3`, `dns`, `mail`, `models`, `vault`, `registry` or
     `metrics`. May not change. Example: `s3`."""
     resources: Resources | None = None
     """CPU and memory of all its containers together. Default: the service's own, enough for a few

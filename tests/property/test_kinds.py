@@ -8,20 +8,23 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import bcrypt
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from controlplane.errors import ControlPlaneError, DriverUnavailableError, RetryableError
-from controlplane.plan import Plan
-from drivers.containers import LABEL_SLOT, ContainerState, Limits
+from controlplane.plan import Dependent, Plan
+from drivers.containers import LABEL_SLOT, ContainerState, Limits, NetworkSpec, Owner
 from drivers.fake.engine import CrashError
 from resources.app import App
 from resources.database import PLANS, Database
+from resources.platform import Platform
 from tests.unit.reconcilers.world import NETWORK, UID, World, app, database
 
 VERBS = st.sampled_from(
     ["ensure_container", "start_container", "delete_container", "list_containers"]
 )
+USERS = {"net-a": "10.202.0.0/24", "net-b": "10.203.0.0/24"}
 LOOK = st.booleans()
 """Whether it may settle right after a rule: drift of one kind hides behind that of another."""
 RESOURCES = st.sampled_from([{"cpu": "100m", "memory": "64Mi"}, {"cpu": "250m", "memory": "128Mi"}])
@@ -45,14 +48,14 @@ class KindMachine(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
 
-    def record(self, *, deleting: bool = False) -> App | Database:
+    def record(self, *, deleting: bool = False) -> App | Database | Platform:
         raise AssertionError("each machine has its own")
 
     def mine(self) -> list[ContainerState]:
         found = (c.state for c in self.world.engine.containers.values())
         return [state for state in found if state.owner is not None and state.owner.uid == UID]
 
-    def attempt(self, record: App | Database) -> None:
+    def attempt(self, record: App | Database | Platform) -> None:
         """Passes as the engine makes them: an error ends one, and the next begins afresh."""
         for _ in range(10):
             try:
@@ -61,7 +64,7 @@ class KindMachine(RuleBasedStateMachine):
                 continue
             return
 
-    def settle(self, record: App | Database) -> None:
+    def settle(self, record: App | Database | Platform) -> None:
         self.world.engine.away = False
         self.attempt(record)
         before = sum(self.world.engine.writes.values()) + self.world.files.writes
@@ -264,5 +267,129 @@ class DatabaseMachine(KindMachine):
         assert any(password in content for content in self.world.files.folders[UID].files.values())
 
 
+class PlatformMachine(KindMachine):
+    """A service of three containers with data, credentials and a setting, and its users."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.spec = {"service": "metrics"}
+        self.users: dict[str, bool] = {}
+        for name, subnet in USERS.items():
+            self.run(self.world.containers.ensure_network(network_of(name, subnet)))
+
+    def record(self, *, deleting: bool = False) -> Platform:
+        self.world.dependents = tuple(
+            Dependent("Bucket", name, "b", "u", "", {}, {}, False, name, ready)
+            for name, ready in sorted(self.users.items())
+        )
+        meta = {"name": "shop", "namespace": "platform", "uid": UID}
+        if deleting:
+            meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        return Platform.model_validate({"metadata": meta, "spec": self.spec})
+
+    @rule(
+        resources=RESOURCES,
+        service=st.sampled_from(["metrics", "registry"]),
+        days=st.sampled_from([None, "3"]),
+        image=st.sampled_from([None, "other:1"]),
+        published=st.booleans(),
+        look=LOOK,
+    )
+    def edit(
+        self,
+        resources: dict[str, str],
+        service: str,
+        days: str | None,
+        image: str | None,
+        published: bool,
+        look: bool,
+    ) -> None:
+        port = "prometheus" if service == "metrics" else "api"
+        self.spec = {
+            "service": service,
+            "resources": resources,
+            "settings": {"retentionDays": days} if days and service == "metrics" else {},
+            "image": image,
+            "publish": [{"name": port}] if published else [],
+        }
+        self.look(look)
+
+    @rule(name=st.sampled_from(["net-a", "net-b"]), state=st.sampled_from([None, True, False]))
+    def use(self, name: str, state: bool | None) -> None:
+        """A namespace's records use the service, or no more; its network may not be ready."""
+        self.users.pop(name, None)
+        if state is not None:
+            self.users[name] = state
+
+    @rule(name=st.sampled_from(["net-a", "net-b"]))
+    def users_network_made_anew(self, name: str) -> None:
+        self.world.engine.remove_network(name)
+        self.run(self.world.containers.ensure_network(network_of(name, USERS[name])))
+
+    @rule(password=st.sampled_from([b"one", b"two"]))
+    def rotate(self, password: bytes) -> None:
+        if found := self.world.values.data.get(("Secret", "shop-credentials")):
+            found["password"] = password
+
+    def check(self) -> None:
+        wanted = self.record().spec
+        mine = {state.name: state for state in self.mine()}
+        base = f"platform-platform-shop-{UID[:8]}"
+        several = wanted.service == "metrics"
+        more = {f"{base}-alertmanager", f"{base}-pushgateway"} if several else set()
+        assert mine.keys() == {base} | more
+        assert all(state.running and not state.paused for state in mine.values())
+        limits = [state.limits for state in mine.values()]
+        assert sum(each.cpu_millicores for each in limits) == wanted.limits.cpu
+        assert sum(each.memory_bytes for each in limits) == wanted.limits.memory
+        main = self.world.engine.containers[mine[base].id].spec
+        assert main is not None
+        if wanted.image:
+            assert mine[base].image == wanted.image
+        assert [mount.volume for mount in main.volumes] == [
+            f"volume-platform-platform-shop-{wanted.service}-nnnnnnnn"
+        ]
+        assert [port.host_port for port in main.ports] == ([30001] if wanted.publish else [])
+        self.check_networks(mine, {} if several else self.users)
+        self.check_files(several=several, days=wanted.settings.get("retentionDays", "15"))
+
+    def check_networks(self, mine: dict[str, ContainerState], users: dict[str, bool]) -> None:
+        """All are in the service's own network; a shared main one is also in its users'."""
+        for name, state in mine.items():
+            main = name == f"platform-platform-shop-{UID[:8]}"
+            ready = {network for network, is_ready in users.items() if is_ready} if main else set()
+            maybe = set(users) if main else set()
+            assert {NETWORK} | ready <= state.networks.keys() <= {NETWORK} | maybe
+            for network, known_id in state.network_ids.items():
+                there = self.world.engine.network_named(network)
+                assert there is not None
+                assert there.id == known_id
+            assert set(state.aliases[NETWORK]) == {"shop" + name.removeprefix(mine_base(name))}
+
+    def check_files(self, *, several: bool, days: str) -> None:
+        files = self.world.files.folders[UID].files
+        password = self.world.values.data[("Secret", "shop-credentials")]["password"]
+        names = {"prometheus.yml", "rules.yml", "web.yml", "password", "alertmanager.yml"}
+        assert files.keys() == (names if several else {"registry.yml", "htpasswd"})
+        line = files["web.yml" if several else "htpasswd"].decode()
+        hashed = line[line.index("$2b$") :][:60]
+        assert bcrypt.checkpw(password, hashed.encode())
+        if several:
+            main = next(s for s in self.mine() if s.name.endswith(UID[:8]))
+            spec = self.world.engine.containers[main.id].spec
+            assert spec is not None
+            assert f"--storage.tsdb.retention.time={days}d" in spec.command
+
+
+def mine_base(name: str) -> str:
+    """A container's name up to what its part of the service is called."""
+    return name[: name.index(UID[:8]) + 8]
+
+
+def network_of(name: str, subnet: str) -> NetworkSpec:
+    return NetworkSpec(name, Owner(f"uid-{name}", "Namespace", "", name), subnet)
+
+
 TestApp = AppMachine.TestCase
+TestPlatform = PlatformMachine.TestCase
 TestDatabase = DatabaseMachine.TestCase
