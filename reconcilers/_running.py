@@ -158,10 +158,7 @@ class Assembler:
         variables: tuple[box.SecretVariables, ...] = ()
         if made_of.variables:
             variables = (box.SecretVariables(source, names=made_of.variables),)
-        given = box.version_of(files) if files or variables else ""
-        volumes: tuple[VolumeMount, ...] = ()
-        if made_of.data and self.mount is not None:
-            volumes = (VolumeMount(self.mount, image.data_path),)
+        given = _given(files, source if variables else None)
         spec = ContainerSpec(
             name=container_name(record, made_of),
             owner=box.owner_of(record),
@@ -171,7 +168,7 @@ class Assembler:
             command=made_of.command,
             env=made_of.env,
             networks=self._networks(want, made_of),
-            volumes=volumes,
+            volumes=self._volumes(made_of, image),
             secrets_dir=self.secrets_dir if files else None,
             ports=_ports(want, made_of),
             user=image.user if made_of.user is None else made_of.user,
@@ -186,6 +183,11 @@ class Assembler:
         )
         return Part(made_of, image, box.sealed(spec), variables)
 
+    def _volumes(self, made_of: ServiceContainer, image: ImageChoice) -> tuple[VolumeMount, ...]:
+        if not made_of.data or self.mount is None:
+            return ()
+        return (VolumeMount(self.mount, image.data_path),)
+
     def _networks(
         self, want: Want[Platform], made_of: ServiceContainer
     ) -> tuple[NetworkAttachment, ...]:
@@ -193,6 +195,12 @@ class Assembler:
         aliases = (name,) if not made_of.name else (f"{name}-{made_of.name}",)
         others = self.networks if made_of.shared else ()
         return tuple(NetworkAttachment(network, aliases) for network in (want.network, *others))
+
+
+def _given(files: tuple[box.SecretFile, ...], variables: box.SecretSource | None) -> str:
+    """Hash of all that a container reads of others; variables count as if they were a file."""
+    read = files if variables is None else (*files, box.SecretFile("", variables, ""))
+    return box.version_of(read) if read else ""
 
 
 def container_name(record: Platform, made_of: ServiceContainer) -> str:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from controlplane.errors import RetryableError, TerminalError
-from controlplane.plan import Dependent, Plan
+from controlplane.plan import Dependent, Generated, Plan
 from drivers.containers import Limits, NetworkSpec, Owner
 from reconcilers import _services
 from reconcilers._service import Facts, Health, ServiceContainer, ServiceDef, ServiceFile
@@ -407,6 +407,19 @@ async def test_a_setting_changes_the_files_and_then_the_containers() -> None:
     await world.settle(platform("metrics", settings={"retentionDays": "3"}))
     assert world.files.folders[UID].files == {"a": b"3"}
     assert not before & {c.state.id for c in world.engine.containers.values()}
+
+
+async def test_a_secret_variable_that_changes_makes_its_container_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = ServiceContainer("registry", None, variables=(("key", "KEY"),))
+    definition = ServiceDef(lambda _: (made,), lambda _: {"key": Generated()})
+    monkeypatch.setattr("reconcilers._running.SERVICES", {"registry": definition})
+    world = await settled()
+    assert world.engine.by_name(NAME).secret_env == {"KEY": "generated-shop-credentials"}
+    world.values.data[("Secret", "shop-credentials")]["key"] = b"another"
+    await world.settle(platform())
+    assert world.engine.by_name(NAME).secret_env == {"KEY": "another"}
 
 
 @pytest.mark.usefixtures("pair")
