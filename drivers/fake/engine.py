@@ -7,7 +7,7 @@ it as the driver.
 import asyncio
 import ipaddress
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from controlplane.errors import ControlPlaneError, DriverUnavailableError
@@ -49,6 +49,7 @@ class FakeEngine:
         self.containers: dict[str, Container] = {}
         self.networks: dict[str, NetworkState] = {}
         self.volumes: dict[str, VolumeState] = {}
+        self._on_volume_gone: list[Callable[[str], None]] = []
         self.images: dict[str, str] = {}
         """reference -> id"""
         self.routes: set[str] = {"172.17.0.0/16"}
@@ -137,7 +138,13 @@ class FakeEngine:
 
     def remove_volume(self, name: str) -> None:
         volume = self.volumes.pop(name)
+        for forget in self._on_volume_gone:
+            forget(name)
         self.tell(volume.owner, "volume destroy")
+
+    def when_volume_goes(self, forget: Callable[[str], None]) -> None:
+        """Call this with the name of each volume that is removed: what was on it is gone."""
+        self._on_volume_gone.append(forget)
 
     def add_foreign(self, name: str, labels: Mapping[str, str] | None = None) -> ContainerState:
         """Somebody else's container."""

@@ -1,7 +1,9 @@
 """Model servers that exist only in a table."""
 
+import hashlib
 from dataclasses import dataclass, field
 
+from drivers.fake.engine import Container, FakeEngine
 from drivers.fake.faults import Faults
 from drivers.model_calls import unavailable
 from drivers.models import ModelFailure, ModelOrder, ModelServer, ModelState
@@ -32,32 +34,59 @@ class Held:
 
 @dataclass(slots=True)
 class FakeModels:
-    """`sources` maps what an order names (its url, else its source) to a file. `looks` is how
-    often a pull is seen before it ends; `away` are servers that don't answer; `writes` counts what
-    changed."""
+    """`sources` maps what an order names (its url, else its source) to a file; with `any_source`
+    there is one behind every name. `looks` is how often a pull is seen before it ends; `away` are
+    servers that don't answer; `writes` counts what changed."""
 
     sources: dict[str, FakeFile] = field(default_factory=dict)
+    any_source: bool = False
     held: dict[tuple[str, str], Held] = field(default_factory=dict)
+    """By server (its URL, or the volume of its container) and name."""
     away: set[str] = field(default_factory=set)
-    everywhere: bool = False
-    """What one server holds, all do, and how long it stays in memory is what they were started
-    with: llama.cpp's containers come and go, their volume stays."""
+    engine: FakeEngine | None = None
+    """Servers are containers of this engine, each with its model on its volume; how long that
+    stays in memory is what the container was started with. None: servers are just there."""
     looks: int = 1
     keep_alive_s: int | None = 300
     writes: int = 0
     faults: Faults = field(default_factory=Faults)
 
+    def __post_init__(self) -> None:
+        if self.engine is not None:
+            self.engine.when_volume_goes(self._volume_gone)
+
+    def _volume_gone(self, volume: str) -> None:
+        for key in [key for key in self.held if key[0] == volume]:
+            del self.held[key]
+
     def _key(self, server: ModelServer, name: str) -> tuple[str, str]:
-        return ("" if self.everywhere else server.url, name)
+        if self.engine is None:
+            return (server.url, name)
+        found = self._container(server)
+        volumes = found.spec.volumes if found is not None and found.spec is not None else ()
+        return (volumes[0].volume if volumes else "", name)
+
+    def _container(self, server: ModelServer) -> Container | None:
+        """The running one with the server's address."""
+        address = server.url.partition("//")[2].partition(":")[0]
+        containers = self.engine.containers.values() if self.engine else ()
+        for each in containers:
+            if address in each.state.networks.values() and each.state.running:
+                return None if each.state.paused else each
+        return None
+
+    def _answers(self, server: ModelServer) -> bool:
+        here = self.engine is None or self._container(server) is not None
+        return here and server.url not in self.away
 
     def _enter(self, verb: str, server: ModelServer) -> None:
         self.faults.enter(verb)
-        if server.url in self.away and verb != "observe_model":
+        if verb != "observe_model" and not self._answers(server):
             raise unavailable(verb.replace("_", " "))
 
     async def observe_model(self, server: ModelServer, name: str, /) -> ModelState | None:
         self._enter("observe_model", server)
-        if server.url in self.away:
+        if not self._answers(server):
             return None
         others = self._others(server, name)
         found = self.held.get(self._key(server, name))
@@ -94,7 +123,7 @@ class FakeModels:
         )
 
     def _left_s(self, found: Held) -> float | None:
-        if not found.loaded or self.everywhere:
+        if not found.loaded or self.engine is not None:
             return None
         return 1e9 if found.keep_alive_s is None else float(found.keep_alive_s)
 
@@ -138,9 +167,14 @@ class FakeModels:
             found.order = order
             self.writes += 1
             return
-        file = self.sources.get(order.url or order.source)
+        file = self._file(order.url or order.source)
         self.held[key] = Held(order, file, steps_left=self.looks, keep_alive_s=self.keep_alive_s)
         self.writes += 1
+
+    def _file(self, source: str) -> FakeFile | None:
+        if source in self.sources or not self.any_source:
+            return self.sources.get(source)
+        return FakeFile(f"sha256:{hashlib.sha256(source.encode()).hexdigest()}", len(source))
 
     def _fits(self, found: Held, order: ModelOrder) -> bool:
         if found.file is None:

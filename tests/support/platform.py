@@ -65,8 +65,8 @@ class Platform:
     files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
     probe: FakeProbe = field(default_factory=lambda: FakeProbe(everything=True))
     dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
-    llamacpp: FakeModels = field(default_factory=lambda: FakeModels(everywhere=True))
-    ollama: FakeModels = field(default_factory=FakeModels)
+    llamacpp: FakeModels = field(init=False)
+    ollama: FakeModels = field(default_factory=lambda: FakeModels(any_source=True))
     epoch: int = 0
     seed: int = 0
     term: Term | None = None
@@ -78,6 +78,7 @@ class Platform:
     def __post_init__(self) -> None:
         self.servers = FakeServers(self.engine)
         self.containers = FakeContainers(self.engine)
+        self.llamacpp = FakeModels(engine=self.engine, any_source=True)
 
     @property
     def records(self) -> Records:

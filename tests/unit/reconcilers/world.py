@@ -111,7 +111,7 @@ class World:
     files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
     meter: FakeHost = field(default_factory=FakeHost)
     dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
-    llamacpp: FakeModels = field(default_factory=lambda: FakeModels(everywhere=True))
+    llamacpp: FakeModels = field(init=False)
     ollama: FakeModels = field(default_factory=FakeModels)
     children: dict[tuple[str, str], Owned] = field(default_factory=dict)
     refs: dict[str, Resolved] = field(default_factory=dict)
@@ -124,6 +124,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.containers = FakeContainers(self.engine)
+        self.llamacpp = FakeModels(engine=self.engine)
         self.servers = FakeServers(self.engine)
 
     @property
