@@ -152,6 +152,7 @@ def _record(obj: dict[str, Any]) -> dict[str, Any]:
         [c["type"], c["status"], c["reason"]] for c in status.get("conditions") or ()
     )
     seen = status.pop("observedGeneration", None)
+    status.pop("serial", None)  # of a DNS zone: how often it has changed
     return {
         "labels": meta.get("labels") or {},
         "finalizers": sorted(meta.get("finalizers") or ()),

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from controlplane.errors import ConflictError
 from controlplane.records import Key
 from reconcilers.registry import RECONCILERS
+from resources._offers import OFFERS
 from resources.kinds import KIND_INFOS, MODELS
 from resources.meta import PLATFORM_NAMESPACE, Record
 from tests.sim.snapshot import objects_of, records_of, tally, world_of
@@ -122,6 +123,8 @@ class Stage:
         """A record as `provide` makes it."""
         if kind in ("Secret", "ConfigMap"):
             await self._value(kind, namespace, name)
+        elif kind == "Platform" and name in OFFERS:
+            await self.make(kind, {"service": name}, name)
         else:
             await self.make(kind, name=name)
 

@@ -114,6 +114,48 @@ def volume_world(platform: Platform, record: Record) -> None:
     assert platform.engine.volumes[name].owner is not None
 
 
+RECORD_SETS: Final = (
+    ({"name": "www", "type": "A", "records": ["192.0.2.1"]},),
+    (
+        {"name": "www", "type": "CNAME", "records": ["example.net"]},
+        {"name": "@", "type": "TXT", "records": ["v=spf1 -all"], "ttl": 60},
+    ),
+    (),
+)
+
+
+def zone_world(platform: Platform, record: Record) -> None:
+    spec: Any = getattr(record, "spec", None)
+    server = platform.dns.anywhere
+    assert server is not None
+    zone = server.zones[f"{spec.domain}."]
+    assert zone.signed == spec.dnssec
+    assert zone.soa is not None
+    assert (zone.soa.refresh, zone.soa.minimum) == (spec.soa.refresh, spec.soa.negative_ttl)
+    expected = {(f"{spec.domain}.", "NS")}
+    for each in spec.record_sets:
+        name = f"{spec.domain}." if each.name == "@" else f"{each.name}.{spec.domain}."
+        expected.add((name, each.type))
+        (found,) = [s for s in zone.rrsets if (s.name, s.type) == (name, each.type)]
+        assert found.ttl == (spec.ttl if each.ttl is None else each.ttl)
+        values = " ".join(found.records)
+        assert all(value.strip('"') in values for value in each.records)
+    if spec.zone_file is not None and spec.zone_file.text:
+        expected.add((f"ftp.{spec.domain}.", "A"))
+    mine = {(each.name, each.type) for each in zone.rrsets}
+    assert mine >= expected
+    assert zone.account, "it says whose it is"
+
+
+def set_world(platform: Platform, record: Record) -> None:
+    spec: Any = getattr(record, "spec", None)
+    server = platform.dns.anywhere
+    assert server is not None
+    name = f"{spec.name}.shop.example.org." if spec.name != "@" else "shop.example.org."
+    found = server.lookup(name, spec.type)
+    assert set(found) >= set(spec.records), "its values are served"
+
+
 def _in_its_network(
     platform: Platform,
     record: Record,
@@ -150,6 +192,19 @@ SPECIAL: Final[tuple[World, ...]] = (
     World("Namespace", name="extra", namespace="", expected=namespace_world),
     World("Volume", namespace="", expected=volume_world),
     World("Platform", namespace=PLATFORM_NAMESPACE),
+    World(
+        "Zone",
+        values={
+            "recordSets": tuple([dict(each) for each in sets] for sets in RECORD_SETS),
+            "zoneFile": ({"text": "ftp A 192.0.2.77\n"}, {"configMapRef": {"name": "zone"}}),
+            "nameservers": (["ns1.example.net", "ns2"],),
+            "soa": ({"email": "dns@example.net", "refresh": 7200},),
+        },
+        expected=zone_world,
+        # its keys outlive being switched off, so that the DS above stays right
+        forgets=lambda earlier, now: not any(each.get("dnssec") for each in earlier),
+    ),
+    World("RecordSet", values={"type": ("A",), "records": (["192.0.2.8"],)}, expected=set_world),
     World("Host", name="host", namespace="", lives=False),
 )
 WORLDS: Final[Mapping[str, World]] = {
