@@ -80,6 +80,8 @@ class QuotaState:
     used_bytes: int
     quota_bytes: int
     """0: no quota."""
+    due: bool = False
+    """ensure_enforced would close the bucket for writes, or open it again."""
 
 
 class S3(Protocol):

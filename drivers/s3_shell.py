@@ -16,8 +16,11 @@ SHELL: Final = ("weed-shell",)
 TIMEOUT_S: Final = 20.0
 MIB: Final = 1 << 20
 _NAME: Final = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
-_LINE: Final = re.compile(r"^\s*(?P<name>\S+)\tsize:(?P<size>\d+)\b")
+_LINE: Final = re.compile(r"^\s*(?P<name>\S+)\tsize:\d+\tlogical:(?P<size>\d+)\b")
 _QUOTA: Final = re.compile(r"\tquota:(\d+)\b")
+_DUE: Final = re.compile(r"changing bucket (\S+) to ")
+LIST: Final = "s3.bucket.list\ns3.bucket.quota.enforce"
+"""Without -apply the second only says what it would do."""
 
 
 class ShellQuotas:
@@ -27,13 +30,14 @@ class ShellQuotas:
         self._containers = containers
 
     async def list_quotas(self, container: str, /) -> dict[str, QuotaState]:
-        said = await self._run(container, "s3.bucket.list", "list the buckets' quotas")
+        said = await self._run(container, LIST, "list the buckets' quotas")
+        due = set(_DUE.findall(said))
         found: dict[str, QuotaState] = {}
         for line in said.splitlines():
             if (bucket := _LINE.match(line)) is not None:
                 quota = _QUOTA.search(line)
-                size = int(bucket["size"])
-                found[bucket["name"]] = QuotaState(size, int(quota[1]) if quota else 0)
+                name, size = bucket["name"], int(bucket["size"])
+                found[name] = QuotaState(size, int(quota[1]) if quota else 0, name in due)
         return found
 
     async def ensure_quota(self, container: str, bucket: str, quota_bytes: int, /) -> None:

@@ -41,6 +41,11 @@ class FakeBucket:
     closed: bool = False
     """For writes, by its quota."""
 
+    @property
+    def over(self) -> bool:
+        """Whether it holds more than its quota."""
+        return 0 < self.quota.quota_bytes < self.quota.used_bytes
+
 
 @dataclass(slots=True)
 class FakeUser:
@@ -283,7 +288,10 @@ class FakeS3:
 
     async def list_quotas(self, container: str, /) -> dict[str, QuotaState]:
         found = self._inside("list_quotas", container)
-        return {name: bucket.quota for name, bucket in found.buckets.items()}
+        return {
+            name: replace(bucket.quota, due=bucket.over != bucket.closed)
+            for name, bucket in found.buckets.items()
+        }
 
     async def ensure_quota(self, container: str, bucket: str, quota_bytes: int, /) -> None:
         found = self._inside("ensure_quota", container)
@@ -297,8 +305,7 @@ class FakeS3:
 
     async def ensure_enforced(self, container: str, /) -> None:
         for bucket in self._inside("ensure_enforced", container).buckets.values():
-            limit = bucket.quota.quota_bytes
-            bucket.closed = 0 < limit < bucket.quota.used_bytes
+            bucket.closed = bucket.over
         self._changed("ensure_enforced")
 
 

@@ -1,5 +1,6 @@
 """One suite for the S3 driver on a real server (SeaweedFS in our own image) and on its fake."""
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -38,6 +39,10 @@ class World(Protocol):
         """Somebody stores an object, so many times."""
         ...
 
+    def fill(self, mib: int) -> None:
+        """Somebody stores so much, and the server has noticed."""
+        ...
+
     def upload(self, key: str) -> None:
         """Somebody begins an upload in parts, and leaves it."""
         ...
@@ -65,6 +70,10 @@ class FakeWorld:
     def put(self, key: str, versions: int = 1) -> None:
         self.fake.buckets[self.bucket].objects += [key] * versions
 
+    def fill(self, mib: int) -> None:
+        bucket = self.fake.buckets[self.bucket]
+        bucket.quota = replace(bucket.quota, used_bytes=mib << 20)
+
     def upload(self, key: str) -> None:
         self.fake.buckets[self.bucket].uploads.append(key)
 
@@ -72,6 +81,8 @@ class FakeWorld:
         name = bucket or self.bucket
         if did == "list":
             return allowed(self.fake, KEY, "s3:ListBucket", f"arn:aws:s3:::{name}")
+        if did == "put" and self.fake.buckets[name].closed:
+            return False
         action = f"s3:{did.title()}Object"
         return allowed(self.fake, KEY, action, f"arn:aws:s3:::{name}/{key}")
 
@@ -107,6 +118,13 @@ class RealWorld:
         for number in range(versions):
             self._raw("put_object", Bucket=self.bucket, Key=key, Body=str(number).encode())
 
+    def fill(self, mib: int) -> None:
+        self._raw("put_object", Bucket=self.bucket, Key="full", Body=os.urandom(mib << 20))
+        running = Running(self.container)
+        line = f"{self.bucket}\tsize:{mib}"
+        shell = ("sh", "-c", "echo s3.bucket.list | weed-shell 2>&1")
+        wait_until(lambda: line in running.exec(*shell), of=running)
+
     def upload(self, key: str) -> None:
         self._raw("create_multipart_upload", Bucket=self.bucket, Key=key)
 
@@ -119,7 +137,7 @@ class RealWorld:
         try:
             self._raw(operation, user, **params)
         except S3Refusal as exc:
-            if exc.status not in (403, 404):
+            if exc.status not in (403, 404, 500):  # 500: closed by its quota
                 raise
             return exc.status == 404
         return True
@@ -447,6 +465,21 @@ async def test_a_quota_is_set_in_whole_mib_and_taken_off(world: World) -> None:
     await world.quotas.ensure_enforced(world.container)
     await world.quotas.ensure_quota(world.container, world.bucket, 0)
     assert (await world.quotas.list_quotas(world.container))[world.bucket].quota_bytes == 0
+
+
+async def test_a_bucket_over_its_quota_is_closed_for_writes_when_told(
+    world: World, user: str
+) -> None:
+    await world.quotas.ensure_quota(world.container, world.bucket, 2 << 20)
+    world.fill(3)
+    found = (await world.quotas.list_quotas(world.container))[world.bucket]
+    assert found.used_bytes >= 3 << 20
+    assert found.due
+    await world.quotas.ensure_enforced(world.container)
+    assert not (await world.quotas.list_quotas(world.container))[world.bucket].due
+    assert not world.may("put", "more")
+    await world.quotas.ensure_quota(world.container, world.bucket, 0)
+    assert world.may("put", "more")
 
 
 async def test_a_quota_of_no_bucket_is_refused(world: World) -> None:
