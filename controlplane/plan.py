@@ -170,6 +170,8 @@ class EnsureSecret:
     keys: Mapping[str, str | Generated | Template]
     claim: str = ""
     type: str = "servicebinding.io/database"
+    renew_on: str = ""
+    """A plain key: where its value changes, generated ones are made anew with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,8 @@ class Children:
         adopted = self._adoptable(owner, stored, claimed)
         opened = await self.records.read(stored)
         before = secretdata.decoded(opened.get("data") or {})
-        data = await self._completed(before, step)
+        kept = secretdata.kept(before, step.keys, step.renew_on)
+        data = await self._completed(kept, step)
         if data == before and not adopted:
             return
         parts = {"data": secretdata.encoded(data)}

@@ -34,6 +34,17 @@ def slow(before: Mapping[str, str], keys: Mapping[str, str | Generated | Templat
     return any(isinstance(value, Generated) and value.form != "text" for value in missing)
 
 
+def kept(
+    before: Mapping[str, str],
+    keys: Mapping[str, str | Generated | Template],
+    renew_on: str,
+) -> dict[str, str]:
+    """What stays of a Secret: all of it, but for generated values once `renew_on` changes."""
+    if not renew_on or before.get(renew_on) == keys.get(renew_on):
+        return dict(before)
+    return {key: value for key, value in before.items() if not isinstance(keys.get(key), Generated)}
+
+
 def completed(
     before: Mapping[str, str],
     keys: Mapping[str, str | Generated | Template],
