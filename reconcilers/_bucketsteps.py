@@ -14,6 +14,8 @@ from drivers.s3 import S3, S3Quotas, S3Server
 from drivers.s3_documents import CorsRule, LifecycleRule
 from resources.meta import PLATFORM_NAMESPACE
 
+REGION: Final = "us-east-1"
+"""Where the Secret names none: what S3 clients assume."""
 BITE: Final = 1000
 """Objects removed at once, as many as S3 allows."""
 EMPTYING_S: Final = 40.0
@@ -174,7 +176,7 @@ class BucketSteps:
                 reason="ServiceCredentialsMissing",
             )
         text = {key: value.decode(errors="replace") for key, value in found.items()}
-        region = text.get("region") or S3Server.region
+        region = text.get("region") or REGION
         return S3Server(where.endpoint, text["access-key"], text["secret-key"], region)
 
     async def apply(self, step: BucketStep) -> None:

@@ -12,6 +12,8 @@ from drivers.postgres import NetworkPostgres
 from drivers.powerdns_http import HttpPowerDns
 from drivers.probe import SocketProbe
 from drivers.redis import NetworkRedis
+from drivers.s3_network import NetworkS3
+from drivers.s3_shell import ShellQuotas
 from drivers.secretfiles import SecretFiles
 from reconcilers._images import Source
 from reconcilers._servers import NetworkServers
@@ -40,6 +42,8 @@ def real_drivers(
         dns=HttpPowerDns(),
         llamacpp=LlamaCpp(),
         ollama=Ollama(clock),
+        s3=NetworkS3(),
+        quotas=ShellQuotas(containers),
         clock=clock,
         images=images,
     )

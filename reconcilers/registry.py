@@ -12,11 +12,14 @@ from drivers.host import HostMeter
 from drivers.models import Models
 from drivers.powerdns import PowerDns
 from drivers.probe import Probe
+from drivers.s3 import S3, S3Quotas
 from drivers.secretfiles import SecretFiles
+from reconcilers._bucketsteps import BucketSteps
 from reconcilers._container import ContainerSteps
 from reconcilers._images import Source
 from reconcilers._servers import DatabaseServers
 from reconcilers.app import AppReconciler
+from reconcilers.bucket import BucketReconciler
 from reconcilers.database import DatabaseReconciler
 from reconcilers.host import HostReconciler
 from reconcilers.model import ModelReconciler
@@ -43,6 +46,8 @@ class Drivers:
     dns: PowerDns
     llamacpp: Models
     ollama: Models
+    s3: S3
+    quotas: S3Quotas
     clock: Clock
     images: Source
 
@@ -105,6 +110,11 @@ def _model(given: Drivers) -> AnyReconciler:
     )
 
 
+def _bucket(given: Drivers) -> AnyReconciler:
+    steps = BucketSteps(given.s3, given.quotas, given.values, given.clock)
+    return BucketReconciler(given.s3, given.quotas, given.values, steps)
+
+
 RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
     "Namespace": lambda given: NamespaceReconciler(given.containers),
     "Volume": lambda given: VolumeReconciler(given.containers),
@@ -115,6 +125,7 @@ RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
         given.containers, given.files, given.probe, given.clock, given.steps
     ),
     "Platform": _platform,
+    "Bucket": _bucket,
     "Zone": lambda given: ZoneReconciler(given.dns, given.values),
     "RecordSet": lambda given: RecordSetReconciler(),
     "Model": _model,

@@ -22,7 +22,7 @@ from resources.meta import (
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 from resources.quantity import Bytes, format_bytes
-from resources.text import DnsLabel, DnsSubdomain, Matches, Text
+from resources.text import DnsLabel, Matches, Text
 
 ARN: Final = "arn:aws:s3:::"
 OWN_TAGS: Final = "bunker.cloud/"
@@ -240,7 +240,7 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
         if self.spec.bucket_name is not None:
             return self.spec.bucket_name
         name = f"{self.metadata.namespace}-{self.metadata.name}"
-        if len(name) <= 63:  # noqa: PLR2004
+        if len(name) <= 63:
             return name
         return f"{name[:54].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 

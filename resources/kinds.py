@@ -3,6 +3,7 @@
 from typing import Final
 
 from resources.app import App
+from resources.bucket import Bucket
 from resources.core import ConfigMap, Event, Namespace, Secret
 from resources.database import Database
 from resources.host import Host
@@ -25,6 +26,7 @@ KINDS: Final[tuple[type[Record], ...]] = (
     Database,
     App,
     Platform,
+    Bucket,
     Zone,
     RecordSet,
     Model,

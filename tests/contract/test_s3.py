@@ -87,8 +87,7 @@ class FakeWorld:
         return allowed(self.fake, KEY, action, f"arn:aws:s3:::{name}/{key}")
 
     def stop_key(self, user: str) -> None:
-        keys = self.fake.users[user].keys
-        keys[KEY] = (keys[KEY][0], False)
+        self.fake.users[user].keys[KEY] = False
 
 
 class ShellOnly:

@@ -126,7 +126,7 @@ class Stage:
         elif kind == "Platform" and name in OFFERS:
             await self.make(kind, {"service": name}, name)
         else:
-            await self.make(kind, name=name)
+            await self.make(kind, {"service": name} if kind == "Platform" else None, name)
 
     async def _value(self, kind: str, namespace: str, name: str) -> None:
         if self.platform.find(Key(kind, namespace, name)) is not None:

@@ -29,6 +29,7 @@ from drivers.fake.host import FakeHost
 from drivers.fake.models import FakeModels
 from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
+from drivers.fake.s3 import FakeS3, FakeS3Server
 from drivers.fake.secretfiles import FakeSecretFiles
 from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
 from reconcilers.registry import RECONCILERS, Drivers, behind
@@ -67,6 +68,7 @@ class Platform:
     dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
     llamacpp: FakeModels = field(init=False)
     ollama: FakeModels = field(default_factory=lambda: FakeModels(any_source=True))
+    s3: FakeS3 = field(default_factory=lambda: FakeS3(anywhere=FakeS3Server()))
     epoch: int = 0
     seed: int = 0
     term: Term | None = None
@@ -143,6 +145,8 @@ class Platform:
             dns=self.dns,
             llamacpp=self.llamacpp,
             ollama=self.ollama,
+            s3=self.s3,
+            quotas=self.s3,
             clock=LoopClock(),
             images="local",
         )

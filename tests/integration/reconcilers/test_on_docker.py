@@ -16,6 +16,7 @@ from drivers.containers import NetworkSpec, Owner, VolumeSpec
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
 from drivers.fake.powerdns import FakePowerDns
+from drivers.fake.s3 import FakeS3
 from drivers.llamacpp import LlamaCpp
 from drivers.ollama import Ollama
 from drivers.postgres import NetworkPostgres
@@ -66,6 +67,8 @@ class RealWorld(World):
             dns=FakePowerDns(),
             llamacpp=LlamaCpp(),
             ollama=Ollama(),
+            s3=FakeS3(),
+            quotas=FakeS3(),
             clock=SystemClock(),
             images="local",
         )

@@ -31,6 +31,7 @@ from drivers.fake.host import FakeHost
 from drivers.fake.models import FakeModels
 from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
+from drivers.fake.s3 import FakeS3, FakeS3Server
 from drivers.fake.secretfiles import FakeSecretFiles
 from reconcilers._servers import Answer, Login
 from reconcilers.registry import RECONCILERS, AnyReconciler, Drivers
@@ -113,6 +114,7 @@ class World:
     dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
     llamacpp: FakeModels = field(init=False)
     ollama: FakeModels = field(default_factory=FakeModels)
+    s3: FakeS3 = field(default_factory=lambda: FakeS3(anywhere=FakeS3Server()))
     children: dict[tuple[str, str], Owned] = field(default_factory=dict)
     refs: dict[str, Resolved] = field(default_factory=dict)
     services: dict[str, Resolved] = field(default_factory=dict)
@@ -140,6 +142,8 @@ class World:
             dns=self.dns,
             llamacpp=self.llamacpp,
             ollama=self.ollama,
+            s3=self.s3,
+            quotas=self.s3,
             clock=self.clock,
             images="local",
         )
@@ -234,8 +238,8 @@ class World:
             case EnsureChild(kind=kind, name=name, spec=spec):
                 status = {"dockerName": f"volume-{name}"}
                 self.children[(kind, name)] = Owned(kind, name, "v", True, spec, status)
-            case EnsureSecret(name=name, keys=keys):
-                self._ensure_secret(name, keys)
+            case EnsureSecret(name=name, keys=keys, renew_on=renew_on):
+                self._ensure_secret(name, keys, renew_on)
             case OrphanChild(kind=kind, name=name):
                 child = self.children[(kind, name)]
                 self.children[(kind, name)] = Owned(
@@ -247,8 +251,14 @@ class World:
             case _:
                 await reconciler.apply(step)
 
-    def _ensure_secret(self, name: str, keys: Mapping[str, str | Generated | Template]) -> None:
+    def _ensure_secret(
+        self, name: str, keys: Mapping[str, str | Generated | Template], renew_on: str
+    ) -> None:
         data = self.values.data.setdefault(("Secret", name), {})
+        before = data.get(renew_on, b"").decode()
+        if renew_on and before != keys[renew_on]:
+            for key in [key for key, value in keys.items() if isinstance(value, Generated)]:
+                data.pop(key, None)
         for key, value in keys.items():
             if isinstance(value, str):
                 data[key] = value.encode()
