@@ -237,31 +237,30 @@ async def _until_done(serving: Awaitable[None]) -> None:
 async def _channels(session: Session, *, ports: Ports, wanted: list[int]) -> None:
     opened: dict[int, Stream] = {}
     try:
-        await session.run(
-            _outputs(session, ports, wanted, opened),
-            _inputs(session, opened),
-        )
+        for index, port in enumerate(wanted):
+            await _begin(session, ports, index, port, opened)
+        await session.run(_outputs(session, opened), _inputs(session, opened))
     finally:
         for stream in opened.values():
             await stream.aclose()
 
 
-async def _outputs(
-    session: Session, ports: Ports, wanted: list[int], opened: dict[int, Stream]
+async def _begin(
+    session: Session, ports: Ports, index: int, port: int, opened: dict[int, Stream]
 ) -> None:
-    """Which port each channel is, then what comes from them; over when all are."""
-    pumps = []
-    for index, port in enumerate(wanted):
-        head = struct.pack("<H", port)
-        await session.send(bytes([2 * index]) + head)
-        await session.send(bytes([2 * index + 1]) + head)
-        try:
-            opened[2 * index] = await ports.open(port)
-        except ControlPlaneError as exc:
-            await session.send(bytes([2 * index + 1]) + str(exc).encode())
-        else:
-            pumps.append(_channel(session, 2 * index, opened[2 * index]))
-    await asyncio.gather(*pumps)
+    """Say which port two channels are, and connect to it."""
+    number, head = 2 * index, struct.pack("<H", port)
+    await session.send(bytes([number]) + head)
+    await session.send(bytes([number + 1]) + head)
+    try:
+        opened[number] = await ports.open(port)
+    except ControlPlaneError as exc:
+        await session.send(bytes([number + 1]) + str(exc).encode())
+
+
+async def _outputs(session: Session, opened: dict[int, Stream]) -> None:
+    """What comes from the ports; over when all are."""
+    await asyncio.gather(*(_channel(session, *each) for each in opened.items()))
 
 
 async def _channel(session: Session, number: int, stream: Stream) -> None:

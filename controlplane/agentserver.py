@@ -8,11 +8,11 @@ import asyncio
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -39,7 +39,8 @@ from controlplane.streams import (
     pod_ref,
 )
 
-POD = "Pod"
+POD: Final = "Pod"
+_END_S: Final = 5.0
 
 
 @asynccontextmanager
@@ -47,14 +48,14 @@ async def offering(path: Path, pods: PodViews, streams: Streams) -> AsyncIterato
     """Serve for the length of a block."""
     listener = _listen(path)
     ours = _inode(path)
-    server = await asyncio.start_unix_server(
-        _Server(pods, streams).serve, sock=listener, limit=BUFFER_BYTES
-    )
+    offered = _Server(pods, streams)
+    server = await asyncio.start_unix_server(offered.serve, sock=listener, limit=BUFFER_BYTES)
     try:
         yield
     finally:
         server.close()
         _remove(path, ours)
+        await offered.end()
 
 
 def _listen(path: Path) -> socket.socket:
@@ -86,10 +87,21 @@ def _remove(path: Path, ours: int) -> None:
 class _Server:
     pods: PodViews
     streams: Streams
+    _open: dict[asyncio.Task[Any], asyncio.StreamWriter] = field(default_factory=dict)
+
+    async def end(self) -> None:
+        """Hang up on everybody, and wait until what they held is closed."""
+        for writer in self._open.values():
+            writer.transport.abort()
+        if self._open:
+            await asyncio.wait(tuple(self._open), timeout=_END_S)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
         peer = _Peer(reader, writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = writer
         try:
             await self._answer(peer)
         except (ConnectionError, KeyError, ValueError):
@@ -98,6 +110,7 @@ class _Server:
             with suppress(ConnectionError):
                 await peer.send(Kind.FAILED, failure_json(exc))
         finally:
+            del self._open[task]
             writer.close()
 
     async def _answer(self, peer: "_Peer") -> None:
@@ -108,14 +121,14 @@ class _Server:
         if request["op"] == "pods":
             await self._pods(peer)
             return
-        stream = await self._open(request)
+        stream = await self._stream(request)
         try:
             await peer.send(Kind.OPENED)
-            await _relay(peer, stream)
+            await _either(_output(peer, stream), _input(peer, stream))
         finally:
             await stream.aclose()
 
-    async def _open(self, request: Mapping[str, Any]) -> Stream:
+    async def _stream(self, request: Mapping[str, Any]) -> Stream:
         pod = pod_ref(request["pod"])
         match request["op"]:
             case "logs":
@@ -141,7 +154,7 @@ class _Server:
             for stored in found:
                 await peer.send(Kind.ITEM, orjson.dumps(stored_json(stored)))
             await peer.send(Kind.SYNCED, str(revision).encode())
-            await _follow(peer, changes)
+            await _either(_follow(peer, changes), _hung_up(peer))
         except SlowReaderError:
             return  # it comes back and lists again
         finally:
@@ -170,18 +183,23 @@ class _Peer:
         await self.writer.drain()
 
 
-async def _relay(peer: _Peer, stream: Stream) -> None:
-    """Both ways, until one of them ends."""
-    sides = [asyncio.ensure_future(side) for side in (_output(peer, stream), _input(peer, stream))]
+async def _either(*sides: Awaitable[None]) -> None:
+    """Both, until one of them ends."""
+    tasks = [asyncio.ensure_future(side) for side in sides]
     try:
-        await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for side in sides:
-            side.cancel()
-        await asyncio.wait(sides)
-    for side in sides:
-        if not side.cancelled() and (failure := side.exception()) is not None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled() and (failure := task.exception()) is not None:
             raise failure
+
+
+async def _hung_up(peer: _Peer) -> None:
+    while await read_packet(peer.reader) is not None:
+        continue
 
 
 async def _output(peer: _Peer, stream: Stream) -> None:

@@ -19,6 +19,7 @@ from controlplane.errors import ForbiddenError, NotFoundError, RetryableError
 from controlplane.streams import Channel, Command, Frame, Stream
 from drivers.docker_errors import EngineAwayError, EngineError, EngineRefusedError, translate
 from drivers.docker_http import Connection, EngineHttp
+from drivers.streams import LogRange
 
 _PIECE_BYTES: Final = 32 * 1024
 _HEADER: Final = struct.Struct(">BxxxL")
@@ -37,19 +38,8 @@ _NO_DETACH: Final = "ctrl-@,ctrl-\\,ctrl-@,ctrl-\\"
 
 
 @dataclass(frozen=True, slots=True)
-class LogRange:
-    """Which part of a log; times in Unix seconds, in decimal, as exact as needed."""
-
-    follow: bool
-    tail: str
-    since: str
-    until: str
-    timestamps: bool
-
-
-@dataclass(frozen=True, slots=True)
 class DockerStreams:
-    """Opens streams of one engine's containers, by id. Raises errors.py types."""
+    """Implements streams.ContainerStreams on one engine."""
 
     http: EngineHttp
 

@@ -16,7 +16,8 @@ from controlplane.records import View
 from controlplane.streams import Command, LogQuery, PodRef, Stream
 from drivers.containers import Containers, ContainerState
 from drivers.docker_http import EngineHttp
-from drivers.docker_streams import DockerStreams, LogRange
+from drivers.docker_streams import DockerStreams
+from drivers.streams import ContainerStreams, LogRange
 from reconcilers.podboard import PodBoard
 
 _SECOND_NS: Final = 1_000_000_000
@@ -30,7 +31,7 @@ class PodStreams:
     """Implements streams.Streams beside the engine."""
 
     pods: PodBoard
-    engine: DockerStreams
+    engine: ContainerStreams
 
     async def open_logs(self, pod: PodRef, query: LogQuery, /) -> Stream:
         state = self.pods.container_of(pod)

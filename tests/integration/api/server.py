@@ -36,6 +36,7 @@ from controlplane.store.migrate import ensure_schema
 from controlplane.store.records import Actor, Records
 from controlplane.store.service import PostgresStore
 from controlplane.store.tokens import Tokens
+from controlplane.streams import PodViews, Streams
 from resources.kinds import KIND_INFOS, KINDS
 from tests.integration.api.standin import NoPods, tidy
 
@@ -67,6 +68,8 @@ async def api_on(
     port: int = 0,
     limits: Limits | None = None,
     tidy_up: bool = True,
+    pods: PodViews | None = None,
+    streams: Streams | None = None,
 ) -> AsyncIterator[Served]:
     """Serve on a migrated database until the block is left."""
     clock, cache = SystemClock(), Cache()
@@ -85,7 +88,8 @@ async def api_on(
             clock=clock,
             registry=CollectorRegistry(),
             limits=limits or Limits(),
-            pods=NoPods(Cache()),
+            pods=pods or NoPods(Cache()),
+            streams=streams,
         )
         admin, viewer, editor, operator = [
             await access.issue(name, (group,), ttl=timedelta(hours=12))
