@@ -72,7 +72,7 @@ from drivers.docker_calls import DockerConfig
 from drivers.host import listening_ports
 from drivers.pushgateway import HttpPushgateway
 from drivers.secretfiles import HostSecretFiles, memory_root
-from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
+from reconcilers.outside import ContainerSweeper, FolderSweeper, ZoneSweeper, wakes
 from reconcilers.podstreams import PodStreams, pod_streams
 from reconcilers.real import real_drivers
 from reconcilers.registry import RECONCILERS, Drivers, behind
@@ -279,6 +279,7 @@ def make_agent(shared: Shared) -> Acting:
         sweepers=(
             ContainerSweeper(drivers.containers),
             FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
+            ZoneSweeper(drivers.dns, drivers.values, cache),
         ),
         wake_sources=(wakes(containers.events),),
         seeds=SEEDS,

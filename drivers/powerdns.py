@@ -148,6 +148,11 @@ class PowerDns(Protocol):
         signing again needs no new DS above."""
         ...
 
+    async def ensure_account(self, server: DnsServer, name: str, account: str, was: str, /) -> None:
+        """Give a zone of the account `was` to another one. An absent one is left so; RetryableError
+        NotOurs if neither has it."""
+        ...
+
     async def delete_zone(self, server: DnsServer, name: str, account: str, /) -> None:
         """Remove it with its keys; RetryableError NotOurs if another account has it."""
         ...

@@ -130,6 +130,16 @@ class HttpPowerDns:
         if signed:
             await self._call(server, "PUT", f"{path}/rectify", what)
 
+    async def ensure_account(self, server: DnsServer, name: str, account: str, was: str, /) -> None:
+        what = f"hand over zone '{name}'"
+        code, found = await self._call(
+            server, "GET", f"{_path(name)}?rrsets=false", what, absent_ok=True
+        )
+        if code == 404 or found.get("account") == account:
+            return
+        _check_owner(what, found, was)
+        await self._call(server, "PUT", _path(name), what, {"account": account})
+
     async def delete_zone(self, server: DnsServer, name: str, account: str, /) -> None:
         what = f"delete zone '{name}'"
         code, found = await self._call(

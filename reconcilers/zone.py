@@ -2,8 +2,8 @@
 
 What it shall answer is put together in _zone.py. Changes are the difference to what the server has:
 a zone is never made anew, and its signing keys are never thrown away but with the zone itself.
-The server tells whose a zone is by its account: the uid of the namespace, so that what was kept
-(`deletionPolicy: Retain`) is there for the next Zone of this namespace, and for no other.
+The server tells whose a zone is by its account: the uid of its record, or of a namespace with `~`
+in front for what was kept (`deletionPolicy: Retain`), for the next Zone of that namespace alone.
 """
 
 import asyncio
@@ -21,6 +21,8 @@ from resources.zonefile import ZoneText, read_zone_file
 SERVED_RECHECK_S: Final = 60.0
 """Nothing tells of a change made straight on the server."""
 RECHECK_S: Final = 5.0
+KEPT: Final = "~"
+"""Before the uid of the namespace that a zone is kept for. An account has at most 40 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +79,23 @@ class SignZone:
 
 
 @dataclass(frozen=True, slots=True)
+class HandZone:
+    """Take over what was kept, or leave it to be kept."""
+
+    at: At
+    domain: str
+    account: str
+    was: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveZone:
     at: At
     domain: str
     account: str
 
 
-ZoneStep = MakeZone | ChangeRecords | SignZone | RemoveZone
+ZoneStep = MakeZone | ChangeRecords | SignZone | HandZone | RemoveZone
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +122,12 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
         if zone is None:
             heads = () if want.deleting else await self.dns.list_zones(server)
             kept = any(
-                head.account not in ("", want.namespace_uid) and _overlaps(head.name, domain)
+                head.account.startswith(KEPT)
+                and head.account != _kept(want)
+                and _overlaps(head.name, domain)
                 for head in heads
             )
-        elif zone.account == want.namespace_uid:
+        elif zone.account == want.record.metadata.uid:
             answered = await self.dns.observe_answer(answers_at, domain)
         if not want.deleting and asks_for_more(want.record, want.dependents):
             able = await self.dns.observe_server(server)
@@ -162,7 +176,7 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
         return Plan()
 
     def status(self, want: Want[Zone], seen: ZoneSeen, /) -> Report:
-        zone = seen.zone if seen.zone and seen.zone.account == want.namespace_uid else None
+        zone = seen.zone if seen.zone and seen.zone.account == want.record.metadata.uid else None
         wanted = _merged(want, seen)
         ready, reason, message = _readiness(want, seen)
         ds = tuple(each for key in zone.keys if key.active for each in key.ds) if zone else ()
@@ -189,6 +203,8 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
                 await self._change(server, domain, todo, soa)
             case SignZone(domain=domain, signed=signed):
                 await self.dns.ensure_signed(server, domain, signed)
+            case HandZone(domain=domain, account=account, was=was):
+                await self.dns.ensure_account(server, domain, account, was)
             case RemoveZone(domain=domain, account=account):
                 await self.dns.delete_zone(server, domain, account)
             case _:
@@ -235,6 +251,10 @@ def _answers_at(service: Resolved | None, at: At) -> str:
     return str(endpoints.get("dns") or f"{host}:53")
 
 
+def _kept(want: Want[Zone]) -> str:
+    return f"{KEPT}{want.namespace_uid}"
+
+
 def _overlaps(name: str, domain: str) -> bool:
     return name.endswith(f".{domain}") or domain.endswith(f".{name}")
 
@@ -250,10 +270,12 @@ def _steps(
     want: Want[Zone], at: At, zone: ZoneState | None, wanted: Merged
 ) -> tuple[ZoneStep, ...]:
     """From what the server has to what is wanted."""
-    domain, account = f"{want.record.spec.domain}.", want.namespace_uid
+    domain, account = f"{want.record.spec.domain}.", want.record.metadata.uid
     make = MakeZone(at, domain, account, wanted.soa, wanted.rrsets)
     if zone is None:
         return (make,)
+    if zone.account != account:
+        return (HandZone(at, domain, account, zone.account),)
     steps: list[ZoneStep] = []
     if not zone.settled(account):
         steps.append(make)
@@ -268,13 +290,16 @@ def _steps(
 
 def _removal(want: Want[Zone], seen: ZoneSeen) -> Plan[ZoneStep]:
     service = _service(want)
-    if want.record.spec.deletion_policy == "Retain" or service is None or service.uid is None:
+    if service is None or service.uid is None:
         return Plan()  # without its server there is no zone either
     if seen.at is None:
         return Plan(wait=_service_wait(want))
-    if seen.zone is None or seen.zone.account != want.namespace_uid:
+    uid = want.record.metadata.uid
+    if seen.zone is None or seen.zone.account != uid:
         return Plan()
-    return Plan((RemoveZone(seen.at, seen.zone.name, want.namespace_uid),))
+    if want.record.spec.deletion_policy == "Retain":
+        return Plan((HandZone(seen.at, seen.zone.name, _kept(want), uid),))
+    return Plan((RemoveZone(seen.at, seen.zone.name, uid),))
 
 
 def _service_wait(want: Want[Zone]) -> Wait:
@@ -287,11 +312,12 @@ def _service_wait(want: Want[Zone]) -> Wait:
 def _objection(want: Want[Zone], seen: ZoneSeen) -> Wait | None:
     """What keeps it from being touched at all."""
     domain, file = want.record.spec.domain, want.record.spec.zone_file
-    if seen.zone is not None and seen.zone.account != want.namespace_uid:
+    ours = (want.record.metadata.uid, _kept(want))
+    if seen.zone is not None and seen.zone.account not in ours:
         whose = "of another namespace" if seen.zone.account else "made by hand"
         message = (
             f"the server has a zone '{domain}' {whose}; choose another domain, or ask an "
-            f"administrator to remove it there or to set its account to '{want.namespace_uid}'"
+            f"administrator to remove it there or to set its account to '{_kept(want)}'"
         )
         return Wait("NameTaken", message, SERVED_RECHECK_S)
     if seen.kept_for_others:

@@ -152,6 +152,15 @@ class FakePowerDns:
             at.zones[name] = made
         self._reply("ensure_signed")
 
+    async def ensure_account(self, server: DnsServer, name: str, account: str, was: str, /) -> None:
+        at = self._at(server, "ensure_account")
+        found = at.zones.get(name)
+        if found is not None and found.account != account:
+            _check_owner(f"hand over zone '{name}'", found, was)
+            self._change("ensure_account")
+            at.zones[name] = replace(found, account=account)
+        self._reply("ensure_account")
+
     async def delete_zone(self, server: DnsServer, name: str, account: str, /) -> None:
         at = self._at(server, "delete_zone")
         found = at.zones.get(name)

@@ -189,6 +189,19 @@ async def test_another_accounts_zone_is_never_touched(world: World) -> None:
     assert await observe(world) == before
 
 
+async def test_a_zone_is_handed_over_by_who_has_it_alone(world: World) -> None:
+    before = await ensure(world)
+    hand = world.driver.ensure_account
+    with pytest.raises(RetryableError) as refused:
+        await hand(world.server, world.zone, OTHER, "33333333-third")
+    assert refused.value.reason == "NotOurs"
+    for _ in range(2):
+        await hand(world.server, world.zone, OTHER, ACCOUNT)
+    after = await observe(world)
+    assert (after.account, after.rrsets, after.keys) == (OTHER, before.rrsets, before.keys)
+    await hand(world.server, f"absent.{world.zone}", OTHER, ACCOUNT)
+
+
 async def test_all_zones_are_listed_with_their_accounts(world: World) -> None:
     await ensure(world)
     heads = await world.driver.list_zones(world.server)

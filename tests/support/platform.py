@@ -31,7 +31,7 @@ from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
 from drivers.fake.s3 import FakeS3, FakeS3Server
 from drivers.fake.secretfiles import FakeSecretFiles
-from reconcilers.outside import ContainerSweeper, FolderSweeper, wakes
+from reconcilers.outside import ContainerSweeper, FolderSweeper, ZoneSweeper, wakes
 from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KIND_INFOS, MODELS
 from tests.support.faults import Open
@@ -121,6 +121,7 @@ class Platform:
             sweepers=(
                 ContainerSweeper(drivers.containers),
                 FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
+                ZoneSweeper(drivers.dns, drivers.values, cache),
             ),
             wake_sources=(wakes(self.containers.events),),
             seeds=(HOST, *NAMESPACES),
@@ -153,7 +154,7 @@ class Platform:
 
     # --- what a user does ---
 
-    async def apply(self, kind: str, name: str, **spec: Any) -> Key:
+    async def apply(self, kind: str, name: str, /, **spec: Any) -> Key:
         info = KIND_INFOS[kind]
         namespace = {"namespace": "shop"} if info.namespaced else {}
         key = Key(kind, namespace.get("namespace", ""), name)

@@ -9,7 +9,7 @@ from controlplane.errors import DriverUnavailableError, RetryableError, Terminal
 from controlplane.plan import Plan, Resolved, Wait
 from drivers.powerdns import RRset
 from reconcilers.zone import ChangeRecords, MakeZone, RemoveZone, SignZone
-from tests.unit.reconcilers.world import NS_UID
+from tests.unit.reconcilers.world import NS_UID, UID
 from tests.unit.reconcilers.zones import AT, DOMAIN, WWW, ZoneWorld, complete, told, zone
 
 
@@ -25,7 +25,7 @@ async def test_it_is_made_with_all_its_records_at_once(world: ZoneWorld) -> None
     plan, _ = await world.look(zone(recordSets=[WWW]))
     (step,) = plan.steps
     assert isinstance(step, MakeZone)
-    assert (step.at, step.domain, step.account) == (AT, DOMAIN, NS_UID)
+    assert (step.at, step.domain, step.account) == (AT, DOMAIN, UID)
     assert step.rrsets == (
         RRset(DOMAIN, "NS", 300, (f"ns1.{DOMAIN}",)),
         RRset(f"www.{DOMAIN}", "A", 300, ("192.0.2.1",)),
@@ -91,7 +91,7 @@ async def test_what_others_do_is_mended(world: ZoneWorld, harm: Any) -> None:
     assert world.server.zones.get(DOMAIN) != before
     assert (await world.settle(wanted)).ready
     after = world.found
-    assert (after.rrsets, after.soa, after.settled(NS_UID)) == (before.rrsets, before.soa, True)
+    assert (after.rrsets, after.soa, after.settled(UID)) == (before.rrsets, before.soa, True)
     assert after.signed
 
 
@@ -158,7 +158,7 @@ async def test_a_name_beside_what_is_kept_for_others_is_not_taken(
     world: ZoneWorld, name: str
 ) -> None:
     await world.settle(zone())
-    world.server.zones = {name: replace(world.found, name=name, account="other")}
+    world.server.zones = {name: replace(world.found, name=name, account="~other")}
     plan, _ = await world.look(zone())
     assert plan.wait is not None
     assert plan.wait.reason == "NameTaken"
@@ -167,11 +167,12 @@ async def test_a_name_beside_what_is_kept_for_others_is_not_taken(
 async def test_deleting_removes_it_or_leaves_it_for_the_next(world: ZoneWorld) -> None:
     first = await world.settle(zone(recordSets=[WWW], dnssec=True))
     await world.settle(zone(deleting=True, deletionPolicy="Retain"))
-    assert DOMAIN in world.server.zones
+    assert world.found.account == f"~{NS_UID}"
+    assert (await world.look(zone(deleting=True)))[0] == Plan()
     again = await world.settle(zone(recordSets=[WWW], dnssec=True))
     assert told(again).ds == told(first).ds
     plan, _ = await world.look(zone(deleting=True))
-    assert plan.steps == (RemoveZone(AT, DOMAIN, NS_UID),)
+    assert plan.steps == (RemoveZone(AT, DOMAIN, UID),)
     await world.settle(zone(deleting=True))
     assert not world.server.zones
 

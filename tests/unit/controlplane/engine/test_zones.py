@@ -1,0 +1,94 @@
+"""Zones and RecordSets under the real engine on a fake DNS server."""
+
+from dataclasses import replace
+from typing import Any
+
+from controlplane.records import Key
+from drivers.fake.powerdns import FakeDnsServer
+from drivers.powerdns import ZoneState
+from tests.support.platform import USER, Platform
+from tests.support.virtual import run
+
+ZONE = Key("Zone", "shop", "shop")
+DOMAIN = "shop.example.org."
+DEAD = "00000000-0000-4000-8000-000000000000"
+
+
+def server(platform: Platform) -> FakeDnsServer:
+    assert platform.dns.anywhere is not None
+    return platform.dns.anywhere
+
+
+async def dns_service(platform: Platform) -> None:
+    """The platform's DNS, serving."""
+    records = platform.records
+    await records.create("Namespace", {
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "platform"}
+    }, actor=USER)  # fmt: skip
+    await records.create("Platform", {
+        "apiVersion": "bunker.cloud/v1", "kind": "Platform",
+        "metadata": {"name": "dns", "namespace": "platform"}, "spec": {"service": "dns"},
+    }, actor=USER)  # fmt: skip
+    await platform.settle(30)
+
+
+async def zone(platform: Platform, **spec: Any) -> None:
+    await platform.apply("Zone", "shop", domain="shop.example.org", **spec)
+
+
+async def record_set(platform: Platform, name: str, address: str) -> Key:
+    return await platform.apply(
+        "RecordSet", name, zoneRef={"name": "shop"}, name=name, type="A", records=[address]
+    )
+
+
+def test_record_sets_and_their_zone_find_each_other_in_any_order() -> None:
+    async def main() -> None:
+        platform = Platform()
+        async with platform.running():
+            await platform.settle(1)
+            first = await record_set(platform, "first", "192.0.2.1")
+            await platform.settle(5)
+            assert platform.condition(first)["reason"] == "ReferenceNotFound"
+            await zone(platform)
+            await platform.settle(5)
+            assert not platform.ready(ZONE)
+            await dns_service(platform)
+            assert platform.ready(ZONE)
+            second = await record_set(platform, "second", "192.0.2.2")
+            await platform.settle(3)
+            assert [platform.ready(key) for key in (ZONE, first, second)] == [True] * 3
+            assert server(platform).lookup(f"second.{DOMAIN}", "A") == ("192.0.2.2",)
+            for key in (first, second):
+                assert "finalizers" not in platform.get(key).meta
+            await platform.delete(first)
+            await platform.settle(3)
+            assert server(platform).lookup(f"first.{DOMAIN}", "A") == ()
+            await platform.delete(ZONE)
+            await platform.settle(5)
+            assert not server(platform).zones
+            assert not platform.ready(second)
+
+    run(main)
+
+
+def test_a_zone_whose_record_was_lost_is_swept_and_nothing_else_is() -> None:
+    async def main() -> None:
+        platform = Platform()
+        async with platform.running():
+            await platform.settle(1)
+            await dns_service(platform)
+            await zone(platform)
+            await platform.settle(5)
+            zones = server(platform).zones
+            accounts = {"dead": DEAD, "kept": f"~{DEAD}", "hand": "", "other": "somebody"}
+            for name, account in accounts.items():
+                zones[f"{name}.test."] = other(zones[DOMAIN], f"{name}.test.", account)
+            await platform.settle(1300)
+            assert sorted(zones) == ["hand.test.", "kept.test.", "other.test.", DOMAIN]
+
+    run(main)
+
+
+def other(like: ZoneState, name: str, account: str) -> ZoneState:
+    return replace(like, name=name, account=account)
