@@ -105,8 +105,8 @@ class FakeWorld:
 class LlamaWorld:
     """A hardened container as the control plane runs it."""
 
-    def __init__(self, container: Running, port: int, files: Files) -> None:
-        self.container, self.files = container, files
+    def __init__(self, container: Running, port: int, files: Files, secrets: Path) -> None:
+        self.container, self.files, self.secrets = container, files, secrets
         self.models: Models = LlamaCpp()
         self.server = ModelServer(f"http://{container.address}:8080", KEYS["admin"])
         self.name = "tiny"
@@ -174,23 +174,34 @@ def _manifest_digest(layers: tuple[bytes, ...]) -> str:
     return f"sha256:{hashlib.sha256(f'[{listed}]'.encode()).hexdigest()}"
 
 
+async def answering(world: LlamaWorld) -> None:
+    """Until the container does."""
+    for _ in range(400):
+        if await world.models.observe_model(world.server, world.name) is not None:
+            return
+        assert world.container.running, world.container.logs()
+        await asyncio.sleep(0.05)
+    raise AssertionError(world.container.logs())
+
+
 @asynccontextmanager
-async def llama_world() -> AsyncIterator[LlamaWorld]:
+async def llama_world(*more: str, memory: str = "512m") -> AsyncIterator[LlamaWorld]:
+    """`more` are options of `docker run`, later ones win."""
     with bench() as made, tempfile.TemporaryDirectory() as folder:
         secrets = Path(folder)
         secrets.chmod(0o755)
         for name, value in KEYS.items():
             (secrets / name).write_text(value)
         options = (
-            *("--user=1000:1000", "--memory=512m", "--cpus=1", "--tmpfs=/tmp"),
+            *("--user=1000:1000", f"--memory={memory}", f"--memory-swap={memory}"),
+            *("--cpus=1", "--tmpfs=/tmp"),
             *(f"--volume={made.volume()}:/data", f"--volume={secrets}:/run/secrets:ro"),
             *("--env=MODEL_NAME=tiny", "--env=CONTEXT_LENGTH=256", "--env=KEEP_ALIVE_S=-1"),
+            *more,
         )
         async with file_server(host="0.0.0.0") as files:
-            world = LlamaWorld(made.run(LLAMACPP, options=options), files.port, files)
-            while await world.models.observe_model(world.server, "tiny") is None:
-                assert world.container.running, world.container.logs()
-                await asyncio.sleep(0.05)
+            world = LlamaWorld(made.run(LLAMACPP, options=options), files.port, files, secrets)
+            await answering(world)
             yield world
             await world.models.aclose()
 

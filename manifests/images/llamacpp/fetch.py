@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,11 +49,20 @@ class Progress:
     """0: the server doesn't say."""
 
 
-async def fetch(order: Order, target: Path, progress: Progress) -> str:
+Resolve = Callable[[aiohttp.ClientSession, Order], Awaitable[Order]]
+"""Finds the file behind an order that names it indirectly."""
+
+
+async def fetch(order: Order, target: Path, progress: Progress, resolve: Resolve) -> str:
     """Bring the file to `target`; its `sha256:...` digest. Raises FetchError."""
     partial, note = target.with_suffix(".partial"), target.with_suffix(".partial.json")
     try:
-        digest = await _download(order, partial, note, progress)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=STALL_S)
+        # as it is: compressed on the way it would have another digest
+        plain = {"Accept-Encoding": "identity"}
+        async with aiohttp.ClientSession(timeout=timeout, headers=plain) as session:
+            order = await resolve(session, order) if order.oci else order
+            digest = await _download(session, order, partial, note, progress)
     except FetchError as error:
         if error.lasting:
             _forget(partial, note)
@@ -83,18 +93,15 @@ def _check(order: Order, partial: Path, note: Path, digest: str) -> None:
         raise problem
 
 
-async def _download(order: Order, partial: Path, note: Path, progress: Progress) -> str:
+async def _download(
+    session: aiohttp.ClientSession, order: Order, partial: Path, note: Path, progress: Progress
+) -> str:
     have, etag = _left_over(order, partial, note)
     headers = dict(order.headers)
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": etag}
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=STALL_S)
-    async with (
-        # as it comes: a proxy's compression would make another digest of it
-        aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
-        session.get(order.url, headers=headers) as answer,
-    ):
-        _judge(answer.status)
+    async with session.get(order.url, headers=headers) as answer:
+        judge(answer.status)
         if answer.status != 206:
             have = 0
         sums = hashlib.sha256()
@@ -133,7 +140,8 @@ def _remember(note: Path, source: str, etag: str | None) -> None:
     note.write_text(json.dumps({"source": source, "etag": etag}))
 
 
-def _judge(status: int) -> None:
+def judge(status: int) -> None:
+    """Raises FetchError for a status other than success."""
     if status in (200, 206):
         return
     if status in (401, 403):

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine import Engine, LoadError
 from fetch import FetchError, Order, Progress, digest_of, fetch
+from registry import in_registry
 
 Signature = tuple[int, int, int]
 
@@ -53,6 +54,8 @@ class Shelf:
             self.attempts = 0
         self._stop()
         self.order = order
+        # at once: whoever looks before the work begins must not take the old for the new
+        self.phase, self.progress = "loading" if self._fits(order) else "pulling", Progress()
         self._begin(self._fulfil(order))
 
     def _begin(self, work: Any) -> None:
@@ -67,8 +70,7 @@ class Shelf:
         try:
             if not self._fits(order):
                 await self._drop()
-                self.phase, self.progress = "pulling", Progress()
-                digest = await fetch(order, self.path, self.progress)
+                digest = await fetch(order, self.path, self.progress, in_registry)
                 self._learn(order.source, digest, proven=False)
             self.phase = "loading"
             await self.engine.load()
