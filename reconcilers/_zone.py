@@ -86,7 +86,9 @@ def merged(
         table.add_from_file(
             Entry(found.name, found.type, found.ttl, found.contents, "its zone file")
         )
-    sources = tuple(table.add_source(record, each) for each in _in_order(dependents))
+    # asked in the order of their age, told in that of their names
+    asked = [table.add_source(record, each) for each in _in_order(dependents)]
+    sources = tuple(sorted(asked, key=lambda each: each.name))
     names = _nameservers(record, file, nameservers)
     rrsets, unable, places = _rendered(table.entries(), able)
     apex = f"{record.spec.domain}."

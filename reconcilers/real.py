@@ -7,6 +7,8 @@ from controlplane.plan import SecretReader, Usage
 from drivers.containers import Containers
 from drivers.host import LinuxHost
 from drivers.llamacpp import LlamaCpp
+from drivers.mail import ContainerMail
+from drivers.mailcow import MailcowMail
 from drivers.ollama import Ollama
 from drivers.postgres import NetworkPostgres
 from drivers.powerdns_http import HttpPowerDns
@@ -46,4 +48,6 @@ def real_drivers(
         quotas=ShellQuotas(containers),
         clock=clock,
         images=images,
+        mail=ContainerMail(containers),
+        mailcow=MailcowMail(),
     )

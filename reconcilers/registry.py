@@ -9,6 +9,7 @@ from controlplane.plan import Reconciler, SecretReader, Usage
 from controlplane.seam import Seam, through
 from drivers.containers import Containers
 from drivers.host import HostMeter
+from drivers.mail import Mail
 from drivers.models import Models
 from drivers.powerdns import PowerDns
 from drivers.probe import Probe
@@ -17,11 +18,15 @@ from drivers.secretfiles import SecretFiles
 from reconcilers._bucketsteps import BucketSteps
 from reconcilers._container import ContainerSteps
 from reconcilers._images import Source
+from reconcilers._mail import MailServers
 from reconcilers._servers import DatabaseServers
 from reconcilers.app import AppReconciler
 from reconcilers.bucket import BucketReconciler
 from reconcilers.database import DatabaseReconciler
 from reconcilers.host import HostReconciler
+from reconcilers.mailalias import MailAliasReconciler
+from reconcilers.mailbox import MailboxReconciler
+from reconcilers.maildomain import MailDomainReconciler
 from reconcilers.model import ModelReconciler
 from reconcilers.namespace import NamespaceReconciler
 from reconcilers.platform import PlatformReconciler
@@ -50,6 +55,8 @@ class Drivers:
     quotas: S3Quotas
     clock: Clock
     images: Source
+    mail: Mail
+    mailcow: Mail
 
     @property
     def steps(self) -> ContainerSteps:
@@ -61,6 +68,11 @@ class Drivers:
         for each in fields(self):
             if hasattr(driver := getattr(self, each.name), "aclose"):
                 await driver.aclose()
+
+    @property
+    def mail_servers(self) -> MailServers:
+        """Mail servers of both makes."""
+        return MailServers(self.mail, self.mailcow, self.values)
 
 
 def behind(drivers: Drivers, seam: Seam) -> Drivers:
@@ -129,5 +141,8 @@ RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
     "Zone": lambda given: ZoneReconciler(given.dns, given.values),
     "RecordSet": lambda given: RecordSetReconciler(),
     "Model": _model,
+    "MailDomain": lambda given: MailDomainReconciler(given.mail_servers, given.values),
+    "Mailbox": lambda given: MailboxReconciler(given.mail_servers, given.values),
+    "MailAlias": lambda given: MailAliasReconciler(given.mail_servers),
 }
 """By kind: how to build its reconciler from the drivers it needs."""

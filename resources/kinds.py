@@ -7,6 +7,9 @@ from resources.bucket import Bucket
 from resources.core import ConfigMap, Event, Namespace, Secret
 from resources.database import Database
 from resources.host import Host
+from resources.mailalias import MailAlias
+from resources.mailbox import Mailbox
+from resources.maildomain import MailDomain
 from resources.meta import KindInfo, Record
 from resources.model import Model
 from resources.platform import Platform
@@ -30,6 +33,9 @@ KINDS: Final[tuple[type[Record], ...]] = (
     Zone,
     RecordSet,
     Model,
+    MailDomain,
+    Mailbox,
+    MailAlias,
 )
 
 KIND_INFOS: Final[dict[str, KindInfo]] = {model.info.kind: model.info for model in KINDS}

@@ -29,12 +29,14 @@ from controlplane.engine.queue import Priority, Queue
 from controlplane.engine.recorder import Recorder
 from controlplane.engine.resolve import AnyReconciler, Resolver, parse
 from controlplane.engine.room import Departures, Room
+from controlplane.engine.secretdata import generate
 from controlplane.engine.sweep import Sweep
 from controlplane.engine.wakes import Wakes
 from controlplane.engine.writer import Writer
 from controlplane.errors import AlreadyExistsError, RetryableError, TerminalError
 from controlplane.metrics import TOLD, Metrics, told_as
 from controlplane.names import NameBook
+from controlplane.plan import Generated
 from controlplane.ports import PortPool
 from controlplane.records import Change, Key, Stored, View
 from controlplane.subnets import SubnetPool
@@ -82,6 +84,8 @@ class Setup:
     drain_s: float = 20.0
     """How long running passes may take to end when the process stops."""
     rng: random.Random = field(default_factory=random.Random)
+    generate: Callable[[Generated], str] = generate
+    """Makes the values of generated Secrets."""
 
 
 class Term:
@@ -140,7 +144,7 @@ class Term:
             resolver=resolver,
             admission=self.admission,
             writer=Writer(records, clock, self._epoch),
-            children=Children(view, records, infos, self._epoch, self.recorder),
+            children=Children(view, records, infos, self._epoch, self.recorder, setup.generate),
             recorder=self.recorder,
             progress=Progress(),
             metrics=setup.metrics,

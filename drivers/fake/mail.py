@@ -45,15 +45,16 @@ class FakeMailServer:
 
 @dataclass(slots=True)
 class FakeMail:
-    """`servers` maps an endpoint to what is there."""
+    """`servers` maps an endpoint to what is there; `anywhere` is at every other one."""
 
     servers: dict[str, FakeMailServer] = field(default_factory=dict)
+    anywhere: FakeMailServer | None = None
     faults: Faults = field(default_factory=Faults)
     writes: int = 0
 
     def _at(self, verb: str, server: MailServer) -> FakeMailServer:
         self.faults.enter(verb)
-        found = self.servers.get(server.endpoint)
+        found = self.servers.get(server.endpoint, self.anywhere)
         if found is None:
             raise DriverUnavailableError("mail", "cannot reach the mail server: it is away")
         return found

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import subprocess
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -137,9 +136,3 @@ class MailcowWorld:
 
     def _alias(self, address: str) -> dict[str, Any]:
         return next(e for e in self.mailcow.aliases.values() if e["address"] == address)
-
-
-def rsa_key() -> str:
-    """A private key in PEM."""
-    argv = ["openssl", "genrsa", "2048"]
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout

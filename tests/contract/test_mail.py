@@ -28,9 +28,9 @@ from tests.contract.mail_worlds import (
     MailcowWorld,
     RealWorld,
     World,
-    rsa_key,
     start_server,
 )
+from tests.support.keys import rsa_key
 from tests.support.mailcow import Mailcow, server_of
 
 PASSWORD = Password("correct horse", "v1")
@@ -132,7 +132,7 @@ async def test_a_new_domain_has_no_key_but_ours(world: World) -> None:
 async def test_key_selector_and_activity_change_and_change_back(world: World, key: str) -> None:
     first, second = domain(world), domain(world, active=False, selector="s2")
     seen = []
-    for spec, given in ((first, key), (second, rsa_key()), (second, ""), (first, key)):
+    for spec, given in ((first, key), (second, rsa_key(1)), (second, ""), (first, key)):
         await world.driver.ensure_domain(world.server, spec, dkim_key=given)
         seen.append(await world.driver.observe_domain(world.server, world.domain))
     assert seen[0] == seen[3]

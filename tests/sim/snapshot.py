@@ -30,6 +30,7 @@ _SCRUB: Final = (
     (re.compile(r"\bv\d+:[0-9a-f]{16,64}\b|\b[0-9a-f]{16,63}\b"), "<hash>"),
     (re.compile(r"\$2[aby]\$\d+\$[./A-Za-z0-9]{53}"), "<hash>"),
     (re.compile(r"hmac:[^\"]*"), "<hash>"),
+    (re.compile(r"MII[A-Za-z0-9+/]{200,}=*"), "<public key>"),
     (re.compile(r"10\.201\.\d+\.\d+(/\d+)?"), "<address>"),
     (re.compile(r'"bunker.cloud/epoch": "\d+"'), '"epoch": ""'),
 )

@@ -24,6 +24,7 @@ from tests.sim.snapshot import objects_of, records_of, tally, world_of
 from tests.sim.values import Values
 from tests.sim.worlds import WORLDS, example, ref_names
 from tests.support.faults import Tracer
+from tests.support.keys import rsa_key
 from tests.support.platform import USER, Platform
 
 RESTART_S: Final = 0.5
@@ -34,6 +35,11 @@ SOON_S: Final = 130.0
 """A pass that crashed is taken up again within the longest backoff that a few failures lead to."""
 LATE_S: Final = 1300.0
 """Two resyncs and two sweeps."""
+
+
+def secret_data() -> dict[str, str]:
+    """What a user's own Secret has: something for every kind that reads one."""
+    return {"ALPHA": "one", "password": "one of their own", "private-key": rsa_key(1)}
 
 
 @dataclass(slots=True)
@@ -133,7 +139,7 @@ class Stage:
             return
         meta = {"name": name, "namespace": namespace}
         obj = {"apiVersion": "v1", "kind": kind, "metadata": meta}
-        obj |= {"stringData" if kind == "Secret" else "data": {"ALPHA": "one"}}
+        obj |= {"stringData": secret_data()} if kind == "Secret" else {"data": {"ALPHA": "one"}}
         await self.platform.records.create(kind, obj, actor=USER)
 
     async def edit(self, key: Key, spec: Mapping[str, Any]) -> None:

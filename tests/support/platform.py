@@ -26,6 +26,7 @@ from drivers.containers import ContainerState
 from drivers.fake.containers import FakeContainers
 from drivers.fake.engine import FakeEngine
 from drivers.fake.host import FakeHost
+from drivers.fake.mail import FakeMail, FakeMailServer
 from drivers.fake.models import FakeModels
 from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
@@ -35,6 +36,7 @@ from reconcilers.outside import ContainerSweeper, FolderSweeper, ZoneSweeper, wa
 from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KIND_INFOS, MODELS
 from tests.support.faults import Open
+from tests.support.keys import quick
 from tests.support.memory import MemoryStore, PlainSealer
 from tests.support.virtual import LoopClock
 from tests.unit.reconcilers.world import FakeServers
@@ -64,6 +66,7 @@ class Platform:
     store: MemoryStore = field(default_factory=MemoryStore)
     engine: FakeEngine = field(default_factory=FakeEngine)
     files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
+    mail: FakeMail = field(default_factory=lambda: FakeMail(anywhere=FakeMailServer()))
     probe: FakeProbe = field(default_factory=lambda: FakeProbe(everything=True))
     dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
     llamacpp: FakeModels = field(init=False)
@@ -127,6 +130,7 @@ class Platform:
             seeds=(HOST, *NAMESPACES),
             tuning=Tuning(workers=4),
             rng=random.Random(self.seed),
+            generate=quick,
         )
 
     @property
@@ -150,6 +154,8 @@ class Platform:
             quotas=self.s3,
             clock=LoopClock(),
             images="local",
+            mail=self.mail,
+            mailcow=self.mail,
         )
 
     # --- what a user does ---

@@ -71,6 +71,8 @@ class RealWorld(World):
             quotas=FakeS3(),
             clock=SystemClock(),
             images="local",
+            mail=self.mail,
+            mailcow=self.mail,
         )
 
     def want(self, record: Record) -> Any:

@@ -28,6 +28,7 @@ from drivers.containers import NetworkSpec, Owner
 from drivers.fake.containers import FakeContainers
 from drivers.fake.engine import FakeEngine
 from drivers.fake.host import FakeHost
+from drivers.fake.mail import FakeMail
 from drivers.fake.models import FakeModels
 from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
@@ -115,6 +116,7 @@ class World:
     llamacpp: FakeModels = field(init=False)
     ollama: FakeModels = field(default_factory=FakeModels)
     s3: FakeS3 = field(default_factory=lambda: FakeS3(anywhere=FakeS3Server()))
+    mail: FakeMail = field(default_factory=FakeMail)
     children: dict[tuple[str, str], Owned] = field(default_factory=dict)
     refs: dict[str, Resolved] = field(default_factory=dict)
     services: dict[str, Resolved] = field(default_factory=dict)
@@ -146,6 +148,8 @@ class World:
             quotas=self.s3,
             clock=self.clock,
             images="local",
+            mail=self.mail,
+            mailcow=self.mail,
         )
 
     def reconciler(self, kind: str) -> AnyReconciler:
@@ -263,12 +267,20 @@ class World:
             if isinstance(value, str):
                 data[key] = value.encode()
             elif isinstance(value, Generated):
-                data.setdefault(key, f"generated-{name}".encode())
+                made = f"generated-{name}" if value.form == "text" else _key()
+                data.setdefault(key, made.encode())
         text = {key: value.decode(errors="surrogateescape") for key, value in data.items()}
         for key, value in keys.items():
             if isinstance(value, Template):
                 data[key] = value.composed(text).encode()
         self.children[("Secret", name)] = Owned("Secret", name, "s", True, {}, {})
+
+
+def _key() -> str:
+    """An RSA key; only some kinds need one."""
+    from tests.support.keys import rsa_key
+
+    return rsa_key()
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -1,0 +1,136 @@
+"""What the mail kinds share: which server, how to open it, and why there is none.
+
+Values of Secrets pass through here on their way to a driver and are kept nowhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from controlplane.plan import Resolved, SecretReader, Wait, Want
+from drivers.mail import Mail, MailServer, Password
+from resources.meta import PLATFORM_NAMESPACE
+
+API_KEY: Final = "api-key"
+"""Key of the Secret behind spec.external.secretRef."""
+AWAY_RECHECK_S: Final = 15.0
+"""The Platform record wakes those that name it; this is for what it doesn't see."""
+SHORTEST: Final = 8
+"""Characters of a password: shorter ones are guessed (NIST SP 800-63B, 5.1.1)."""
+LONGEST: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A mail server, without its credentials."""
+
+    make: Literal["builtin", "mailcow"]
+    endpoint: str
+    secret_name: str = ""
+    imap: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MailServers:
+    """Drivers of both makes, and what they need to get in."""
+
+    builtin: Mail
+    mailcow: Mail
+    values: SecretReader
+
+    async def open(self, place: Place) -> tuple[Mail, MailServer]:
+        """The driver for a place, and the server as that driver wants it."""
+        if place.make == "builtin":
+            return self.builtin, MailServer(place.endpoint)
+        values = await self.values.read("Secret", PLATFORM_NAMESPACE, place.secret_name)
+        key = (values or {}).get(API_KEY, b"").decode(errors="replace").strip()
+        return self.mailcow, MailServer(place.endpoint, key, place.imap)
+
+
+def service_of(want: Want[Any]) -> Resolved | None:
+    """The Platform record that it works on."""
+    return want.services.get(want.record.spec.service)
+
+
+def place_of(want: Want[Any]) -> Place | None:
+    """Where its mail server is; None: it doesn't run."""
+    service = service_of(want)
+    if service is None or service.uid is None:
+        return None
+    external = service.spec.get("external")
+    if external:
+        endpoint = str(external.get("endpoint", ""))
+        secret = external.get("secretRef") or {}
+        host = endpoint.rpartition("/")[2].rpartition(":")[0]
+        imap = settings_of(want).get("imap") or f"imaps://{host}:993"
+        return Place("mailcow", endpoint, str(secret.get("name", "")), imap)
+    container = service.status.get("containerId")
+    return Place("builtin", str(container)) if container else None
+
+
+def settings_of(want: Want[Any]) -> Mapping[str, str]:
+    service = service_of(want)
+    return {} if service is None else service.spec.get("settings") or {}
+
+
+def is_gone(want: Want[Any]) -> bool:
+    """Whether there is no such service at all, and so nothing of this record on it."""
+    service = service_of(want)
+    return service is None or service.uid is None
+
+
+def no_server(want: Want[Any]) -> Wait:
+    """Why nothing can be done now."""
+    service = service_of(want)
+    name = want.record.spec.service
+    why = service.message if service is not None and service.message else "it does not run"
+    return Wait("ServiceNotReady", f"waiting for the mail server '{name}': {why}", AWAY_RECHECK_S)
+
+
+def client_host(want: Want[Any]) -> str:
+    """The name by which the namespace's Apps reach the server."""
+    place = place_of(want)
+    if place is not None and place.make == "mailcow":
+        return place.endpoint.rpartition("/")[2].rpartition(":")[0]
+    return str(want.record.spec.service)
+
+
+def other_service(want: Want[Any]) -> Wait | None:
+    """A record of a domain that another service serves."""
+    domain = want.refs.get("spec.domainRef")
+    theirs = "" if domain is None else str(domain.spec.get("service", "mail"))
+    mine = want.record.spec.service
+    if not theirs or theirs == mine:
+        return None
+    message = (
+        f"MailDomain '{domain.name if domain else ''}' is served by '{theirs}' and this record "
+        f"says '{mine}'; delete it and make it anew with spec.service '{theirs}'"
+    )
+    return Wait("ServiceDiffers", message)
+
+
+def domain_of(want: Want[Any]) -> str:
+    """The domain of the MailDomain it refers to; while that is missing, as last told."""
+    domain = want.refs.get("spec.domainRef")
+    found = "" if domain is None else str(domain.spec.get("domain", ""))
+    return found or str(want.record.status.address or "").rpartition("@")[2]
+
+
+def password_of(values: Mapping[str, bytes] | None, version: str) -> Password | None:
+    """The password in a Secret; None: there is none that can be used."""
+    raw = (values or {}).get("password", b"")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    if not SHORTEST <= len(text) <= LONGEST or not text.isprintable():
+        return None
+    return Password(text, version)
+
+
+def bad_password(name: str, *, there: bool) -> Wait:
+    what = "has no password that can be used" if there else "does not exist"
+    message = (
+        f"Secret '{name}' {what}: put {SHORTEST} to {LONGEST} printable characters under 'password'"
+    )
+    return Wait("PasswordInvalid" if there else "SecretMissing", message)

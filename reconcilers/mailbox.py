@@ -1,0 +1,302 @@
+"""Mailbox: an account on a mail server, its password in a Secret.
+
+Its password is compared by the server, so that one changed behind our back is found and set again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from controlplane.errors import RetryableError
+from controlplane.plan import (
+    ChildRef,
+    EnsureSecret,
+    Generated,
+    Plan,
+    Reconciler,
+    RecordStep,
+    Report,
+    SecretReader,
+    Template,
+    Wait,
+    Want,
+)
+from drivers.mail import MailboxSpec, MailboxState, Password
+from reconcilers._mail import (
+    MailServers,
+    Place,
+    bad_password,
+    client_host,
+    domain_of,
+    is_gone,
+    no_server,
+    other_service,
+    password_of,
+    place_of,
+)
+from resources.mailbox import Mailbox, MailboxStatus
+from resources.meta import SecretRef
+
+SUBMISSION: Final = 587
+IMAP: Final = 143
+IMAPS: Final = 993
+MIB: Final = 2**20
+VERSION_CHARS: Final = 16
+"""Of a keyed HMAC in hexadecimal: 64 bits tell two passwords of one mailbox apart."""
+NOBODY: Final = Password("", "")
+"""Asked with where there is no password: opens nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxSeen:
+    """What is there."""
+
+    place: Place | None = None
+    state: MailboxState | None = None
+    has_secret: bool = False
+    has_password: bool = False
+    secret_true: bool = True
+    """Whether its own Secret, if there is one, says where and as whom it is reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeMailbox:
+    """Make it on the server as it should be, with the password of the Secret."""
+
+    place: Place
+    spec: MailboxSpec
+    namespace: str
+    secret_name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropMailbox:
+    """Stop serving it; its mail is destroyed only where the record says so."""
+
+    place: Place
+    address: str
+    owner: str
+    keep_mail: bool
+
+
+MailboxStep = ServeMailbox | DropMailbox
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxReconciler(Reconciler[Mailbox, MailboxSeen, MailboxStep]):
+    servers: MailServers
+    values: SecretReader
+
+    def children(self, want: Mailbox, namespace_uid: str, /) -> tuple[ChildRef, ...]:
+        given = want.spec.password_secret_ref
+        return () if given is not None else (ChildRef("Secret", want.secret_name),)
+
+    def reads(self, want: Mailbox, /) -> tuple[str, ...]:
+        given = want.spec.password_secret_ref
+        return () if given is None else (f"Secret/{given.name}",)
+
+    async def observe(self, want: Want[Mailbox], /) -> MailboxSeen:
+        record = want.record
+        values = await self.values.read("Secret", record.metadata.namespace, record.secret_name)
+        password = password_of(values, _version(want))
+        place = place_of(want)
+        state = None
+        if place is not None and (address := _address(want)):
+            mail, server = await self.servers.open(place)
+            state = await mail.observe_mailbox(server, address, password or NOBODY)
+        return MailboxSeen(
+            place,
+            state,
+            values is not None,
+            password is not None,
+            values is None or _tells_truth(want, values),
+        )
+
+    def plan(self, want: Want[Mailbox], seen: MailboxSeen, /) -> Plan[MailboxStep]:
+        if want.deleting:
+            return _removal(want, seen)
+        if wait := other_service(want):
+            return Plan(wait=wait)
+        if not _address(want):
+            return Plan(wait=_no_domain(want))
+        if seen.place is None:
+            return Plan(wait=no_server(want))
+        if steps := _secret(want, seen):
+            return Plan(steps)
+        if not seen.has_password:
+            return Plan(wait=bad_password(want.record.secret_name, there=seen.has_secret))
+        target = _target(want)
+        if _is(target, seen.state):
+            return Plan()
+        meta = want.record.metadata
+        return Plan(
+            (
+                ServeMailbox(
+                    seen.place, target, meta.namespace, want.record.secret_name, _version(want)
+                ),
+            )
+        )
+
+    def status(self, want: Want[Mailbox], seen: MailboxSeen, /) -> Report:
+        record = want.record
+        state = seen.state
+        host = client_host(want)
+        status = MailboxStatus(
+            address=_address(want) or None,
+            secret_ref=SecretRef(name=record.secret_name) if seen.has_secret else None,
+            submission=f"{host}:{SUBMISSION}",
+            imap=f"{host}:{IMAP}",
+            used=-(-state.used_bytes // MIB) * MIB if state else None,
+        )
+        reason, message = _readiness(want, seen)
+        return Report(status, reason in ("Serving", "Disabled"), reason, message)
+
+    async def apply(self, step: MailboxStep, /) -> None:
+        match step:
+            case ServeMailbox(place=place, spec=spec, namespace=ns, secret_name=name, version=v):
+                password = password_of(await self.values.read("Secret", ns, name), v)
+                if password is None:
+                    raise RetryableError(
+                        f"cannot set the password of '{spec.address}': Secret '{name}' has none",
+                        reason="PasswordInvalid",
+                    )
+                mail, server = await self.servers.open(place)
+                await mail.ensure_mailbox(server, spec, password)
+            case DropMailbox(place=place, address=address, owner=owner, keep_mail=keep_mail):
+                mail, server = await self.servers.open(place)
+                await mail.delete_mailbox(server, address, owner=owner, keep_mail=keep_mail)
+            case _:
+                assert_never(step)
+
+
+def _address(want: Want[Mailbox]) -> str:
+    """Empty while its domain is unknown."""
+    domain = domain_of(want)
+    return f"{want.record.local_part}@{domain}" if domain else ""
+
+
+def _version(want: Want[Mailbox]) -> str:
+    """Changes whenever the Secret does."""
+    name = want.record.secret_name
+    given = want.secrets.get(f"Secret/{name}")
+    child = want.children.get(("Secret", name))
+    whole = given or (child.content_hmac if child is not None else "")
+    return whole[:VERSION_CHARS]
+
+
+def _target(want: Want[Mailbox]) -> MailboxSpec:
+    record = want.record
+    spec = record.spec
+    domain = domain_of(want)
+    return MailboxSpec(
+        address=_address(want),
+        owner=record.metadata.uid,
+        claim=want.namespace_uid,
+        quota_bytes=spec.quota,
+        active=spec.enabled,
+        display_name=spec.display_name,
+        forward=() if spec.forward is None else tuple(sorted(spec.forward.to)),
+        keep_copy=spec.forward is None or spec.forward.keep_copy,
+        aliases=tuple(sorted(f"{each}@{domain}" for each in spec.aliases)),
+    )
+
+
+def _is(target: MailboxSpec, state: MailboxState | None) -> bool:
+    """Whether the server has it so. How much mail is in it is its user's business."""
+    return state is not None and state == MailboxState(
+        target.address,
+        target.owner,
+        target.quota_bytes,
+        target.active,
+        target.display_name,
+        target.forward,
+        target.keep_copy,
+        target.aliases,
+        used_bytes=state.used_bytes,
+        password_ok=True,
+    )
+
+
+def _secret_keys(want: Want[Mailbox]) -> dict[str, str | Generated | Template]:
+    """Keys of https://servicebinding.io/spec/core/1.1.0/#well-known-secret-entries."""
+    return {
+        "type": "smtp",
+        "provider": "bunker",
+        "host": client_host(want),
+        "port": str(SUBMISSION),
+        "imap-port": str(IMAP),
+        "imaps-port": str(IMAPS),
+        "username": _address(want),
+        "password": Generated(),
+        "uri": Template("smtp://{username}:{password}@{host}:{port}", uri=True),
+    }
+
+
+def _tells_truth(want: Want[Mailbox], values: Mapping[str, bytes]) -> bool:
+    if want.record.spec.password_secret_ref is not None:
+        return True
+    text = {key: value.decode(errors="surrogateescape") for key, value in values.items()}
+    return all(
+        text.get(key) == (wanted.composed(text) if isinstance(wanted, Template) else wanted)
+        for key, wanted in _secret_keys(want).items()
+        if not isinstance(wanted, Generated)
+    )
+
+
+def _secret(want: Want[Mailbox], seen: MailboxSeen) -> tuple[RecordStep, ...]:
+    """Its own Secret, complete and true."""
+    if want.record.spec.password_secret_ref is not None:
+        return ()
+    name = want.record.secret_name
+    keys = _secret_keys(want)
+    found = want.children.get(("Secret", name))
+    complete = found is not None and found.owned and keys.keys() <= set(found.secret_keys)
+    if complete and seen.secret_true:
+        return ()
+    return (EnsureSecret(name, keys, type="servicebinding.io/smtp"),)
+
+
+def _no_domain(want: Want[Mailbox]) -> Wait:
+    name = want.record.spec.domain_ref.name
+    return Wait("DomainMissing", f"MailDomain '{name}' does not exist; make it, or delete this")
+
+
+def _removal(want: Want[Mailbox], seen: MailboxSeen) -> Plan[MailboxStep]:
+    if is_gone(want) or not _address(want):
+        return Plan()
+    if seen.place is None:
+        return Plan(wait=no_server(want))
+    owner = want.record.metadata.uid
+    if seen.state is None or seen.state.owner != owner:
+        return Plan()
+    keep = want.record.spec.deletion_policy == "Retain"
+    return Plan((DropMailbox(seen.place, _address(want), owner, keep),))
+
+
+def _readiness(want: Want[Mailbox], seen: MailboxSeen) -> tuple[str, str]:
+    record = want.record
+    if want.deleting:
+        return "Terminating", "it is being removed"
+    if wait := _trouble(want, seen):
+        return wait.reason, wait.message
+    state = seen.state
+    if state is not None and state.owner != record.metadata.uid:
+        return "NotOurs", "the server has that address from somebody else; remove it there"
+    if not _is(_target(want), state):
+        return "NotServed", "the server does not have it as it should be yet"
+    if not record.spec.enabled:
+        return "Disabled", "it is switched off as asked: it takes no mail and lets nobody in"
+    return "Serving", "it takes mail and its password opens it"
+
+
+def _trouble(want: Want[Mailbox], seen: MailboxSeen) -> Wait | None:
+    if wait := other_service(want):
+        return wait
+    if not _address(want):
+        return _no_domain(want)
+    if seen.place is None:
+        return no_server(want)
+    if not seen.has_password:
+        return bad_password(want.record.secret_name, there=seen.has_secret)
+    return None

@@ -1,0 +1,68 @@
+"""How mail domains, local parts and addresses are written; shared by the mail kinds. No I/O."""
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator
+
+from resources.meta import Column
+from resources.quantity import Bytes, format_bytes
+from resources.text import Matches
+
+MIB: Final = 2**20
+_LABEL: Final = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_DOMAIN: Final = rf"({_LABEL}[.])+[a-z]([-a-z0-9]{{0,61}}[a-z0-9])?"
+
+MailDomainName = Annotated[
+    str,
+    Matches(
+        _DOMAIN,
+        "a mail domain: write it in lower case, with a dot in it and none at its end, such as "
+        "'example.org'; one with other letters in its xn-- form",
+    ),
+]
+"""RFC 5321 domain, as in DNS."""
+
+LocalPart = Annotated[
+    str,
+    Matches(
+        "[a-z0-9][a-z0-9_-]*([.][a-z0-9_-]+)*",
+        "the part of an address before the @: use lower case letters, digits, '.', '_' and '-', "
+        "starting with a letter or digit, such as 'jane.doe' ('+' is added by senders)",
+        64,
+    ),
+]
+"""RFC 5321 local part without quoting; `+` is the delimiter of extensions, so no name has it."""
+
+MailAddress = Annotated[
+    str,
+    Matches(
+        rf"[a-z0-9_][a-z0-9_+-]*([.][a-z0-9_+-]+)*@{_DOMAIN}",
+        "a mail address: write it in lower case, such as 'jane@example.org'",
+        254,
+    ),
+]
+"""Where mail is sent on to."""
+
+
+def _quota(value: int) -> int:
+    if value < MIB or value % MIB:
+        raise ValueError(
+            f"{format_bytes(value)} is no quota; write whole MiB, at least '1Mi', such as '2Gi'"
+        )
+    return value
+
+
+QuotaBytes = Annotated[Bytes, AfterValidator(_quota)]
+"""Whole MiB: Mailcow knows nothing finer."""
+
+READY: Final = Column(
+    "Ready", '.status.conditions[?(@.type=="Ready")].status', description="Whether it works"
+)
+REASON: Final = Column(
+    "Reason",
+    '.status.conditions[?(@.type=="Ready")].reason',
+    description="Why it is or isn't ready",
+)
+SERVICE: Final = Column(
+    "Service", ".spec.service", priority=1, description="Platform service that serves it"
+)
