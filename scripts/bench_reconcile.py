@@ -7,14 +7,11 @@ the records cost when nothing happens, from ten minutes of virtual time.
 
 import argparse
 import logging
-import statistics
-import sys
+import os
 import time
-from pathlib import Path
 
 import structlog
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bench_lib import beside, tell, within
 
 from controlplane.engine.queue import Priority
 from controlplane.engine.resolve import parse
@@ -47,10 +44,31 @@ async def measure(records: int, rounds: int) -> None:
         await bench.settle(IDLE_S)
         idle = (time.process_time() - began_cpu) / IDLE_S
         wrote = len(bench.store.writes) - writes
-    print(f"no-op passes      {statistics.median(passes):9,.0f} /s   (goal: 1,000 /s)")
-    print(f"parse and compare {statistics.median(bare):9,.0f} /s   (the least a pass could be)")
-    print(f"writes            {wrote:9,}      (goal: 0)")
-    print(f"idle              {idle:9.3%} of a core, {records:,} records (goal: 1 %)")
+    setup = f"{records:,} records at rest, fakes, one core; whole path of a pass"
+    tell(
+        [
+            within("no-op passes", "passes/s", passes, 1000, better="more", setup=setup),
+            beside(
+                "no-op passes / parse and compare",
+                "passes/s",
+                passes,
+                "parse and compare",
+                bare,
+                goal=0.0,
+                better="more",
+                setup=setup,
+            ),
+            within(
+                "idle CPU of records at rest",
+                "% core",
+                [idle * 100],
+                1.0,
+                better="less",
+                setup=f"{setup}; {IDLE_S:g} s of virtual time",
+            ),
+        ]
+    )
+    assert wrote == 0, f"{wrote} writes where nothing changed"
 
 
 def least(bench: Bench) -> float:
@@ -69,7 +87,7 @@ def main() -> None:
     given.add_argument("--rounds", type=int, default=5)
     options = given.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(Path(os.devnull).open("w")))
     run(lambda: measure(options.records, options.rounds))
 
 

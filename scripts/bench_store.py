@@ -1,17 +1,16 @@
-"""Store writes a second: the real writer beside bare group-commit loops on the same server.
+"""Store writes a second: the real writer beside bare group-commit loops on the same server, and
+beside etcd.
 
-Rounds alternate, so that a neighbour's load hits all of them alike; the median counts. Durable
-commits everywhere. The bare loops do the least that could be called the same work:
+Durable commits everywhere. The bare loops do the least that could be called the same work:
   bare        one task, one transaction a batch: bump the counter, insert change and object
   bare+cas    that, and compare-and-set under the counter's lock, a hash chain, and NOTIFY
+etcd gets creates of the same bytes (a transaction that asks that the key is new) over gRPC.
 """
 
 import argparse
 import asyncio
 import hashlib
 import shutil
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -19,8 +18,8 @@ from pathlib import Path
 
 import asyncpg
 import uvloop
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bench_etcd import etcd_writes
+from bench_lib import Row, beside, tell
 
 from controlplane.engine.cache import Cache
 from controlplane.records import Key, Write
@@ -129,16 +128,22 @@ def real(store: PostgresStore) -> WriteOne:
     return write
 
 
-async def bench(cluster: EmbeddedPostgres, options: argparse.Namespace) -> None:
+async def bench(cluster: EmbeddedPostgres, home: Path, options: argparse.Namespace) -> list[Row]:
     database = Database(cluster.dsn)
     await ensure_schema(database)
     conns = [await asyncpg.connect(cluster.dsn) for _ in range(2)]
     await conns[0].execute(BARE_TABLES)
     bares = {"bare": Bare(conns[0], checked=False), "bare+cas": Bare(conns[1], checked=True)}
-    rates: dict[str, list[float]] = {"store": [], "bare": [], "bare+cas": []}
-    async with PostgresStore(database, Cache()).running() as store, asyncio.TaskGroup() as group:
+    async with (
+        PostgresStore(database, Cache()).running() as store,
+        etcd_writes(home / "etcd") as etcd,
+        asyncio.TaskGroup() as group,
+    ):
         loops = [group.create_task(bare.run()) for bare in bares.values()]
         writes = {"store": real(store), **{name: bare.write for name, bare in bares.items()}}
+        if etcd is not None:
+            writes["etcd"] = etcd
+        rates: dict[str, list[float]] = {name: [] for name in writes}
         for turn in range(options.rounds + 1):
             for name, write in writes.items():
                 seconds = options.seconds if turn else 0.3  # round 0 warms plans and pages
@@ -148,12 +153,22 @@ async def bench(cluster: EmbeddedPostgres, options: argparse.Namespace) -> None:
                     rates[name].append(rate)
         for task in loops:
             task.cancel()
-    print(f"{options.writers} writers, {options.rounds} rounds of {options.seconds} s, median")
-    mine = statistics.median(rates["store"])
-    for name, found in rates.items():
-        middle = statistics.median(found)
-        share = "" if name == "store" else f"   store = {mine / middle:.2f} x"
-        print(f"{name:10} {middle:8.0f} writes/s{share}")
+    return rows_of(rates, options.writers)
+
+
+def rows_of(rates: dict[str, list[float]], writers: int) -> list[Row]:
+    setup = f"{writers} writers, durable commits, creates of 0.8 KiB"
+    peers = [
+        ("store writes / bare loop", "bare+cas", "bare loop, cas+hash+notify", 0.8),
+        ("store writes / barest loop", "bare", "bare loop, insert only", 0.0),
+        ("store writes / etcd", "etcd", "etcd create", 1.5),
+    ]
+    return [
+        beside(name, "writes/s", rates["store"], peer, rates[key], goal=goal, better="more",
+               setup=setup)
+        for name, key, peer, goal in peers
+        if key in rates
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -166,7 +181,7 @@ def main() -> None:
     cluster = EmbeddedPostgres(home / "postgres")
     try:
         cluster.start()
-        uvloop.run(bench(cluster, options))
+        tell(uvloop.run(bench(cluster, home, options)))
     finally:
         cluster.destroy()
         shutil.rmtree(home, ignore_errors=True)
