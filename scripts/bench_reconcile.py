@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import time
+from pathlib import Path
 
 import structlog
 from bench_lib import beside, tell, within
@@ -87,8 +88,9 @@ def main() -> None:
     given.add_argument("--rounds", type=int, default=5)
     options = given.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(Path(os.devnull).open("w")))
-    run(lambda: measure(options.records, options.rounds))
+    with Path(os.devnull).open("w") as nowhere:
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(nowhere))
+        run(lambda: measure(options.records, options.rounds))
 
 
 if __name__ == "__main__":
