@@ -50,6 +50,7 @@ from controlplane.engine.values import StoredValues
 from controlplane.errors import ControlPlaneError, RetryableError
 from controlplane.logs import configure_logs
 from controlplane.metrics import Metrics
+from controlplane.openfiles import raise_open_files
 from controlplane.ports import PortPool
 from controlplane.reporting import Reporter
 from controlplane.seam import Measured, through
@@ -361,6 +362,7 @@ def stop_store(settings: Settings) -> None:
 
 def run(settings: Settings, given: argparse.Namespace) -> None:
     if given.command == "serve":
+        raise_open_files()
         uvloop.run(serve(settings, given.role))
     elif given.command == "kubeconfig":
         asyncio.run(write_kubeconfig(settings, given.out, given.role, given.days))

@@ -135,14 +135,15 @@ class PodMirror:
     path: Path
     clock: Clock
     cache: Cache = field(default_factory=Cache)
-    _there: bool = False
+    there: bool = False
+    """What is in the view is up to date."""
 
     @property
     def view(self) -> View:
         return self.cache
 
     def require(self) -> None:
-        if not self._there:
+        if not self.there:
             raise _away()
 
     async def run(self) -> None:
@@ -156,7 +157,7 @@ class PodMirror:
             try:
                 await self._follow(line)
             finally:
-                self._there = False
+                self.there = False
                 line.close()
 
     async def _follow(self, line: _Line) -> None:
@@ -167,7 +168,7 @@ class PodMirror:
                     found.append(stored_of(orjson.loads(packet.data)))
                 case Kind.SYNCED:
                     self.cache.reset(found, int(packet.data))
-                    self._there, found = True, []
+                    self.there, found = True, []
                 case Kind.CHANGE:
                     self.cache.apply([change_of(packet.data)])
                 case _:

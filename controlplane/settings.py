@@ -76,9 +76,9 @@ class Settings(BaseModel):
     node port range: outside the kernel's ephemeral range, which begins at 32768."""
 
     runtime_dir: Path
-    """Folder for what must not survive a reboot: secret files for containers and the agent's
-    socket. On a tmpfs, so that no secret reaches a disk. Default: `/run/bunker`, and
-    `/run/bunker-<instance>` for an installation of another name."""
+    """Folder for what must not survive a reboot: secret files for containers. On a tmpfs, so that
+    no secret reaches a disk. Default: `/run/bunker`, and `/run/bunker-<instance>` for an
+    installation of another name."""
 
     reconcile_timeout_s: Seconds = 120.0
     """Seconds one pass over one record may take. Long enough for a slow container start; pulls
