@@ -164,10 +164,13 @@ class ZoneMachine(RuleBasedStateMachine):
 
     # -- what others do
 
-    @rule(pick=st.integers(0, 9), how=st.sampled_from(("remove", "change", "add")))
-    def harm(self, pick: int, how: str) -> None:
+    @rule(
+        pick=st.integers(0, 9), how=st.sampled_from(("remove", "change", "add")), look=st.booleans()
+    )
+    def harm(self, pick: int, how: str, look: bool) -> None:
+        """`look`: at once, before an edit of the same set hides it."""
         found = self.found()
-        if found is None:
+        if found is None or not found.rrsets:
             return
         victim = found.rrsets[pick % len(found.rrsets)]
         changed = {
@@ -176,6 +179,8 @@ class ZoneMachine(RuleBasedStateMachine):
             "add": RRset(f"stranger.{DOMAIN}", "A", 5, ("203.0.113.1",)),
         }[how]
         self.meddle(changed)
+        if look:
+            self.it_settles()
 
     @rule(verb=st.sampled_from(("observe_zone", "ensure_zone", "ensure_rrsets", "ensure_signed")),
           lost=st.booleans())  # fmt: skip
@@ -253,7 +258,7 @@ def _wire(rdtype: str, content: str) -> bytes:
 
 
 TestZones = ZoneMachine.TestCase
-TestZones.settings = settings(deadline=None, max_examples=30, stateful_step_count=15)
+TestZones.settings = settings(deadline=None, max_examples=60, stateful_step_count=15)
 
 
 # -- the same on a real server, asked over DNS
