@@ -9,6 +9,8 @@ import re
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
+from pydantic import AfterValidator
+
 from resources.text import Matches
 
 RecordType = Literal[
@@ -42,6 +44,28 @@ MAX_VALUE: Final = 8192
 
 _LABEL: Final = "[a-z0-9_](?:[-a-z0-9_]{0,61}[a-z0-9_])?"
 
+_FOR_ALL: Final = frozenset({"home.arpa"})
+"""Public suffixes that nobody registers names under: home networks' own (RFC 8375)."""
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> Any:
+    # Imported where it is used: 3 MiB and a tenth of a second, once a process that sees a Zone.
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList(only_icann=True)
+
+
+def _registrable(domain: str) -> str:
+    """Who had `co.uk` would have every name below it (https://publicsuffix.org)."""
+    if domain not in _FOR_ALL and _suffixes().privatesuffix(domain) is None:
+        raise ValueError(
+            f"{domain!r} is a public suffix, under which others register names; write the domain "
+            f"that is yours, such as 'shop.{domain}'"
+        )
+    return domain
+
+
 DomainName = Annotated[
     str,
     Matches(
@@ -49,6 +73,7 @@ DomainName = Annotated[
         "a domain: use lower case letters, digits and '-' in at least two labels, without a dot at "
         "the end, such as 'shop.example.org' (an international name in its 'xn--' form)",
     ),
+    AfterValidator(_registrable),
 ]
 """A zone's name. A single label would be a top-level domain."""
 

@@ -77,7 +77,8 @@ class ZoneSpec(BaseSpec):
         tuple[HostName, ...], Field(max_length=16, json_schema_extra=SET_LIST)
     ] = ()
     """Names of the servers that the zone above points to. Default: those of the zone file, else
-    `ns1` in this zone. Example: `["ns1.example.org", "ns2.example.org"]`."""
+    the service's `settings.nameservers`, else `ns1` in this zone.
+    Example: `["ns1.example.org", "ns2.example.org"]`."""
     soa: Soa = Soa()
     """Timers and contact. The serial is the server's own and moves with each change."""
     ttl: Ttl = 300

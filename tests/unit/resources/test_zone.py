@@ -53,6 +53,7 @@ def test_a_wrong_record_is_refused_with_the_fix(spec: dict[str, Any], says: str)
 
 REFUSED_ZONES = {
     "a top-level domain": ({"domain": "org"}, "at least two labels"),
+    "a public suffix": ({"domain": "co.uk"}, "'co.uk' is a public suffix"),
     "capitals": ({"domain": "Shop.example.org"}, "lower case"),
     "a dot at the end": ({"domain": "shop.example.org."}, "without a dot"),
     "a set twice": ({"recordSets": [WWW, {**WWW, "name": "www.shop.example.org"}]}, "there twice"),
@@ -76,6 +77,11 @@ def test_a_wrong_zone_is_refused_with_the_fix(spec: dict[str, Any], says: str) -
     with pytest.raises(ValidationError) as refused:
         zone(**spec)
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("domain", ["2.0.192.in-addr.arpa", "home.arpa", "shop.lan", "a.co.uk"])
+def test_domains_of_ones_own_are_taken(domain: str) -> None:
+    assert zone(domain=domain).spec.domain == domain
 
 
 def test_its_domain_and_server_may_not_change() -> None:
