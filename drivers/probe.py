@@ -6,9 +6,10 @@ database works is not asked here: drivers/postgres.py and drivers/redis.py speak
 """
 
 import asyncio
+import base64
 import errno
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from controlplane.errors import TerminalError
@@ -25,6 +26,8 @@ class Target:
     """An IPv4 address: names are not resolved."""
     port: int
     path: str | None = None
+    login: tuple[str, str] | None = field(default=None, repr=False)
+    """Username and password of HTTP's basic scheme (RFC 7617)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,12 @@ def request_bytes(target: Target) -> bytes:
             f"cannot probe path {path!r}: write it as in a URL, starting with '/', without spaces",
             reason="InvalidHealthCheck",
         )
+    login = ""
+    if target.login is not None:
+        coded = base64.b64encode(":".join(target.login).encode()).decode()
+        login = f"Authorization: Basic {coded}\r\n"
     return (
-        f"GET {path} HTTP/1.1\r\nHost: {target.address}:{target.port}\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: {target.address}:{target.port}\r\n{login}"
         "User-Agent: bunker-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     ).encode("ascii")
 

@@ -345,7 +345,9 @@ def _bcrypt(password: bytes) -> str:
 
     # 4, the least there is (1 ms): a slow hash protects weak passwords, and this one is generated
     # and long, while servers check it on every request.
-    return bcrypt.hashpw(password[:72], bcrypt.gensalt(rounds=4)).decode()
+    hashed = bcrypt.hashpw(password[:72], bcrypt.gensalt(rounds=4)).decode()
+    # The same algorithm under the name that htpasswd gives it: Traefik knows no other.
+    return hashed.replace("$2b$", "$2y$", 1)
 
 
 def _unfit(value: bytes, *, plain: bool) -> str:

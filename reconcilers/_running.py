@@ -1,6 +1,6 @@
 """From a service's definition to container specs, files and Secret keys. Pure, knows no service."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from drivers.containers import (
 )
 from reconcilers import _container as box
 from reconcilers._images import ImageChoice, Source, service_image
-from reconcilers._service import Facts, ServiceContainer, ServiceDef
+from reconcilers._service import Facts, Routing, ServiceContainer, ServiceDef, ServiceFile
 from reconcilers._services import SERVICES
 from resources.platform import Platform
 
@@ -100,6 +100,8 @@ class Assembly:
     files: tuple[box.SecretFile, ...]
     user: tuple[int, int] | None
     """Who may read the files; None: every user of the containers, as they have several."""
+    routing: Routing | None = None
+    """What it is told of those who use it."""
 
     @property
     def version(self) -> str:
@@ -121,35 +123,29 @@ class Assembler:
     def assemble(self, want: Want[Platform]) -> Assembly:
         """All of it, for this pass. Raises TerminalError for an unknown service."""
         record = want.record
-        containers = definition(record).containers(facts_of(want))
+        made = definition(record)
+        containers = made.containers(facts_of(want))
+        routing = made.routing and made.routing(facts_of(want), want.dependents)
         secret = want.children.get(("Secret", record.secret_name))
         source = box.SecretSource(
             "Secret", record.secret_name, secret.content_hmac if secret else ""
         )
-        files = tuple(
-            box.SecretFile(
-                file.path,
-                source if box.holds_values(file.template) else None,
-                file.template,
-                plain=file.plain,
-            )
-            for container in containers
-            for file in container.files
-        )
+        files = _files((file for each in containers for file in each.files), source)
+        live = _files(routing.files, source) if routing else ()
         sizes = _shares(record, containers)
         parts = tuple(
-            self._part(want, container, files, source, size)
+            self._part(want, container, (files, live), source, size)
             for container, size in zip(containers, sizes, strict=True)
         )
         users = {(part.image.uid, part.image.gid) for part in parts if part.made_of.user is None}
         alone = len(users) == 1 and all(part.made_of.user is None for part in parts)
-        return Assembly(parts, files, users.pop() if alone else None)
+        return Assembly(parts, (*files, *live), users.pop() if alone else None, routing)
 
     def _part(
         self,
         want: Want[Platform],
         made_of: ServiceContainer,
-        files: tuple[box.SecretFile, ...],
+        files: tuple[tuple[box.SecretFile, ...], tuple[box.SecretFile, ...]],
         source: box.SecretSource,
         limits: Limits,
     ) -> Part:
@@ -158,7 +154,7 @@ class Assembler:
         variables: tuple[box.SecretVariables, ...] = ()
         if made_of.variables:
             variables = (box.SecretVariables(source, names=made_of.variables),)
-        given = _given(files, source if variables else None)
+        given = _given(files[0], source if variables else None)
         spec = ContainerSpec(
             name=container_name(record, made_of),
             owner=box.owner_of(record),
@@ -169,7 +165,7 @@ class Assembler:
             env=made_of.env,
             networks=self._networks(want, made_of),
             volumes=self._volumes(made_of, image),
-            secrets_dir=self.secrets_dir if files else None,
+            secrets_dir=self.secrets_dir if any(files) else None,
             ports=_ports(want, made_of),
             user=image.user if made_of.user is None else made_of.user,
             read_only_root=made_of.read_only_root,
@@ -195,6 +191,18 @@ class Assembler:
         aliases = (name,) if not made_of.name else (f"{name}-{made_of.name}",)
         others = self.networks if made_of.shared else ()
         return tuple(NetworkAttachment(network, aliases) for network in (want.network, *others))
+
+
+def _files(files: Iterable[ServiceFile], source: box.SecretSource) -> tuple[box.SecretFile, ...]:
+    return tuple(
+        box.SecretFile(
+            file.path,
+            source if box.holds_values(file.template) else None,
+            file.template,
+            plain=file.plain,
+        )
+        for file in files
+    )
 
 
 def _given(files: tuple[box.SecretFile, ...], variables: box.SecretSource | None) -> str:

@@ -7,7 +7,7 @@ one. Pure: reconcilers/platform.py runs it, and knows no service.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from controlplane.plan import Generated, Template
+from controlplane.plan import Dependent, Generated, Template
 from resources.meta import Resources
 
 SecretKeys = Mapping[str, str | Generated | Template]
@@ -89,6 +89,19 @@ class ServiceContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """What a service is told of those who use it, in files that it reads anew by itself."""
+
+    files: tuple[ServiceFile, ...]
+    """Another content makes no container anew."""
+    applied: Health
+    """A GET that succeeds as soon as the service works by exactly these files, with the username
+    and password of its Secret."""
+    told: Mapping[str, tuple[str, ...]]
+    """By uid of a record that uses it: the backends that are then routed to."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceDef:
     """How one service is run."""
 
@@ -97,3 +110,5 @@ class ServiceDef:
     secret: Callable[[Facts], SecretKeys] = lambda _: {}
     """Keys of its Secret beside type, provider, host and port, which every one has; empty: it
     has no Secret. Generated values are made once and kept. Keys match [a-z][a-z0-9-]*."""
+    routing: Callable[[Facts, tuple[Dependent, ...]], Routing] | None = None
+    """For a service that is told who uses it, and how they are reached."""

@@ -5,6 +5,7 @@ from typing import Final
 
 from reconcilers import (
     _service_dns,
+    _service_ingress,
     _service_mail,
     _service_metrics,
     _service_registry,
@@ -14,6 +15,7 @@ from reconcilers._service import ServiceDef
 
 SERVICES: Final[Mapping[str, ServiceDef]] = {
     "dns": _service_dns.SERVICE,
+    "ingress": _service_ingress.SERVICE,
     "mail": _service_mail.SERVICE,
     "metrics": _service_metrics.SERVICE,
     "registry": _service_registry.SERVICE,

@@ -25,6 +25,7 @@ from drivers.probe import Probe, Target
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
+from reconcilers._rollout import Replica, Rollout, backends, drained, rollout, routed
 from resources.app import App, AppStatus, HealthCheck
 
 STOP_TIMEOUT_S: Final = 10
@@ -35,17 +36,6 @@ KEEP_CAPS: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID
 (nginx, httpd); everything else is dropped, and no-new-privileges is on."""
 LABEL_GIVEN: Final = LABEL_PREFIX + "given"
 """What of other records its variables were made from, hashed: another needs a new container."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """One container of the App."""
-
-    slot: int
-    state: ContainerState
-    serves: bool
-    age_s: float = 0.0
-    """Seconds since it was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,20 +108,35 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     def plan(self, want: Want[App], seen: AppSeen, /) -> Plan[box.ContainerStep]:
         if want.deleting:
             return Plan(_removal(want, seen))
-        total = want.record.spec.replicas
-        extra = [r for r in seen.replicas if not 0 <= r.slot < total] + _doubles(seen)
-        if extra:
-            return Plan(tuple(_remove(replica) for replica in reversed(extra)))
-        if total == 0:
+        inputs = inputs_of(want)
+        todo = self._next(want, seen, inputs)
+        draining = drained(want, seen.replicas, todo.leaving)
+        if todo.surplus and draining is None:
+            return Plan(tuple(_remove(replica) for replica in todo.leaving))
+        if want.record.spec.replicas == 0:
             # nobody reads them any more, and they hold passwords
             return Plan((box.RemoveSecrets(want.record.metadata.uid),) if seen.files_here else ())
         if wait := _blocked(want, seen):
             return Plan(wait=wait)
-        inputs = inputs_of(want)
-        steps = self._container_steps(want, seen, inputs)
+        held = draining is not None or todo.surplus
+        steps = self._container_steps(want, seen, inputs, Rollout() if held else todo)
         if inputs.complete and inputs.version != seen.files_version:
             steps = self._files_steps(want, seen, inputs, steps)
-        return Plan(steps) if steps else _settle(want, seen)
+        if steps:
+            return Plan(steps)
+        return Plan(wait=draining) if draining else _settle(want, seen)
+
+    def _next(self, want: Want[App], seen: AppSeen, inputs: Inputs) -> Rollout:
+        """Which replicas come and go next."""
+        spec = want.record.spec
+        outdated, busy = set(), False
+        for replica in seen.replicas if not _portless(want) else ():
+            made = self._spec(want, inputs, replica.slot, replica)
+            if not box.current(made, replica.state):
+                outdated.add(replica.slot)
+            elif box.plan_container(made, replica.state, seen.network_id):
+                busy = True
+        return rollout(seen.replicas, outdated, spec.replicas, spec.surge, busy=busy)
 
     def _files_steps(
         self, want: Want[App], seen: AppSeen, inputs: Inputs, then: tuple[box.ContainerStep, ...]
@@ -146,29 +151,23 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         return (box.RemoveSecrets(meta.uid),)
 
     def _container_steps(
-        self, want: Want[App], seen: AppSeen, inputs: Inputs
+        self, want: Want[App], seen: AppSeen, inputs: Inputs, todo: Rollout
     ) -> tuple[box.ContainerStep, ...]:
-        absent: list[box.ContainerStep] = []
         fixes: list[box.ContainerStep] = []
-        outdated: list[tuple[Replica, ContainerSpec]] = []
-        by_slot = {replica.slot: replica for replica in seen.replicas}
-        for slot in range(want.record.spec.replicas):
-            replica = by_slot.get(slot)
-            spec = self._spec(want, inputs, slot, replica)
-            if replica is None:
-                absent.append(box.RunContainer(spec, inputs.variables))
-            elif box.current(spec, replica.state):
+        for replica in seen.replicas:
+            spec = self._spec(want, inputs, replica.slot, replica)
+            if box.current(spec, replica.state):
                 fixes += box.plan_container(spec, replica.state, seen.network_id)
-            else:
-                outdated.append((replica, spec))
         if not inputs.complete:
             return tuple(fixes)
-        makes = absent
-        if not absent and not fixes:
-            makes = _roll(outdated, seen, inputs)
-        if makes and not seen.image_here:
-            makes = [box.EnsureImage(want.record.spec.image), *makes]
-        return (*fixes, *makes)
+        pull = todo.makes and not seen.image_here
+        changes: list[box.ContainerStep] = [box.EnsureImage(want.record.spec.image)] if pull else []
+        changes += [_remove(replica) for replica in todo.leaving]
+        changes += [
+            box.RunContainer(self._spec(want, inputs, slot, None), inputs.variables)
+            for slot in todo.makes
+        ]
+        return (*fixes, *changes)
 
     def _spec(
         self, want: Want[App], inputs: Inputs, slot: int, replica: Replica | None
@@ -204,7 +203,9 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     def status(self, want: Want[App], seen: AppSeen, /) -> Report:
         record = want.record
         total = record.spec.replicas
-        live = [replica for replica in seen.replicas if 0 <= replica.slot < total]
+        slots = range(total + record.spec.surge if total else 0)
+        live = [replica for replica in seen.replicas if replica.slot in slots]
+        routes = self._backends(want, seen)
         serving = sum(replica.serves for replica in live)
         updated = self._updated(want, live)
         port, publish = record.spec.port, record.spec.publish
@@ -217,6 +218,8 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             image=live[0].state.image if live else None,
             endpoint=f"{record.metadata.name}:{port}" if port else None,
             published=f"{publish.address}:{want.ports[0]}" if publish and want.ports else None,
+            backends=routes,
+            routed=routed(want, routes),
         )
         # while replicas are exchanged one by one, one of several may be away
         needed = total if updated == len(live) else max(1, total - 1)
@@ -233,8 +236,14 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             recheck_after_s=float(check.interval_seconds) if probed else None,
         )
 
+    def _backends(self, want: Want[App], seen: AppSeen) -> tuple[str, ...]:
+        if not want.record.spec.domains or want.deleting:
+            return ()
+        leaving = self._next(want, seen, inputs_of(want)).leaving
+        return backends(want, seen.replicas, leaving)
+
     def _updated(self, want: Want[App], live: list[Replica]) -> int:
-        if want.record.spec.publish is not None and not want.ports:
+        if _portless(want):
             return 0
         inputs = inputs_of(want)
         return sum(box.current(self._spec(want, inputs, r.slot, r), r.state) for r in live)
@@ -258,38 +267,18 @@ def _removal(want: Want[App], seen: AppSeen) -> tuple[box.ContainerStep, ...]:
     return steps
 
 
-def _doubles(seen: AppSeen) -> list[Replica]:
-    """A second container of a slot (a renamed one whose successor was made); the first stays."""
-    slots: set[int] = set()
-    doubles = []
-    for replica in seen.replicas:
-        if replica.slot in slots:
-            doubles.append(replica)
-        slots.add(replica.slot)
-    return doubles
+def _portless(want: Want[App]) -> bool:
+    """Published, and without its port of the host yet: what it shall be isn't known."""
+    return want.record.spec.publish is not None and not want.ports
 
 
 def _blocked(want: Want[App], seen: AppSeen) -> Wait | None:
     """What must be there before a container can be made; nothing stops what runs."""
     if not want.network_ready or seen.network_id is None:
         return Wait("NamespaceNotReady", "waiting for the namespace's network")
-    if want.record.spec.publish is not None and not want.ports:
+    if _portless(want):
         return Wait("PortPending", "waiting for a port of the host")
     return None if seen.replicas else missing(want, ready_only=True)
-
-
-def _roll(
-    outdated: list[tuple[Replica, ContainerSpec]], seen: AppSeen, inputs: Inputs
-) -> list[box.ContainerStep]:
-    """Exchange one replica: a broken one at once, a serving one only while all serve."""
-    broken = [pair for pair in outdated if not pair[0].serves]
-    if not broken and not all(replica.serves for replica in seen.replicas):
-        return []
-    return [
-        step
-        for replica, spec in (broken or outdated)[:1]
-        for step in (_remove(replica), box.RunContainer(spec, inputs.variables))
-    ]
 
 
 def _settle(want: Want[App], seen: AppSeen) -> Plan[box.ContainerStep]:

@@ -5,11 +5,12 @@ _running.py. Not here: what a service is used for, which is the business of the 
 """
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from controlplane.clock import Clock
-from controlplane.errors import TerminalError
+from controlplane.errors import RetryableError, TerminalError
 from controlplane.plan import (
     ChildRef,
     EnsureSecret,
@@ -21,11 +22,21 @@ from controlplane.plan import (
     Wait,
     Want,
 )
-from drivers.containers import LABEL_CONTAINER, Containers, ContainerState
+from drivers.containers import Containers
 from drivers.probe import Probe, Target
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers._images import Source
+from reconcilers._platform_seen import (
+    SERVED_RECHECK_S,
+    PlatformSeen,
+    by_name,
+    external_report,
+    readiness,
+    routes,
+    silence,
+    silence_external,
+)
 from reconcilers._running import (
     Assembler,
     Assembly,
@@ -49,32 +60,7 @@ from resources.platform import Platform, PlatformStatus
 
 STOP_TIMEOUT_S: Final = 30
 """For containers that are no longer part of the service; its own say how long they need."""
-SERVED_RECHECK_S: Final = 30.0
-"""A server whose container lives seldom stops serving; what kills the container is an event."""
 PROBE_TIMEOUT_S: Final = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class PlatformSeen:
-    """What runs of it, by the name each container was made under."""
-
-    containers: dict[str, ContainerState] = field(default_factory=dict)
-    doubles: tuple[ContainerState, ...] = ()
-    """Second ones of a name: a renamed one whose successor was made."""
-    serving: frozenset[str] = frozenset()
-    """Names of those that answer."""
-    networks: dict[str, str] = field(default_factory=dict)
-    """Name of each network that it shall be in, its own first, and its present id."""
-    images: frozenset[str] = frozenset()
-    """Those of its images that are here."""
-    files_here: bool = False
-    files_version: str | None = None
-    """What its files were made from; None: there are none, or somebody changed them."""
-    age_s: float = 0.0
-    """Seconds since the youngest was started."""
-    external_ok: bool = False
-    secret_true: bool = True
-    """Whether its Secret, if there is one, says where it is reached and as whom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +82,9 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
         states, files = await asyncio.gather(
             self.containers.list_containers(uid), self.files.observe_files(uid)
         )
-        by_name, doubles = _by_name(states)
+        found, doubles = by_name(states)
         seen = PlatformSeen(
-            by_name,
+            found,
             doubles,
             files_here=files is not None,
             files_version=files.version if files and files.intact else None,
@@ -117,7 +103,8 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
         found = await asyncio.gather(*(self.containers.observe_network(n) for n in wanted))
         values = await self.values.read("Secret", PLATFORM_NAMESPACE, want.record.secret_name)
         networks = {n: state.id for n, state in zip(wanted, found, strict=True) if state}
-        parts = self._assemble(want, replace(seen, networks=networks)).parts
+        wanted_now = self._assemble(want, replace(seen, networks=networks))
+        parts = wanted_now.parts
         images = {part.spec.image for part in parts}
         here = {state.image for state in states} & images
         asked = sorted(images - here)
@@ -134,6 +121,7 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             ),
             age_s=min(ages, default=0.0),
             secret_true=values is None or tells_truth(want, values),
+            applied=await self._applied(want, seen, wanted_now, values),
         )
 
     async def _serves(self, want: Want[Platform], seen: PlatformSeen, part: Part) -> bool:
@@ -147,6 +135,24 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
         if not address:
             return False
         target = Target(address, health.port, health.path)
+        return (await self.probe.observe(target, timeout_s=PROBE_TIMEOUT_S)).ok
+
+    async def _applied(
+        self,
+        want: Want[Platform],
+        seen: PlatformSeen,
+        wanted: Assembly,
+        values: Mapping[str, bytes] | None,
+    ) -> bool:
+        if wanted.routing is None:
+            return True
+        main = seen.containers.get(wanted.parts[0].spec.name)
+        address = main.networks.get(want.network) if main and main.running else None
+        if not address or seen.files_version != wanted.version or values is None:
+            return False
+        login = (values.get("username", b"").decode(), values.get("password", b"").decode())
+        ask = wanted.routing.applied
+        target = Target(address, ask.port, ask.path, login)
         return (await self.probe.observe(target, timeout_s=PROBE_TIMEOUT_S)).ok
 
     async def _external(self, record: Platform) -> bool:
@@ -184,7 +190,7 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             return Plan(steps)
         if seen.external_ok:
             return Plan()
-        return Plan(wait=Wait("Unreachable", _silence_external(want.record), SERVED_RECHECK_S))
+        return Plan(wait=Wait("Unreachable", silence_external(want.record), SERVED_RECHECK_S))
 
     def _records(self, want: Want[Platform], seen: PlatformSeen) -> tuple[RecordStep, ...]:
         """Its Volume and its Secret, as they should be."""
@@ -244,9 +250,16 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             if wait := box.trouble(state):
                 return Plan(wait=wait)
         silent = [p.spec.name for p in wanted.parts if p.spec.name not in seen.serving]
+        if not silent and not seen.applied:
+            # An error rather than a wait, for the engine's backoff: quick now, and slower if it
+            # never comes about.
+            raise RetryableError(
+                "cannot route by the newest records yet: the service still works by older ones",
+                reason="NotApplied",
+            )
         if not silent:
             return Plan()
-        return Plan(wait=Wait("Starting", _silence(silent), box.recheck_s(seen.age_s)))
+        return Plan(wait=Wait("Starting", silence(silent), box.recheck_s(seen.age_s)))
 
     def _release(self, want: Want[Platform]) -> tuple[RecordStep, ...]:
         names = (("Volume", self._volume_name(want)), ("Secret", want.record.secret_name))
@@ -258,8 +271,9 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
     def status(self, want: Want[Platform], seen: PlatformSeen, /) -> Report:
         record = want.record
         if record.spec.external is not None and not want.deleting:
-            return _external_report(record, seen)
-        parts = () if want.deleting else self._assemble(want, seen).parts
+            return external_report(record, seen)
+        wanted = None if want.deleting else self._assemble(want, seen)
+        parts = wanted.parts if wanted else ()
         addresses = {
             name: state.networks.get(want.network, "") for name, state in seen.containers.items()
         }
@@ -277,8 +291,9 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             image=main.image if main else None,
             version=parts[0].image.release if parts and record.spec.image is None else None,
             used_by=tuple(sorted({each.namespace for each in want.dependents})),
+            routes=routes(want, seen, wanted),
         )
-        ready, reason, message = _readiness(want, seen, parts)
+        ready, reason, message = readiness(want, seen, parts)
         states = (*seen.containers.values(), *seen.doubles)
         return Report(
             status,
@@ -303,21 +318,6 @@ def _check_home(record: Platform) -> None:
         )
 
 
-def _by_name(
-    states: tuple[ContainerState, ...],
-) -> tuple[dict[str, ContainerState], tuple[ContainerState, ...]]:
-    """By the name each was made under; of two of one name, the one that still has it stays."""
-    by_name: dict[str, ContainerState] = {}
-    doubles = []
-    for state in sorted(states, key=lambda s: s.name != s.labels.get(LABEL_CONTAINER, s.name)):
-        made_as = state.labels.get(LABEL_CONTAINER, state.name)
-        if made_as in by_name:
-            doubles.append(state)
-        else:
-            by_name[made_as] = state
-    return by_name, tuple(doubles)
-
-
 def _networks_of(part: Part, seen: PlatformSeen) -> dict[str, str]:
     return {each.network: seen.networks.get(each.network, "") for each in part.spec.networks}
 
@@ -335,49 +335,3 @@ def _removal(want: Want[Platform], seen: PlatformSeen) -> tuple[box.ContainerSte
 def _secret_ref(want: Want[Platform]) -> SecretRef | None:
     name = want.record.secret_name
     return SecretRef(name=name) if ("Secret", name) in want.children else None
-
-
-def _silence(names: list[str]) -> str:
-    listed = ", ".join(f"'{name}'" for name in names)
-    return f"{listed} runs and does not answer yet; if it lasts, read its logs"
-
-
-def _silence_external(record: Platform) -> str:
-    external = record.spec.external
-    where = external.endpoint if external else ""
-    return f"nothing answers at {where}; check spec.external.endpoint and that server"
-
-
-def _external_report(record: Platform, seen: PlatformSeen) -> Report:
-    external = record.spec.external
-    assert external is not None
-    status = PlatformStatus(
-        endpoint=external.endpoint,
-        endpoints={record.spec.offer.primary: external.endpoint},
-        address=external.endpoint,
-        secret_ref=external.secret_ref,
-    )
-    in_use = box.held(*seen.containers.values(), *seen.doubles)
-    if seen.external_ok:
-        message = f"{external.endpoint} answers"
-        return Report(
-            status, True, "Serving", message, in_use=in_use, recheck_after_s=SERVED_RECHECK_S
-        )
-    return Report(status, False, "Unreachable", _silence_external(record), in_use=in_use)
-
-
-def _readiness(
-    want: Want[Platform], seen: PlatformSeen, parts: tuple[Part, ...]
-) -> tuple[bool, str, str]:
-    if want.deleting:
-        return False, "Terminating", "it is being removed"
-    missing = [part.spec.name for part in parts if part.spec.name not in seen.containers]
-    if missing:
-        return False, "NotCreated", f"container '{missing[0]}' is not made yet"
-    for state in seen.containers.values():
-        if wait := box.trouble(state):
-            return False, wait.reason, wait.message
-    silent = [part.spec.name for part in parts if part.spec.name not in seen.serving]
-    if silent:
-        return False, "Starting", _silence(silent)
-    return True, "Serving", "it answers"

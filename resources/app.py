@@ -17,6 +17,7 @@ from resources.meta import (
     Footprint,
     KindInfo,
     Model,
+    NameClaim,
     Port,
     Publish,
     Resource,
@@ -25,7 +26,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
-from resources.text import DnsLabel, EnvName, HttpPath, ImageReference, Text
+from resources.text import DnsLabel, EnvName, HttpPath, ImageReference, PublicHost, Text
 
 Seconds = Annotated[int, Strict(), Field(ge=1, le=3600)]
 
@@ -98,6 +99,13 @@ class HealthCheck(Model):
     """Seconds after which no answer is a failure. Default: `2`."""
 
 
+class Domain(Model):
+    """A host name whose requests go to the App."""
+
+    host: PublicHost
+    """The name, which no other record may have. Example: `shop.example.org`."""
+
+
 def _unique(names: Iterable[str], field: str) -> None:
     seen: set[str] = set()
     for name in names:
@@ -134,6 +142,24 @@ class AppSpec(BaseSpec):
     publish: Publish | None = None
     """Also reachable on a port of the host; needs `port`, and at most one replica.
     Default: only inside the namespace's network."""
+    domains: Annotated[
+        tuple[Domain, ...],
+        Field(
+            max_length=32,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["host"],
+            },
+        ),
+    ] = ()
+    """Host names that lead to it from outside, over HTTP and HTTPS through the platform's ingress;
+    needs `port`. Default: none. Example: `[{host: shop.example.org}]`."""
+    ingress: DnsLabel = "ingress"
+    """Which Platform record routes the domains. Default: `ingress`."""
+    surge: Annotated[int, Strict(), Field(ge=0, le=10)] = 0
+    """How many more than `replicas` may run while they are exchanged: with 1, the new one serves
+    before the old one goes, and a single replica changes without a gap. It is charged all the time.
+    Default: `0`. Example: `1`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -149,6 +175,11 @@ class AppSpec(BaseSpec):
                 f"publish leads to one replica, and replicas is {self.replicas}; "
                 "set replicas to 1 or leave publish out"
             )
+        if self.publish is not None and self.surge:
+            raise ValueError("publish leads to one replica; set surge to 0 or leave publish out")
+        _unique((domain.host for domain in self.domains), "domains")
+        if self.domains and self.port is None:
+            raise ValueError("domains needs spec.port: the port the image listens on")
         check = self.health_check
         if check is not None and check.port is None and self.port is None:
             raise ValueError("healthCheck needs a port: set healthCheck.port or spec.port")
@@ -178,6 +209,10 @@ class AppStatus(BaseStatus):
     """Where the namespace's records reach it. Example: `shop:8080`."""
     published: str | None = None
     """Where the host reaches it, if published. Example: `127.0.0.1:30002`."""
+    backends: tuple[str, ...] = ()
+    """With domains: where the ingress shall send requests. Example: `[10.201.3.2:8080]`."""
+    routed: bool | None = None
+    """With domains: whether the ingress sends requests to exactly these."""
 
 
 class App(Resource[AppSpec, AppStatus]):
@@ -209,6 +244,7 @@ class App(Resource[AppSpec, AppStatus]):
             Column(
                 "Memory", ".status.allocation.memory", priority=1, description="Memory it holds"
             ),
+            Column("Backends", ".status.backends", "integer", 1, "Replicas its domains lead to"),
             Column("Published", ".status.published", priority=1, description="Address on the host"),
         ),
         scalable=True,
@@ -220,7 +256,16 @@ class App(Resource[AppSpec, AppStatus]):
 
     @property
     def footprint(self) -> Footprint:
-        return self.spec.resources.footprint.times(self.spec.replicas)
+        more = self.spec.surge if self.spec.replicas else 0
+        return self.spec.resources.footprint.times(self.spec.replicas + more)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return (self.spec.ingress,) if self.spec.domains else ()
+
+    @property
+    def claims(self) -> tuple[NameClaim, ...]:
+        return tuple(NameClaim(scope="host", name=d.host, subtree=True) for d in self.spec.domains)
 
     @property
     def host_ports(self) -> tuple[int | None, ...]:

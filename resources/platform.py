@@ -156,6 +156,8 @@ class PlatformStatus(BaseStatus):
     """Release of the server, as far as the image tells. Example: `2.8.3`."""
     used_by: tuple[str, ...] = ()
     """Namespaces whose records use it."""
+    routes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """By UID of an App with domains: the backends that an ingress sends its requests to."""
 
 
 class Platform(Resource[PlatformSpec, PlatformStatus]):

@@ -71,6 +71,16 @@ DnsSubdomain = Annotated[
 ]
 """RFC 1123 subdomain: names of records that never become host names."""
 
+PublicHost = Annotated[
+    str,
+    Matches(
+        "([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z]([-a-z0-9]{0,61}[a-z0-9])?",
+        "a host name with a domain: use lower case letters, digits, '-' and '.', such as "
+        "'shop.example.org' (an international name in its 'xn--' form)",
+    ),
+]
+"""A host name as a browser asks for it: strict, as it becomes part of a routing rule."""
+
 ImageReference = Annotated[
     str,
     Matches(

@@ -1,5 +1,6 @@
 """Servers that exist only in a table, and the health that a probe finds there."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drivers.fake.faults import Faults
@@ -14,6 +15,8 @@ class FakeProbe:
     listening: dict[tuple[str, int], int | None] = field(default_factory=dict)
     hanging: set[tuple[str, int]] = field(default_factory=set)
     everything: bool = False
+    missing: Callable[[str], bool] = lambda _: False
+    """Paths that are answered with 404."""
     faults: Faults = field(default_factory=Faults)
 
     async def observe(self, target: Target, /, *, timeout_s: float = 2.0) -> Health:
@@ -23,6 +26,8 @@ class FakeProbe:
         place = (target.address, target.port)
         if place in self.hanging:
             return Health(False, "TimedOut", f"no answer within {timeout_s:g} s")
+        if target.path is not None and self.missing(target.path):
+            return status_health(b"HTTP/1.1 404")
         if self.everything:
             return Health(True, "Answered")
         if place not in self.listening:

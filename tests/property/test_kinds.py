@@ -372,7 +372,7 @@ class PlatformMachine(KindMachine):
         names = {"prometheus.yml", "rules.yml", "web.yml", "password", "alertmanager.yml"}
         assert files.keys() == (names if several else {"registry.yml", "htpasswd"})
         line = files["web.yml" if several else "htpasswd"].decode()
-        hashed = line[line.index("$2b$") :][:60]
+        hashed = line[line.index("$2y$") :][:60]
         assert bcrypt.checkpw(password, hashed.encode())
         if several:
             main = next(s for s in self.mine() if s.name.endswith(UID[:8]))

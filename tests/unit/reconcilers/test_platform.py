@@ -77,7 +77,7 @@ async def test_it_runs_as_its_definition_says() -> None:
     files = world.files.folders[UID].files
     password = world.values.data[("Secret", "shop-credentials")]["password"]
     assert password not in files["htpasswd"]
-    assert files["htpasswd"].startswith(b"bunker:$2b$04$")
+    assert files["htpasswd"].startswith(b"bunker:$2y$04$")
     assert b"{" + b"http-secret}" not in files["registry.yml"]
     assert b"storage:\n  filesystem: {rootdirectory: /var/lib/registry}" in files["registry.yml"]
     secret = world.values.data[("Secret", "shop-credentials")]
@@ -108,6 +108,7 @@ async def test_its_status_says_where_it_is() -> None:
         "image": "bunker.local/registry:2",
         "version": "2.8.2",
         "usedBy": (),
+        "routes": {},
     }
     assert report.in_use == Footprint(state.limits.cpu_millicores, state.limits.memory_bytes)
 

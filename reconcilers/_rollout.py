@@ -1,0 +1,136 @@
+"""Which replicas of an App come and which go next, so that others serve meanwhile. Pure.
+
+One that serves and is routed to leaves in two steps: it is no longer named as a backend, and it is
+removed once the ingress has said that nothing goes there any more. Stopping it first is what loses
+requests, however fast the routes change afterwards.
+"""
+
+from collections.abc import Set
+from dataclasses import dataclass
+
+from controlplane.plan import Wait, Want
+from drivers.containers import ContainerState
+from resources.app import App
+
+DRAIN_RECHECK_S = 5.0
+"""The ingress' own status is an event and wakes the App; this is for one that was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One container of the App."""
+
+    slot: int
+    state: ContainerState
+    serves: bool
+    age_s: float = 0.0
+    """Seconds since it was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What is next. All empty: nothing."""
+
+    makes: tuple[int, ...] = ()
+    """Slots to fill."""
+    leaving: tuple[Replica, ...] = ()
+    """Replicas to remove, before the slots are filled."""
+    surplus: bool = False
+    """The leaving ones are too many, whatever else is the matter."""
+
+
+def rollout(
+    replicas: tuple[Replica, ...], outdated: Set[int], total: int, surge: int, *, busy: bool
+) -> Rollout:
+    """The next step towards `total` replicas, none of them outdated.
+
+    `outdated` are the slots whose replica is of another spec; `surge` is how many more than `total`
+    may be there meanwhile; `busy`: something is being mended, so nothing is exchanged.
+    """
+    slots = range(total + surge if total else 0)
+    if strangers := _strangers(replicas, slots):
+        return Rollout(leaving=tuple(reversed(strangers)), surplus=True)
+    free = tuple(sorted(set(slots) - {replica.slot for replica in replicas}))
+    if len(replicas) < total:
+        return Rollout(free[: total - len(replicas)])
+    old = [replica for replica in replicas if replica.slot in outdated]
+    if not old and len(replicas) > total:
+        return Rollout(leaving=(_least(replicas),), surplus=True)
+    return Rollout() if busy else _exchange(replicas, old, free, total)
+
+
+def _exchange(
+    replicas: tuple[Replica, ...], old: list[Replica], free: tuple[int, ...], total: int
+) -> Rollout:
+    """One replica: a broken one at once, a serving one only while all serve."""
+    broken = [replica for replica in old if not replica.serves]
+    if old and free and not broken:
+        return Rollout(free[:1])
+    goes = broken or (old if all(replica.serves for replica in replicas) else [])
+    # a surplus one is not made anew in its slot
+    again = tuple(replica.slot for replica in goes[:1]) if len(replicas) <= total else ()
+    return Rollout(again, tuple(goes[:1]))
+
+
+def _strangers(replicas: tuple[Replica, ...], slots: range) -> list[Replica]:
+    """Those of no slot, and a second one of a slot (a renamed one whose successor was made)."""
+    seen: set[int] = set()
+    found = []
+    for replica in replicas:
+        if replica.slot not in slots or replica.slot in seen:
+            found.append(replica)
+        seen.add(replica.slot)
+    return found
+
+
+def _least(replicas: tuple[Replica, ...]) -> Replica:
+    """The one that is missed least: one that doesn't serve, else the highest."""
+    return max(replicas, key=lambda replica: (not replica.serves, replica.slot))
+
+
+def backends(
+    want: Want[App], replicas: tuple[Replica, ...], leaving: tuple[Replica, ...]
+) -> tuple[str, ...]:
+    """Where requests shall go: all that serve, but for those that leave while others stay."""
+    if not want.record.spec.domains or want.deleting:
+        return ()
+    serving = [replica for replica in replicas if replica.serves]
+    staying = [replica for replica in serving if replica not in leaving]
+    found = (backend(want, replica) for replica in staying or serving)
+    return tuple(sorted(each for each in found if each))
+
+
+def backend(want: Want[App], replica: Replica) -> str:
+    """Address and port of a replica; empty: it has none."""
+    address = replica.state.networks.get(want.network)
+    return f"{address}:{want.record.spec.port}" if address else ""
+
+
+def routed(want: Want[App], wanted: tuple[str, ...]) -> bool | None:
+    """Whether the ingress sends requests to exactly these; None: no domains, nothing to route."""
+    if not want.record.spec.domains or want.deleting:
+        return None
+    return set(_routes(want)) == set(wanted)
+
+
+def _routes(want: Want[App]) -> tuple[str, ...]:
+    """The backends that the ingress has last said it works by."""
+    ingress = want.services.get(want.record.spec.ingress)
+    routes = (ingress.status.get("routes") or {}) if ingress else {}
+    return tuple(routes.get(want.record.metadata.uid) or ())
+
+
+def drained(
+    want: Want[App], replicas: tuple[Replica, ...], leaving: tuple[Replica, ...]
+) -> Wait | None:
+    """None: the leaving ones may be removed. Else what is waited for."""
+    spec = want.record.spec
+    ingress = want.services.get(spec.ingress)
+    if not leaving or not spec.domains or ingress is None or not ingress.ready:
+        return None
+    if not any(replica.serves for replica in replicas if replica not in leaving):
+        return None  # nobody could take its requests over
+    if not set(_routes(want)) & {backend(want, replica) for replica in leaving}:
+        return None
+    message = f"waiting until the ingress '{spec.ingress}' sends nothing to the replica that leaves"
+    return Wait("Draining", message, DRAIN_RECHECK_S)

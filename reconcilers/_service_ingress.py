@@ -1,0 +1,142 @@
+"""ingress: HTTP and HTTPS from outside to the Apps that have domains (Traefik).
+
+Routes are files that Traefik watches (https://doc.traefik.io/traefik/providers/file/), written from
+the Apps' own status: backends by address, as names mean another App in another namespace. Each set
+of routes has a middleware named after its hash, which nothing uses: once Traefik's API shows it,
+these routes are what it works by. A name in a rule is a host name of the strict grammar of App's
+model, and so nothing but a name.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from controlplane.plan import Dependent, Generated
+from drivers.containers import SECRETS_PATH
+from reconcilers._service import (
+    Facts,
+    Health,
+    Routing,
+    SecretKeys,
+    ServiceContainer,
+    ServiceDef,
+    ServiceFile,
+)
+
+API_PORT: Final = 8080
+_COMMAND: Final = (
+    "--entrypoints.web.address=:8000",
+    "--entrypoints.websecure.address=:8443",
+    f"--entrypoints.traefik.address=:{API_PORT}",
+    "--api=true",
+    "--ping=true",
+    "--ping.entrypoint=traefik",
+    "--metrics.prometheus=true",
+    "--metrics.prometheus.manualrouting=true",
+    f"--providers.file.directory={SECRETS_PATH}/routes",
+    "--providers.file.watch=true",
+    # the default of 2 s would be the time that each change of an App takes
+    "--providers.providersthrottleduration=10ms",
+    "--global.checknewversion=false",
+    "--global.sendanonymoususage=false",
+    "--log.level=INFO",
+)
+# Its port is within reach of every tenant whose App has a domain, so it asks for the password.
+_INTERNAL: Final = {
+    "http": {
+        "routers": {
+            "inner-api": {
+                "rule": "PathPrefix(`/api`)",
+                "service": "api@internal",
+                "entryPoints": ["traefik"],
+                "middlewares": ["inner-login"],
+            },
+            "inner-metrics": {
+                "rule": "Path(`/metrics`)",
+                "service": "prometheus@internal",
+                "entryPoints": ["traefik"],
+                "middlewares": ["inner-login"],
+            },
+        },
+        "middlewares": {
+            "inner-login": {
+                "basicAuth": {"users": ["{username}:{bcrypt:password}"], "removeHeader": True}
+            }
+        },
+    }
+}
+
+
+def _containers(facts: Facts) -> tuple[ServiceContainer, ...]:
+    del facts
+    return (
+        ServiceContainer(
+            image="traefik",
+            command=_COMMAND,
+            health=Health(API_PORT, "/ping"),
+            data=False,
+            stop_timeout_s=20,
+        ),
+    )
+
+
+def _secret(facts: Facts) -> SecretKeys:
+    del facts
+    return {"username": "bunker", "password": Generated()}
+
+
+def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
+    del facts
+    told: dict[str, tuple[str, ...]] = {}
+    routers: dict[str, Any] = {}
+    services: dict[str, Any] = {}
+    for each in dependents:
+        hosts = [item["host"] for item in each.spec.get("domains") or ()]
+        backends = tuple(each.status.get("backends") or ())
+        if not hosts or not backends or each.deleting:
+            continue
+        told[each.uid] = backends
+        services[each.uid] = _service(backends)
+        for host in hosts:
+            routers |= _routers(host, each.uid)
+    version = hashlib.sha256(_json({"routers": routers, "services": services})).hexdigest()[:16]
+    # Traefik refuses an empty table, and with it the whole file.
+    tables = {
+        "routers": routers,
+        "services": services,
+        "middlewares": {f"gen-{version}": {"stripPrefix": {"prefixes": ["/none"]}}},
+    }
+    http = {name: table for name, table in tables.items() if table}
+    return Routing(
+        files=(
+            ServiceFile("routes/inner.yml", _json(_INTERNAL).decode()),
+            ServiceFile("routes/apps.yml", _json({"http": http}).decode()),
+        ),
+        applied=Health(API_PORT, f"/api/http/middlewares/gen-{version}@file"),
+        told=told,
+    )
+
+
+def _routers(host: str, uid: str) -> Mapping[str, Any]:
+    # One for each entry point: the one for TLS would not answer without.
+    rule = f"Host(`{host}`)"
+    plain = {"rule": rule, "service": uid, "entryPoints": ["web"]}
+    return {
+        f"{host}-http": plain,
+        f"{host}-https": {**plain, "entryPoints": ["websecure"], "tls": {}},
+    }
+
+
+def _service(backends: tuple[str, ...]) -> Mapping[str, Any]:
+    servers = [{"url": f"http://{backend}"} for backend in backends]
+    return {"loadBalancer": {"servers": servers, "passHostHeader": True}}
+
+
+def _json(value: Any) -> bytes:
+    """JSON is YAML, and nothing in it can be more than a value."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+SERVICE: Final = ServiceDef(_containers, _secret, _routing)
