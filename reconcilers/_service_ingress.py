@@ -43,6 +43,11 @@ _COMMAND: Final = (
     "--global.sendanonymoususage=false",
     "--log.level=INFO",
 )
+# A replica that was killed a moment ago: its address swallows packets, and the default is 30 s.
+_TRANSPORTS: Final = {"apps": {"forwardingTimeouts": {"dialTimeout": "2s"}}}
+# Only what no backend has begun to read is sent again, so never an order twice
+# (https://doc.traefik.io/traefik/middlewares/http/retry/).
+_AGAIN: Final = {"again": {"retry": {"attempts": 3, "initialInterval": "50ms"}}}
 # Its port is within reach of every tenant whose App has a domain, so it asks for the password.
 _INTERNAL: Final = {
     "http": {
@@ -106,7 +111,11 @@ def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
     tables = {
         "routers": routers,
         "services": services,
-        "middlewares": {f"gen-{version}": {"stripPrefix": {"prefixes": ["/none"]}}},
+        "serversTransports": _TRANSPORTS if services else {},
+        "middlewares": {
+            f"gen-{version}": {"stripPrefix": {"prefixes": ["/none"]}},
+            **(_AGAIN if services else {}),
+        },
     }
     http = {name: table for name, table in tables.items() if table}
     return Routing(
@@ -122,7 +131,7 @@ def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
 def _routers(host: str, uid: str) -> Mapping[str, Any]:
     # One for each entry point: the one for TLS would not answer without.
     rule = f"Host(`{host}`)"
-    plain = {"rule": rule, "service": uid, "entryPoints": ["web"]}
+    plain = {"rule": rule, "service": uid, "entryPoints": ["web"], "middlewares": ["again"]}
     return {
         f"{host}-http": plain,
         f"{host}-https": {**plain, "entryPoints": ["websecure"], "tls": {}},
@@ -131,7 +140,9 @@ def _routers(host: str, uid: str) -> Mapping[str, Any]:
 
 def _service(backends: tuple[str, ...]) -> Mapping[str, Any]:
     servers = [{"url": f"http://{backend}"} for backend in backends]
-    return {"loadBalancer": {"servers": servers, "passHostHeader": True}}
+    return {
+        "loadBalancer": {"servers": servers, "passHostHeader": True, "serversTransport": "apps"}
+    }
 
 
 def _json(value: Any) -> bytes:

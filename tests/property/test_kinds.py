@@ -185,6 +185,7 @@ class AppMachine(KindMachine):
         resources=RESOURCES,
         value=st.sampled_from(["a", "b"]),
         bound=st.booleans(),
+        surge=st.integers(0, 2),
         look=LOOK,
     )
     def edit(
@@ -194,6 +195,7 @@ class AppMachine(KindMachine):
         resources: dict[str, str],
         value: str,
         bound: bool,
+        surge: int,
         look: bool,
     ) -> None:
         self.spec = {
@@ -202,6 +204,7 @@ class AppMachine(KindMachine):
             "resources": resources,
             "env": [{"name": "A", "value": value}],
             "databaseRefs": [{"name": "db"}] if bound else [],
+            "surge": surge,
         }
         self.look(look)
 
@@ -213,11 +216,10 @@ class AppMachine(KindMachine):
     def check(self) -> None:
         wanted = self.record().spec
         mine = self.mine()
-        names = {f"app-shop-shop-{UID[:8]}-{slot}" for slot in range(wanted.replicas)}
-        assert {state.name for state in mine} == names
-        assert {state.labels[LABEL_SLOT] for state in mine} == {
-            str(slot) for slot in range(wanted.replicas)
-        }
+        slots = {state.labels[LABEL_SLOT] for state in mine}
+        assert {state.name for state in mine} == {f"app-shop-shop-{UID[:8]}-{s}" for s in slots}
+        assert len(mine) == wanted.replicas
+        assert slots <= {str(slot) for slot in range(wanted.replicas + wanted.surge)}
         for state in mine:
             spec = self.world.engine.containers[state.id].spec
             assert spec is not None

@@ -1,0 +1,154 @@
+"""The routes that the ingress is told: exactly the names there are, to exactly those backends."""
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from controlplane.errors import RetryableError
+from controlplane.plan import Dependent, Plan
+from reconcilers._service import Facts, Routing
+from reconcilers._service_ingress import SERVICE
+from resources._offers import OFFERS
+from resources.text import PublicHost
+from tests.unit.reconcilers.test_platform import NAME, network_of, platform, settled
+from tests.unit.reconcilers.world import UID, World
+
+FACTS = Facts("ingress", {}, OFFERS["ingress"].resources, 0)
+
+
+def user(namespace: str, *hosts: str, backends: tuple[str, ...] = ("10.1.0.2:80",)) -> Dependent:
+    return Dependent(
+        kind="App",
+        namespace=namespace,
+        name="web",
+        uid=f"uid-{namespace}",
+        created="",
+        spec={"domains": [{"host": host} for host in hosts]},
+        status={"backends": list(backends)},
+        deleting=False,
+        network=f"namespace-{namespace}",
+        network_ready=True,
+    )
+
+
+def routing(*users: Dependent) -> Routing:
+    assert SERVICE.routing is not None
+    return SERVICE.routing(FACTS, users)
+
+
+def tables(found: Routing) -> dict[str, Any]:
+    text = next(file.template for file in found.files if file.path == "routes/apps.yml")
+    parsed: dict[str, Any] = json.loads(text)["http"]
+    return parsed
+
+
+def test_two_apps_of_one_name_are_told_apart_by_address() -> None:
+    found = tables(
+        routing(
+            user("a", "a.example.org", backends=("10.1.0.2:80", "10.1.0.3:80")),
+            user("b", "b.example.org", "c.example.org", backends=("10.2.0.2:80",)),
+        )
+    )
+    rules = {(r["rule"], r["service"], *r["entryPoints"]) for r in found["routers"].values()}
+    assert rules == {
+        ("Host(`a.example.org`)", "uid-a", "web"),
+        ("Host(`a.example.org`)", "uid-a", "websecure"),
+        ("Host(`b.example.org`)", "uid-b", "web"),
+        ("Host(`b.example.org`)", "uid-b", "websecure"),
+        ("Host(`c.example.org`)", "uid-b", "web"),
+        ("Host(`c.example.org`)", "uid-b", "websecure"),
+    }
+    servers = {
+        uid: [server["url"] for server in service["loadBalancer"]["servers"]]
+        for uid, service in found["services"].items()
+    }
+    assert servers == {
+        "uid-a": ["http://10.1.0.2:80", "http://10.1.0.3:80"],
+        "uid-b": ["http://10.2.0.2:80"],
+    }
+
+
+def test_what_serves_nobody_is_not_routed_and_no_table_is_empty() -> None:
+    gone = replace(user("b", "b.example.org"), deleting=True)
+    found = routing(user("a", "a.example.org", backends=()), gone, user("c"))
+    assert tables(found).keys() == {"middlewares"}
+    assert found.told == {}
+
+
+def test_other_routes_have_another_name_to_be_acknowledged_by() -> None:
+    one, other = routing(user("a", "a.example.org")), routing(user("a", "b.example.org"))
+    assert one == routing(user("a", "a.example.org"))
+    assert one.applied.path != other.applied.path
+    for found in (one, other):
+        (generation,) = tables(found)["middlewares"].keys() - {"again"}
+        assert found.applied.path == f"/api/http/middlewares/{generation}@file"
+
+
+def test_its_own_port_asks_for_the_password() -> None:
+    inner = next(f.template for f in routing().files if f.path == "routes/inner.yml")
+    routers = json.loads(inner)["http"]["routers"]
+    assert {r["service"] for r in routers.values()} == {"api@internal", "prometheus@internal"}
+    assert all(r["middlewares"] == ["inner-login"] for r in routers.values())
+
+
+HOSTS = TypeAdapter[str](PublicHost)
+
+
+@given(text=st.text(st.sampled_from("`|()&!\\ab.-*{}:/\n \"'0é"), max_size=40))
+def test_a_name_that_the_model_takes_is_nothing_but_a_name_in_its_rule(text: str) -> None:
+    try:
+        host = HOSTS.validate_python(text)
+    except ValidationError:
+        return
+    rules = [r["rule"] for r in tables(routing(user("a", host)))["routers"].values()]
+    assert all(re.fullmatch(r"Host\(`[-a-z0-9.]+`\)", rule) for rule in rules)
+    assert rules[0] == f"Host(`{host}`)"
+
+
+# -- the ingress as a service of the platform
+
+
+async def routes_of(world: World) -> dict[str, Any]:
+    _, report = await world.look(platform("ingress"))
+    found: dict[str, Any] = report.status.model_dump()["routes"]
+    return found
+
+
+async def test_new_routes_restart_nothing_and_are_told_once_they_are_applied() -> None:
+    world = await settled(platform("ingress"))
+    before = world.engine.by_name(NAME)
+    await network_of(world, "a", "10.202.0.0/24")
+    world.dependents = (user("a", "a.example.org"),)
+    wanted = routing(*world.dependents).applied.path
+    world.probe.missing = lambda path: path == wanted
+    with_old = platform("ingress")
+    with pytest.raises(RetryableError) as caught:
+        await world.settle(with_old)
+    assert caught.value.reason == "NotApplied"
+    assert b"a.example.org" in world.files.folders[UID].files["routes/apps.yml"]
+    world.probe.missing = lambda _: False
+    report = await world.settle(with_old)
+    assert report.ready
+    assert await routes_of(world) == {"uid-a": ("10.1.0.2:80",)}
+    after = world.engine.by_name(NAME)
+    assert (after.state.id, after.starts) == (before.state.id, before.starts)
+    assert (await world.look(with_old))[0] == Plan()
+
+
+async def test_until_then_it_tells_what_it_worked_by_before() -> None:
+    world = await settled(platform("ingress"))
+    world.dependents = (user("a", "a.example.org"),)
+    world.probe.missing = lambda path: path.startswith("/api")
+    spec = platform("ingress")
+    told = {"status": {"routes": {"uid-a": ["10.9.0.9:80"]}}}
+    spec = spec.model_validate({**spec.model_dump(by_alias=True), **told})
+    reconciler = world.reconciler("Platform")
+    want = world.want(spec)
+    report = reconciler.status(want, await reconciler.observe(want))
+    assert report.status.model_dump()["routes"] == {"uid-a": ("10.9.0.9:80",)}
