@@ -8,6 +8,7 @@ Over 400 lines, because all of that is seen in one place.
     kubeconfig           issue a token and write a kubeconfig
     migrate              bring the database to this version's schema
     stop-store           stop the bundled PostgreSQL
+    secrets migrate      move the keys of Secrets into a Vault, or back
     audit head|verify    print the change log's head, or check the log (against an earlier head)
 """
 
@@ -47,11 +48,13 @@ from controlplane.engine.limits import HOST_NAME
 from controlplane.engine.manager import Agent, Mandate
 from controlplane.engine.term import Setup
 from controlplane.engine.values import StoredValues
-from controlplane.errors import ControlPlaneError, RetryableError
+from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
 from controlplane.logs import configure_logs
 from controlplane.metrics import Metrics
+from controlplane.moving import Mover
 from controlplane.openfiles import raise_open_files
 from controlplane.ports import PortPool
+from controlplane.records import Sealer
 from controlplane.reporting import Reporter
 from controlplane.seam import Measured, through
 from controlplane.secrets import EmbeddedSealer, load_master_key
@@ -68,11 +71,20 @@ from controlplane.store.records import Records
 from controlplane.store.service import PostgresStore
 from controlplane.store.tokens import Tokens
 from controlplane.subnets import SubnetPool
+from controlplane.vaulted import (
+    Backend,
+    KeySweeper,
+    TableKeys,
+    VaultKeys,
+    VaultSealer,
+    moved,
+)
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
 from drivers.host import listening_ports
 from drivers.pushgateway import HttpPushgateway
 from drivers.secretfiles import HostSecretFiles, memory_root
+from drivers.vault import HvacVault, VaultServer
 from reconcilers.outside import ContainerSweeper, FolderSweeper, ZoneSweeper, wakes
 from reconcilers.podstreams import PodStreams, pod_streams
 from reconcilers.real import real_drivers
@@ -81,6 +93,8 @@ from resources.kinds import KINDS, MODELS
 from resources.meta import API_VERSION
 
 Role = Literal["all", "api", "agent"]
+MASTER_KEY: Final = "master.key"
+"""In the data folder, with the embedded secret backend."""
 DOCKER_SOCKET: Final = "unix:///var/run/docker.sock"
 DOCKER_ROOT: Final = Path("/var/lib/docker")
 SEEDS: Final = (
@@ -102,7 +116,7 @@ class Shared:
     store: PostgresStore
     cache: Cache
     records: Records
-    sealer: EmbeddedSealer
+    sealer: Sealer
     catalogue: Catalogue
     registry: CollectorRegistry
 
@@ -132,13 +146,12 @@ async def shared_parts(settings: Settings) -> AsyncIterator[Shared]:
     """Store, cache and records, open for the length of a block."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = await open_database(settings)
-    keys = StoredKeys(database)
-    master = load_master_key(settings.data_dir / "master.key", may_create=not await keys.any())
     clock = SystemClock()
+    vault = open_vault(settings, clock)
+    sealer = await make_sealer(settings, StoredKeys(database), vault)
     cache = Cache()
     store = PostgresStore(database, cache)
     catalogue = Catalogue(KINDS)
-    sealer = EmbeddedSealer(master, keys)
     records = Records(
         store,
         cache,
@@ -159,6 +172,64 @@ async def shared_parts(settings: Settings) -> AsyncIterator[Shared]:
             catalogue=catalogue,
             registry=CollectorRegistry(),
         )
+    if vault is not None:
+        await vault.aclose()
+
+
+def open_vault(settings: Settings, clock: Clock) -> HvacVault | None:
+    """The Vault of the settings, if they name one. Asks it nothing yet."""
+    if settings.vault_address is None:
+        return None
+    if settings.vault_secret_id is not None:
+        secret_id = settings.vault_secret_id.get_secret_value()
+    else:
+        assert settings.vault_secret_id_file is not None
+        try:
+            secret_id = settings.vault_secret_id_file.read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            path = settings.vault_secret_id_file
+            raise TerminalError(f"cannot read '{path}': {exc.strerror}") from exc
+    server = VaultServer(
+        settings.vault_address,
+        settings.vault_role_id or "",
+        secret_id,
+        mount=settings.vault_mount,
+        approle=settings.vault_approle,
+        ca_file=settings.vault_ca_file,
+    )
+    return HvacVault(server, clock)
+
+
+def vault_keys(settings: Settings, vault: HvacVault) -> VaultKeys:
+    return VaultKeys(vault, settings.vault_path or f"bunker/{settings.instance}")
+
+
+async def make_sealer(settings: Settings, table: StoredKeys, vault: HvacVault | None) -> Sealer:
+    """The secret backend. Raises SecretsUnavailableError where its keys are in a Vault that the
+    settings don't name."""
+    file = settings.data_dir / MASTER_KEY
+    if vault is not None:
+        return VaultSealer(vault_keys(settings, vault), table, file, settings.secrets)
+    if await table.backend() != "embedded":
+        raise moved()
+    master = load_master_key(file, may_create=not await table.any())
+    return EmbeddedSealer(master, TableKeys(table))
+
+
+async def migrate_secrets(settings: Settings, to: Backend) -> str:
+    """Move the keys of Secrets; what to tell."""
+    vault = open_vault(settings, SystemClock())
+    if vault is None:
+        raise TerminalError("cannot move Secrets: set CP_VAULT_ADDRESS and its like first")
+    database = await open_database(settings)
+    file = settings.data_dir / MASTER_KEY
+    try:
+        keys = vault_keys(settings, vault)
+        done = await Mover(StoredKeys(database), keys, file).move(to)
+    finally:
+        database.close()
+        await vault.aclose()
+    return f"moved {done.keys} keys; from now on start with CP_SECRETS={done.to}"
 
 
 def certificates(settings: Settings, clock: Clock) -> TlsFiles:
@@ -313,6 +384,9 @@ async def serve(settings: Settings, role: Role) -> None:
             await stack.enter_async_context(offering(door, ways.pods, ways))
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(ways.pods.run(), name="pods")]
+            if isinstance(shared.sealer, VaultSealer):
+                reaching = shared.sealer.run(shared.clock)
+                beside.append(tasks.create_task(reaching, name="vault"))
             if agent is None:
                 await stop.wait()
             else:
@@ -321,6 +395,10 @@ async def serve(settings: Settings, role: Role) -> None:
                     tasks.create_task(compactor(shared).run(), name="compaction"),
                     tasks.create_task(reporter(shared, agent).run(), name="reporting"),
                 ]
+                if isinstance(shared.sealer, VaultSealer):
+                    live = StoredKeys(shared.database)
+                    sweeper = KeySweeper(shared.sealer.keys, live, shared.clock)
+                    beside.append(tasks.create_task(sweeper.run(), name="vault-sweep"))
                 await agent.engine.run(stop)
             for task in beside:
                 task.cancel()
@@ -368,6 +446,8 @@ def run(settings: Settings, given: argparse.Namespace) -> None:
         asyncio.run(write_kubeconfig(settings, given.out, given.role, given.days))
     elif given.command == "audit":
         print(asyncio.run(audit(settings, given.action, given.against)))
+    elif given.command == "secrets":
+        print(asyncio.run(migrate_secrets(settings, given.to)))
     elif given.command == "migrate":
         asyncio.run(migrate(settings))
     else:

@@ -20,4 +20,7 @@ def parse(argv: Sequence[str], *, about: str, roles: Sequence[str]) -> argparse.
     audited = commands.add_parser("audit", help="the tamper-evident change log")
     audited.add_argument("action", choices=("head", "verify"))
     audited.add_argument("--against", metavar="REVISION:HASH", help="a head exported earlier")
+    kept = commands.add_parser("secrets", help="where the keys of Secrets are kept")
+    kept.add_argument("action", choices=("migrate",))
+    kept.add_argument("--to", choices=("vault", "embedded"), required=True)
     return parser.parse_args(argv)

@@ -62,7 +62,7 @@ def load_master_key(path: Path, *, may_create: bool) -> MasterKey:
     SecretsUnavailableError when it is missing and must not be made anew.
     """
     if may_create and not path.exists():
-        _create(path)
+        _create(path, new_master())
     try:
         info = path.stat()
         text = path.read_text()
@@ -81,10 +81,21 @@ def load_master_key(path: Path, *, may_create: bool) -> MasterKey:
     return MasterKey(_decode(path, text))
 
 
-def _create(path: Path) -> None:
+def new_master() -> bytes:
+    """Random bytes for a master key."""
+    return os.urandom(_KEY_BYTES)
+
+
+def write_master_key(path: Path, master: MasterKey) -> None:
+    """Write a master key that exists elsewhere into a file of its own; one that is there stays."""
+    if not path.exists():
+        _create(path, master.secret)
+
+
+def _create(path: Path, secret: bytes) -> None:
     """Whole or not at all: written aside, made durable, then linked to its name."""
     aside = path.with_name(f"{path.name}.{os.getpid()}")
-    text = _FILE_PREFIX + base64.b64encode(os.urandom(_KEY_BYTES)).decode() + "\n"
+    text = _FILE_PREFIX + base64.b64encode(secret).decode() + "\n"
     handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w") as file:

@@ -18,6 +18,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from controlplane.errors import TerminalError
@@ -58,6 +59,36 @@ class Settings(BaseModel):
     database_connections: Annotated[int, Field(ge=2, le=100)] = 4
     """Connections to PostgreSQL. One writes, one listens, the rest read; group commit makes more
     writers slower, not faster."""
+
+    secrets: Literal["embedded", "vault"] = "embedded"
+    """Where the keys of Secrets are kept: `embedded` in the database, under a key file in the data
+    folder; `vault` in HashiCorp Vault or OpenBao, which CP_VAULT_* name. Changed with
+    `python -m controlplane secrets migrate`, see docs/vault.md."""
+
+    vault_address: str | None = None
+    """Where the Vault is, e.g. `https://vault.example.org:8200`. With `secrets` embedded it is
+    only looked into for keys that are still to be moved back. Default: none."""
+
+    vault_role_id: str | None = None
+    """Role id of the AppRole that the control plane enters with."""
+
+    vault_secret_id: SecretStr | None = None
+    """Secret id of that AppRole. A file (`vault_secret_id_file`) is seen by fewer."""
+
+    vault_secret_id_file: Path | None = None
+    """File that holds the secret id, 0600; read at the start."""
+
+    vault_mount: Annotated[str, StringConstraints(pattern=r"^[-\w/]{1,100}$")] = "secret"
+    """Mount of the KV version 2 engine. Default: the one that servers in development mode have."""
+
+    vault_path: Annotated[str, StringConstraints(pattern=r"^[-\w/]{1,100}$")] | None = None
+    """Folder in that engine, of this installation alone. Default: `bunker/<instance>`."""
+
+    vault_approle: Annotated[str, StringConstraints(pattern=r"^[-\w/]{1,100}$")] = "approle"
+    """Mount of the AppRole method. Default: the one that Vault itself proposes."""
+
+    vault_ca_file: Path | None = None
+    """Certificates to trust instead of the system's: a Vault often has an authority of its own."""
 
     docker_host: str | None = None
     """Docker engine, as `unix:///path` or `tcp://host:port`. Default: `DOCKER_HOST`, else
@@ -140,6 +171,18 @@ class Settings(BaseModel):
             raise ValueError("write first-last within 1024-65535, such as 30000-32767")
         return value
 
+    @model_validator(mode="after")
+    def _vault_is_whole(self) -> Self:
+        if self.secrets == "vault" and self.vault_address is None:
+            raise ValueError("CP_SECRETS=vault needs CP_VAULT_ADDRESS")
+        entered = self.vault_role_id and (self.vault_secret_id or self.vault_secret_id_file)
+        if self.vault_address is not None and not entered:
+            raise ValueError(
+                "CP_VAULT_ADDRESS needs CP_VAULT_ROLE_ID and CP_VAULT_SECRET_ID_FILE (or "
+                "CP_VAULT_SECRET_ID)"
+            )
+        return self
+
     @property
     def ports(self) -> range:
         """The port pool as a range."""
@@ -189,7 +232,7 @@ def default_runtime_dir(instance: str) -> str:
 
 def _explain(exc: ValidationError) -> str:
     problems = (
-        f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}"
+        f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}" if error["loc"] else error["msg"]
         for error in exc.errors(include_input=False, include_url=False)
     )
     return "cannot read settings: " + "; ".join(problems)

@@ -77,6 +77,8 @@ _SERVICES: Final = {
     "alertmanager": ("prom/alertmanager:v0.28.1", "0", "0.25.0", 65534, 65534, "/alertmanager"),
     "pushgateway": ("prom/pushgateway:v1.11.1", "1", "1.5.1", 65534, 65534, "/data"),
     "registry": ("registry:2.8.3", "2", "2.8.2", 0, 0, "/var/lib/registry"),
+    # the public image's entrypoint wants to change owners, which a dropped user can't
+    "openbao": ("", "2.7", "2.7.2", 100, 1000, "/openbao/file"),
     # our entrypoint closes inner ports that the public image leaves open (docs/images.md)
     "seaweedfs": ("", "4.48", "4.48", 1000, 1000, "/data"),
 }

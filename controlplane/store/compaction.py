@@ -57,7 +57,7 @@ WITH old AS (
 UPDATE counter SET anchor = cut.revision, anchor_hash = cut.hash FROM cut
 """
 _SWEEP_KEYS_SQL: Final = """
-DELETE FROM object_keys k WHERE created_at < now() - interval '1 hour'
+DELETE FROM object_keys k WHERE created_at < now() - interval '1 hour' AND uid <> 'backend'
 AND NOT EXISTS (SELECT FROM objects o WHERE o.uid = k.uid)
 """
 

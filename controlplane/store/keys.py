@@ -5,8 +5,13 @@ record (writer.py); a key whose record never came is swept by compaction.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from controlplane.store.connect import Database
+
+BACKEND: Final = "backend"
+"""Instead of a uid: the row that says where the keys are, while it isn't here. No record has such
+a uid, and a process that knows nothing of it finds that something was sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +58,37 @@ class StoredKeys:
         async with self.database.reading("cannot read the Secrets' keys") as conn:
             found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM object_keys)")
         return found
+
+    async def uids(self) -> tuple[str, ...]:
+        """Of all keys that are here, sorted."""
+        async with self.database.reading("cannot read the Secrets' keys") as conn:
+            rows = await conn.fetch(
+                "SELECT uid FROM object_keys WHERE uid <> $1 ORDER BY uid", BACKEND
+            )
+        return tuple(str(row["uid"]) for row in rows)
+
+    async def backend(self) -> str:
+        """Where the keys are kept: `embedded` (here), or as `set_backend` was told."""
+        found = await self.get(BACKEND)
+        return "embedded" if found is None else found.decode()
+
+    async def set_backend(self, name: str, /) -> None:
+        """From now on they are kept there."""
+        async with self.database.reading("cannot switch the secret backend") as conn:
+            if name == "embedded":
+                await conn.execute("DELETE FROM object_keys WHERE uid = $1", BACKEND)
+                return
+            await conn.execute(
+                """
+                INSERT INTO object_keys (uid, wrapped) VALUES ($1, $2)
+                ON CONFLICT (uid) DO UPDATE SET wrapped = excluded.wrapped
+                """,
+                BACKEND,
+                name.encode(),
+            )
+
+    async def sealed_uids(self) -> frozenset[str]:
+        """UIDs of all Secrets there are."""
+        async with self.database.reading("cannot list the Secrets") as conn:
+            rows = await conn.fetch("SELECT uid FROM objects WHERE kind = 'Secret'")
+        return frozenset(str(row["uid"]) for row in rows)

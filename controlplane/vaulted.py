@@ -1,0 +1,276 @@
+"""The Vault backend: the keys of Secrets, and the key above them, are kept in a Vault.
+
+What is stored of a Secret is the same with every backend: one AES-256-GCM blob under a key of the
+Secret's own, wrapped by the master key (secrets.py). This backend keeps both keys in Vault, at
+`<path>/keys/<uid>` and `<path>/master`, and nothing on this host's disk. So a change of backend
+moves keys and rewrites no Secret, and history, digests and backups stay as they are
+(docs/decisions/0010). Nothing but the master key, once read, is held in memory.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+from controlplane.clock import Clock
+from controlplane.errors import SecretsUnavailableError, TerminalError
+from controlplane.secrets import EmbeddedSealer, MasterKey, ObjectKeys, load_master_key, new_master
+
+Backend = Literal["embedded", "vault"]
+
+VALUE: Final = "key"
+"""Name of the one value at each path."""
+MASTER: Final = "master"
+READY_EVERY_S: Final = 5.0
+SWEEP_EVERY_S: Final = 300.0
+
+
+class KeyVault(Protocol):
+    """A Vault, as drivers/vault.py has it."""
+
+    async def observe_secret(self, path: str, /) -> Mapping[str, str] | None: ...
+
+    async def list_secrets(self, path: str, /) -> tuple[str, ...]: ...
+
+    async def ensure_secret(self, path: str, values: Mapping[str, str], /) -> Mapping[str, str]: ...
+
+    async def delete_secret(self, path: str, /) -> None: ...
+
+
+class KeyTable(ObjectKeys, Protocol):
+    """The keys in the database (store/keys.py), and which backend is the one in use."""
+
+    async def uids(self) -> tuple[str, ...]: ...
+
+    async def backend(self) -> str: ...
+
+    async def set_backend(self, name: str, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class VaultKeys:
+    """Implements secrets.ObjectKeys on a Vault, below `path`."""
+
+    vault: KeyVault
+    path: str
+
+    async def get(self, uid: str, /) -> bytes | None:
+        return _decoded(await self.vault.observe_secret(self._of(uid)), uid)
+
+    async def put(self, uid: str, wrapped: bytes, /) -> bytes:
+        kept = await self.vault.ensure_secret(self._of(uid), _encoded(wrapped))
+        found = _decoded(kept, uid)
+        assert found is not None
+        return found
+
+    async def delete(self, uid: str, /) -> None:
+        await self.vault.delete_secret(self._of(uid))
+
+    async def uids(self) -> tuple[str, ...]:
+        return await self.vault.list_secrets(f"{self.path}/keys")
+
+    async def master(self) -> bytes | None:
+        """The master key, if it is there."""
+        return _decoded(await self.vault.observe_secret(f"{self.path}/{MASTER}"), MASTER)
+
+    async def put_master(self, secret: bytes) -> bytes:
+        """Keep it unless there is one; the one that is kept."""
+        kept = await self.vault.ensure_secret(f"{self.path}/{MASTER}", _encoded(secret))
+        found = _decoded(kept, MASTER)
+        assert found is not None
+        return found
+
+    async def delete_master(self) -> None:
+        await self.vault.delete_secret(f"{self.path}/{MASTER}")
+
+    def _of(self, uid: str) -> str:
+        return f"{self.path}/keys/{uid}"
+
+
+@dataclass(frozen=True, slots=True)
+class LayeredKeys:
+    """Two places for keys: new ones go to `first`, and both are looked into, so that a move from
+    one to the other never hides a key."""
+
+    first: ObjectKeys
+    second: ObjectKeys
+
+    async def get(self, uid: str, /) -> bytes | None:
+        for _ in range(2):  # a key on its way from the second to the first may be missed once
+            for place in (self.first, self.second):
+                if (found := await place.get(uid)) is not None:
+                    return found
+        return None
+
+    async def put(self, uid: str, wrapped: bytes, /) -> bytes:
+        return await self.get(uid) or await self.first.put(uid, wrapped)
+
+    async def delete(self, uid: str, /) -> None:
+        await self.first.delete(uid)
+        await self.second.delete(uid)
+
+
+@dataclass(frozen=True, slots=True)
+class TableKeys:
+    """The keys in the database where no Vault is configured: says so once they were moved."""
+
+    table: KeyTable
+
+    async def get(self, uid: str, /) -> bytes | None:
+        found = await self.table.get(uid)
+        if found is None and await self.table.backend() != "embedded":
+            raise moved()
+        return found
+
+    async def put(self, uid: str, wrapped: bytes, /) -> bytes:
+        return await self.get(uid) or await self.table.put(uid, wrapped)
+
+    async def delete(self, uid: str, /) -> None:
+        await self.table.delete(uid)
+
+
+def moved() -> SecretsUnavailableError:
+    return SecretsUnavailableError(
+        "cannot open Secrets: their keys are in a Vault; set CP_SECRETS=vault and CP_VAULT_*, or "
+        "move them back with `python -m controlplane secrets migrate --to embedded`"
+    )
+
+
+@dataclass(slots=True)
+class VaultSealer:
+    """Implements records.Sealer: ready as soon as the Vault has given the master key once."""
+
+    keys: VaultKeys
+    table: KeyTable
+    master_file: Path
+    prefer: Backend = "vault"
+    """Where new keys go; `embedded` while an installation is moved back."""
+    _inner: EmbeddedSealer | None = field(default=None, repr=False)
+
+    async def seal(self, uid: str, plaintext: bytes, /, *, ephemeral: bool = False) -> bytes:
+        """As the embedded one; raises SecretsUnavailableError while the Vault is away."""
+        return await (await self.ready()).seal(uid, plaintext, ephemeral=ephemeral)
+
+    async def open(self, uid: str, blob: bytes, /) -> bytes:
+        return await (await self.ready()).open(uid, blob)
+
+    def digest(self, plaintext: bytes, /) -> str:
+        """Keyed HMAC-SHA256, hex. Raises SecretsUnavailableError before the Vault was reached."""
+        if self._inner is None:
+            raise SecretsUnavailableError("cannot compare Secrets: the Vault was not reached yet")
+        return self._inner.digest(plaintext)
+
+    async def destroy(self, uid: str, /) -> None:
+        await self._places.delete(uid)
+
+    @property
+    def _places(self) -> LayeredKeys:
+        if self.prefer == "vault":
+            return LayeredKeys(self.keys, self.table)
+        return LayeredKeys(self.table, self.keys)
+
+    async def ready(self) -> EmbeddedSealer:
+        """The sealer with the master key, read when first needed."""
+        if self._inner is None:
+            master = await find_master(self.keys, self.table, self.master_file, self.prefer)
+            self._inner = EmbeddedSealer(master, self._places)
+        return self._inner
+
+    async def run(self, clock: Clock) -> None:
+        """Reach the Vault as soon as it can be reached; ends then."""
+        while True:
+            try:
+                await self.ready()
+                return
+            except SecretsUnavailableError:
+                await clock.sleep(READY_EVERY_S)
+
+
+async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Backend) -> MasterKey:
+    """The master key: from Vault, else from the file of an installation that is not moved yet,
+    else made anew where nothing was ever sealed.
+
+    Raises SecretsUnavailableError when it should be there and isn't, TerminalError when there are
+    two.
+    """
+    kept = await keys.master()
+    if (here := _master_of(file)) is not None:
+        if kept is not None and kept != here.secret:
+            raise TerminalError(
+                f"cannot choose a master key: that of '{file}' and that in Vault differ; take away "
+                "the one that does not belong to this database",
+                reason="TwoMasterKeys",
+            )
+        return here
+    if kept is not None:
+        return MasterKey(kept)
+    if await table.uids() or await keys.uids():
+        raise SecretsUnavailableError(
+            "cannot find the master key, neither in Vault nor in the data folder: restore it; "
+            "without it no Secret can be opened"
+        )
+    if prefer == "embedded":
+        return load_master_key(file, may_create=True)
+    return MasterKey(await keys.put_master(new_master()))
+
+
+def _master_of(file: Path) -> MasterKey | None:
+    return load_master_key(file, may_create=False) if file.exists() else None
+
+
+@dataclass(slots=True)
+class KeySweeper:
+    """Removes keys from Vault whose Secret is gone: the database does so by itself, in the
+    transaction that deletes the record, and can't reach into a Vault.
+
+    A key is older than its record, so only one that had no record at two sweeps goes.
+    """
+
+    keys: VaultKeys
+    live: "Live"
+    clock: Clock
+    _seen: frozenset[str] = frozenset()
+
+    async def run(self) -> None:
+        """For ever; while the Vault is away, later."""
+        while True:
+            await self.clock.sleep(SWEEP_EVERY_S)
+            try:
+                await self.once()
+            except SecretsUnavailableError:
+                continue
+
+    async def once(self) -> int:
+        """One sweep; how many keys went."""
+        found = frozenset(await self.keys.uids())
+        orphans = found - await self.live.sealed_uids()
+        gone = orphans & self._seen
+        for uid in sorted(gone):
+            await self.keys.delete(uid)
+        self._seen = orphans - gone
+        return len(gone)
+
+
+class Live(Protocol):
+    """Whose keys are needed."""
+
+    async def sealed_uids(self) -> frozenset[str]:
+        """UIDs of all Secrets there are, read from the store itself."""
+        ...
+
+
+def _encoded(value: bytes) -> dict[str, str]:
+    return {VALUE: base64.b64encode(value).decode()}
+
+
+def _decoded(values: Mapping[str, str] | None, what: str) -> bytes | None:
+    if values is None:
+        return None
+    try:
+        return base64.b64decode(values[VALUE], validate=True)
+    except (KeyError, binascii.Error) as exc:
+        raise SecretsUnavailableError(
+            f"cannot read the key of '{what}' from Vault: what is kept there is no key"
+        ) from exc

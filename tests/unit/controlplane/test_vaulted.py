@@ -1,0 +1,267 @@
+"""The Vault backend: what opens, what waits, and that a move between backends loses nothing."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from controlplane.errors import NotFoundError, SecretsUnavailableError, TerminalError
+from controlplane.moving import Mover
+from controlplane.secrets import EmbeddedSealer, load_master_key
+from controlplane.vaulted import (
+    Backend,
+    KeySweeper,
+    LayeredKeys,
+    TableKeys,
+    VaultKeys,
+    VaultSealer,
+)
+from drivers.fake.engine import CrashError
+from drivers.fake.vault import FakeVault
+from tests.clock import ManualClock
+from tests.unit.controlplane.vaults import FakeTable
+
+UIDS = ("a", "b", "c")
+
+
+class Place:
+    """An installation: its data folder, database and Vault."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "master.key"
+        self.table = FakeTable()
+        self.vault = FakeVault()
+        self.keys = VaultKeys(self.vault, "bunker/x")
+
+    def embedded(self) -> EmbeddedSealer:
+        """As a process without a Vault starts."""
+        may_create = not self.table.kept and self.table.where == "embedded"
+        return EmbeddedSealer(
+            load_master_key(self.file, may_create=may_create), TableKeys(self.table)
+        )
+
+    def vaulted(self, prefer: Backend = "vault") -> VaultSealer:
+        return VaultSealer(self.keys, self.table, self.file, prefer)
+
+    async def move(self, to: Backend) -> int:
+        return (await Mover(self.table, self.keys, self.file).move(to)).keys
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+async def sealed(place: Place, to: Backend = "embedded") -> dict[str, bytes]:
+    """Blobs of three Secrets, sealed by a backend."""
+    sealer = place.embedded() if to == "embedded" else place.vaulted()
+    return {uid: await sealer.seal(uid, f"value of {uid}".encode()) for uid in UIDS}
+
+
+async def opens(sealer: EmbeddedSealer | VaultSealer, blobs: dict[str, bytes]) -> None:
+    for uid, blob in blobs.items():
+        assert await sealer.open(uid, blob) == f"value of {uid}".encode()
+
+
+# --- the backend -------------------------------------------------------------------------------
+
+
+async def test_its_keys_are_in_the_vault_and_nowhere_else(place: Place) -> None:
+    blobs = await sealed(place, "vault")
+    await opens(place.vaulted(), blobs)
+    assert sorted(place.vault.kept) == [
+        *(f"bunker/x/keys/{uid}" for uid in UIDS),
+        "bunker/x/master",
+    ]
+    assert place.table.kept == {}
+    assert not place.file.exists()
+
+
+async def test_a_dry_run_leaves_no_key(place: Place) -> None:
+    sealer = place.vaulted()
+    blob = await sealer.seal("dry", b"x", ephemeral=True)
+    assert await sealer.open("dry", blob) == b"x"
+    assert list(place.vault.kept) == ["bunker/x/master"]
+
+
+@pytest.mark.parametrize("state", ["sealed", "away", "refusing"])
+async def test_while_the_vault_is_away_secrets_are_unavailable_and_not_missing(
+    place: Place, state: str
+) -> None:
+    blobs = await sealed(place, "vault")
+    running = place.vaulted()
+    await opens(running, blobs)
+    place.vault.state = state  # type: ignore[assignment]  # one of them
+    for sealer in (running, place.vaulted()):
+        with pytest.raises(SecretsUnavailableError):
+            await sealer.open("a", blobs["a"])
+        with pytest.raises(SecretsUnavailableError):
+            await sealer.seal("new", b"x")
+    place.vault.state = "open"
+    await opens(running, blobs)
+
+
+async def test_one_that_starts_before_its_vault_becomes_ready_with_it(place: Place) -> None:
+    clock = ManualClock()
+    place.vault.state = "sealed"
+    sealer = place.vaulted()
+    with pytest.raises(SecretsUnavailableError):
+        sealer.digest(b"x")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sealer.run(clock))
+        await clock.advance(60)
+        place.vault.state = "open"
+        await clock.advance(60)
+    assert sealer.digest(b"x") == sealer.digest(b"x")
+
+
+async def test_a_destroyed_key_opens_nothing(place: Place) -> None:
+    blobs = await sealed(place, "vault")
+    sealer = place.vaulted()
+    await sealer.destroy("a")
+    with pytest.raises(NotFoundError):
+        await sealer.open("a", blobs["a"])
+
+
+async def test_a_lost_master_key_is_not_made_anew(place: Place) -> None:
+    await sealed(place, "vault")
+    del place.vault.kept["bunker/x/master"]
+    with pytest.raises(SecretsUnavailableError):
+        await place.vaulted().seal("new", b"x")
+
+
+async def test_two_master_keys_are_refused(place: Place) -> None:
+    await sealed(place, "vault")
+    load_master_key(place.file, may_create=True)
+    with pytest.raises(TerminalError) as told:
+        await place.vaulted().ready()
+    assert told.value.reason == "TwoMasterKeys"
+
+
+async def test_keys_without_a_record_go_at_the_second_sweep(place: Place) -> None:
+    await sealed(place, "vault")
+
+    class Live:
+        async def sealed_uids(self) -> frozenset[str]:
+            return frozenset({"b"})
+
+    sweeper = KeySweeper(place.keys, Live(), ManualClock())
+    assert await sweeper.once() == 0
+    await place.keys.put("d", b"new")
+    assert await sweeper.once() == 2
+    assert await place.keys.uids() == ("b", "d")
+
+
+# --- moving --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("start", "to"), [("embedded", "vault"), ("vault", "embedded")])
+async def test_a_move_takes_all_keys_and_leaves_every_secret_as_it_was(
+    place: Place, start: Backend, to: Backend
+) -> None:
+    blobs = await sealed(place, start)
+    before = place.embedded() if start == "embedded" else await place.vaulted().ready()
+    digest = before.digest(b"content")
+    assert await place.move(to) == 3
+    after = place.vaulted() if to == "vault" else place.embedded()
+    await opens(after, blobs)
+    assert after.digest(b"content") == digest
+    assert (place.table.kept == {}, place.file.exists()) == (to == "vault", to == "embedded")
+    assert bool(place.vault.kept) == (to == "vault")
+    assert await place.move(to) == 0
+    await opens(after, blobs)
+
+
+async def test_a_move_and_back_is_as_if_it_never_was(place: Place) -> None:
+    blobs = await sealed(place)
+    kept, master = dict(place.table.kept), place.file.read_text()
+    await place.move("vault")
+    await place.move("embedded")
+    assert (place.table.kept, place.file.read_text(), place.table.where) == (
+        kept,
+        master,
+        "embedded",
+    )
+    await opens(place.embedded(), blobs)
+
+
+@pytest.mark.parametrize("where", ["table", "vault"])
+@pytest.mark.parametrize(("start", "to"), [("embedded", "vault"), ("vault", "embedded")])
+async def test_cut_off_after_any_change_nothing_is_lost_and_a_second_run_ends_it(
+    tmp_path: Path, start: Backend, to: Backend, where: str
+) -> None:
+    crashes = 0
+    for changes in range(1, 12):
+        folder = tmp_path / str(changes)
+        folder.mkdir()
+        place = Place(folder)
+        blobs = await sealed(place, start)
+        # one process that ran all the time, in the mode it is moved from; it knows both places
+        running = place.vaulted(start)
+        await opens(running, blobs)
+        (place.table if where == "table" else place.vault).crash_after(changes)
+        try:
+            await place.move(to)
+        except CrashError:
+            crashes += 1
+            for each in (running, place.vaulted("vault"), place.vaulted("embedded")):
+                await opens(each, blobs)
+            late = await running.seal("late", b"value of late")
+            blobs["late"] = late
+        place.table._left = place.vault._left = None
+        await place.move(to)
+        await opens(running, blobs)
+        await opens(place.vaulted() if to == "vault" else place.embedded(), blobs)
+    assert crashes >= 3
+
+
+async def test_moved_away_a_process_without_a_vault_says_so(place: Place) -> None:
+    blobs = await sealed(place)
+    old = place.embedded()
+    await place.move("vault")
+    with pytest.raises(SecretsUnavailableError, match="CP_SECRETS"):
+        await old.open("a", blobs["a"])
+
+
+@pytest.mark.parametrize("calls", range(1, 15, 2))
+async def test_sealed_in_the_middle_it_stops_and_loses_nothing(place: Place, calls: int) -> None:
+    blobs = await sealed(place)
+    running = place.vaulted("embedded")
+    await opens(running, blobs)
+    place.vault.seals_in = calls
+    with pytest.raises(SecretsUnavailableError):
+        await place.move("vault")
+    place.vault.state = "open"
+    await opens(running, blobs)
+    await place.move("vault")
+    await opens(place.vaulted(), blobs)
+
+
+async def test_another_installations_folder_is_refused(place: Place, tmp_path: Path) -> None:
+    await sealed(place)
+    other = tmp_path / "other"
+    other.mkdir()
+    elsewhere = Place(other)
+    elsewhere.vault, elsewhere.keys = place.vault, place.keys
+    await sealed(elsewhere, "vault")
+    with pytest.raises(TerminalError):
+        await place.move("vault")
+    assert len(place.table.kept) == 3
+
+
+class Moving(FakeTable):
+    """Just after it was looked into, the key comes to it, and goes from the other."""
+
+    other: FakeTable
+
+    async def get(self, uid: str, /) -> bytes | None:
+        found = self.kept.get(uid)
+        if uid in self.other.kept:
+            self.kept[uid] = self.other.kept.pop(uid)
+        return found
+
+
+async def test_a_key_is_found_while_it_changes_places() -> None:
+    first, second = Moving(), FakeTable({"a": b"k"})
+    first.other = second
+    assert await LayeredKeys(first, second).get("a") == b"k"
