@@ -4,11 +4,16 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from controlplane.errors import RetryableError, TerminalError
-from controlplane.plan import Wait, Want
+from controlplane.plan import Resolved, Wait, Want
+from drivers.s3 import S3Server
+from drivers.s3_links import link_to
 from resources.model import Model
 
+LINK_S: Final = 3600
+"""The signature is looked at when a fetch begins, and a fetch that goes on gets a new one."""
 Credentials = Mapping[str, bytes] | None
 
 
@@ -21,6 +26,9 @@ class Found:
     """`url` is a manifest in a container registry."""
     secret_name: str | None = None
     """Holds `token`, or `username` and `password`; for a Bucket its keys."""
+    bucket: str = ""
+    """Name of the bucket on its server, whose Secret says where that is."""
+    key: str = ""
 
 
 def source_of(want: Want[Model]) -> Found | Wait:
@@ -33,7 +41,18 @@ def source_of(want: Want[Model]) -> Found | Wait:
         return Found(source.url, secret_name=secret)
     if source.image is not None:
         return Found(manifest_url(source.image, plain=source.plain_http), True, secret)
+    if source.bucket_ref is not None:
+        return _in_bucket(want.refs["spec.source.bucketRef"], source.bucket_ref.key)
     return Found()
+
+
+def _in_bucket(found: Resolved, key: str) -> Found | Wait:
+    """Needs its Secret alone: one that isn't ready for a moment can still be read from."""
+    bucket = found.status.get("bucket")
+    if found.binding is None or not bucket:
+        why = found.message or f"Bucket '{found.name}' has no access key; add one to its accessKeys"
+        return Wait("BucketNotReady", why)
+    return Found(secret_name=found.binding.secret_name, bucket=str(bucket), key=key)
 
 
 def manifest_url(image: str, *, plain: bool) -> str:
@@ -53,14 +72,27 @@ def manifest_url(image: str, *, plain: bool) -> str:
 
 def located(found: Found, values: Credentials, now: datetime) -> tuple[str, dict[str, str]]:
     """URL and headers to fetch it with. Both may hold secrets: for the order alone."""
-    del now
     if found.secret_name is None:
         return found.url, {}
     if values is None:
         raise RetryableError(
             f"cannot read Secret '{found.secret_name}': it is gone", reason="SecretMissing"
         )
+    if found.bucket:
+        server = _server(found.secret_name, values)
+        return link_to(server, found.bucket, found.key, now, expires_s=LINK_S), {}
     return found.url, {"Authorization": authorization(found.secret_name, values)}
+
+
+def _server(name: str, values: Mapping[str, bytes]) -> S3Server:
+    text = {key: value.decode(errors="replace") for key, value in values.items()}
+    try:
+        return S3Server(text["endpoint"], text["access-key"], text["secret-key"], text["region"])
+    except KeyError:
+        raise RetryableError(
+            f"cannot use Secret '{name}' of the Bucket: it is not complete yet",
+            reason="SecretMissing",
+        ) from None
 
 
 def authorization(name: str, values: Mapping[str, bytes]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controlplane.errors import TerminalError
-from controlplane.plan import EnsureChild, Plan, Resolved
+from controlplane.plan import Binding, EnsureChild, Plan, Resolved
 from drivers.containers import (
     ContainerSpec,
     Limits,
@@ -253,6 +253,28 @@ async def test_a_source_asks_for_what_its_secret_says() -> None:
     held = next(iter(made.llamacpp.held.values()))
     assert held.order.headers == {"Authorization": "Bearer hush"}
     assert "hush" not in repr(held.order)
+
+
+async def test_an_object_of_a_bucket_is_fetched_by_a_link_that_opens_for_an_hour() -> None:
+    made = await world()
+    wanted = model(source={"bucketRef": {"name": "files", "key": "a/tiny.gguf"}})
+    bucket = Resolved("Bucket", "files", "b", False, "Bucket 'files' is not ready")
+    made.refs["spec.source.bucketRef"] = bucket
+    await made.settle(wanted)
+    plan, _ = await made.look(wanted)
+    assert plan.wait is not None
+    assert (plan.wait.reason, plan.wait.message) == ("BucketNotReady", bucket.message)
+    made.refs["spec.source.bucketRef"] = replace(
+        bucket, binding=Binding("files-default", "h"), status={"bucket": "shop-files"}
+    )
+    values = {"endpoint": "http://s3:8333", "access-key": "AK", "secret-key": "SK", "region": "x"}
+    made.values.data[("Secret", "files-default")] = {k: v.encode() for k, v in values.items()}
+    plan, _ = await made.look(wanted)
+    assert "SK" not in repr(plan)
+    await made.settle(wanted)
+    url = next(iter(made.llamacpp.held.values())).order.url
+    assert url.startswith("http://s3:8333/shop-files/a/tiny.gguf?X-Amz-Algorithm=")
+    assert "X-Amz-Expires=3600" in url
 
 
 def test_credentials_are_a_token_or_a_pair() -> None:
