@@ -223,24 +223,23 @@ class Ollama:
     async def load_model(
         self, server: ModelServer, name: str, /, *, keep_alive_s: int | None
     ) -> None:
-        """An empty request loads it; a model for embeddings alone takes /api/embed only."""
-        body = {"model": name, "keep_alive": -1 if keep_alive_s is None else keep_alive_s}
-        what = f"load model '{name}'"
+        seconds = -1 if keep_alive_s is None else keep_alive_s
+        _fine(await self._keep_alive(server, name, seconds), f"load model '{name}'")
+
+    async def unload_model(self, server: ModelServer, name: str, /) -> None:
+        reply = await self._keep_alive(server, name, 0)
+        if reply.status != 404:
+            _fine(reply, f"unload model '{name}'")
+
+    async def _keep_alive(self, server: ModelServer, name: str, seconds: int) -> Reply:
+        """An empty request sets it; a model for embeddings alone takes /api/embed only."""
+        body = {"model": name, "keep_alive": seconds}
         reply = await self._post(server, "/api/generate", {**body, "stream": False})
         if reply is not None and reply.status == 400:
             reply = await self._post(server, "/api/embed", {**body, "input": ""})
         if reply is None:
-            raise unavailable(what)
-        _fine(reply, what)
-
-    async def unload_model(self, server: ModelServer, name: str, /) -> None:
-        what = f"unload model '{name}'"
-        body = {"model": name, "keep_alive": 0, "stream": False}
-        reply = await self._post(server, "/api/generate", body)
-        if reply is None:
-            raise unavailable(what)
-        if reply.status not in (400, 404):
-            _fine(reply, what)
+            raise unavailable(f"set how long model '{name}' stays in memory")
+        return reply
 
     async def delete_model(self, server: ModelServer, name: str, /) -> None:
         await self._cancel((server.url, name))
