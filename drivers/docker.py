@@ -8,6 +8,7 @@ parts (docker_*.py) are put together; docker_sdk.py alone imports the SDK.
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from controlplane.clock import Clock, SystemClock
 from drivers.containers import (
@@ -31,7 +32,9 @@ from drivers.docker_events import Reader, Snapshot, Watch
 from drivers.docker_images import DockerImages
 from drivers.docker_inspect import owner_of
 from drivers.docker_networks import DockerNetworks, DockerVolumes
-from drivers.docker_sdk import Engine
+
+if TYPE_CHECKING:
+    from drivers.docker_sdk import Engine
 
 
 class DockerContainers:
@@ -46,7 +49,7 @@ class DockerContainers:
         clock: Clock | None = None,
         guard: Callable[[], int] = lambda: 0,
         route_file: Path = Path("/proc/net/route"),
-        engine: Engine | None = None,
+        engine: "Engine | None" = None,
     ) -> None:
         self._config = config
         self._clock = clock or SystemClock()
@@ -136,7 +139,7 @@ class DockerContainers:
 
     async def events(self) -> AsyncIterator[OwnerChanged]:
         watch = Watch(
-            partial(Reader, self._calls.engine, self._clock),
+            partial(Reader, lambda: self._calls.engine, self._clock),
             self._clock,
             self.cache,
             self._snapshot,

@@ -8,10 +8,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from drivers.docker_errors import EngineError, EngineRefusedError, translate
-from drivers.docker_sdk import Engine
+
+if TYPE_CHECKING:
+    from drivers.docker_sdk import Engine
 
 T = TypeVar("T")
 Pool = Literal["quick", "slow", "start"]
@@ -44,17 +47,25 @@ class DockerCalls:
     """One engine, its thread pools, and the translation of its errors."""
 
     def __init__(
-        self, config: DockerConfig, guard: Callable[[], int], engine: Engine | None = None
+        self, config: DockerConfig, guard: Callable[[], int], engine: "Engine | None" = None
     ) -> None:
         self.config = config
-        self.engine = engine or Engine(
-            config.url, timeout_s=config.timeout_s, pool_size=QUICK_THREADS + SLOW_THREADS + 2
-        )
+        self._given = engine
         self.guard = guard
         """The epoch under which this process may act; raises StaleEpochError once it may not."""
         self._quick = ThreadPoolExecutor(QUICK_THREADS, thread_name_prefix="docker-quick")
         self._slow = ThreadPoolExecutor(SLOW_THREADS, thread_name_prefix="docker-slow")
         self._starts = asyncio.Semaphore(config.starts)
+
+    @cached_property
+    def engine(self) -> "Engine":
+        """Ask for it on a thread: the first time imports the SDK, 0.1 s that no start waits for."""
+        from drivers.docker_sdk import Engine
+
+        pool_size = QUICK_THREADS + SLOW_THREADS + 2
+        return self._given or Engine(
+            self.config.url, timeout_s=self.config.timeout_s, pool_size=pool_size
+        )
 
     async def read(
         self, what: str, path: str, *args: str, query: Mapping[str, str] | None = None
@@ -122,7 +133,8 @@ class DockerCalls:
     def close(self) -> None:
         self._quick.shutdown(wait=False, cancel_futures=True)
         self._slow.shutdown(wait=False, cancel_futures=True)
-        self.engine.close()
+        if "engine" in self.__dict__:
+            self.engine.close()
 
 
 async def _finish(future: asyncio.Future[T]) -> T:

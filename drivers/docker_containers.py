@@ -163,11 +163,10 @@ class DockerRunning:
         self, container_id: str, argv: tuple[str, ...], stdin: bytes, timeout_s: float
     ) -> tuple[int, str]:
         self._calls.guard()
-        engine = self._calls.engine
         return await self._calls.run(
             "run a command in the container",
             "slow",
-            lambda: run_exec(engine, container_id, argv, stdin, timeout_s),
+            lambda: run_exec(self._calls.engine, container_id, argv, stdin, timeout_s),
         )
 
     async def _act(

@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from controlplane.clock import Clock
 from controlplane.errors import RetryableError
@@ -16,7 +16,9 @@ from drivers.containers import LABEL_CONTAINER, LABEL_INSTANCE, Owner, OwnerChan
 from drivers.docker_cache import InspectCache, Known
 from drivers.docker_errors import EngineError
 from drivers.docker_inspect import owner_of
-from drivers.docker_sdk import Engine, Stream
+
+if TYPE_CHECKING:
+    from drivers.docker_sdk import Engine, Stream
 
 Event = Mapping[str, Any]
 Snapshot = Mapping[str, tuple[Owner | None, object]]
@@ -140,7 +142,7 @@ class Reader:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: "Callable[[], Engine]",
         clock: Clock,
         *,
         on_connect: Callable[[], None],
@@ -169,7 +171,7 @@ class Reader:
             try:
                 # The engine sends its headers a moment before it subscribes us: from this
                 # second on, so that what happens in between is replayed.
-                self._stream = self._engine.events(self._clock.now().timestamp(), _FILTERS)
+                self._stream = self._engine().events(self._clock.now().timestamp(), _FILTERS)
             except EngineError:
                 self._stopped.wait(_RECONNECT_S[min(failures, len(_RECONNECT_S) - 1)])
                 failures += 1
@@ -180,7 +182,7 @@ class Reader:
                 return
             self._read(self._stream)
 
-    def _read(self, stream: Stream) -> None:
+    def _read(self, stream: "Stream") -> None:
         self._post(self._on_connect)
         try:
             for event in stream:

@@ -10,10 +10,12 @@ import json
 import socket
 import struct
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from drivers.docker_errors import EngineAwayError, EngineRefusedError, EngineTimeoutError
-from drivers.docker_sdk import Engine
+
+if TYPE_CHECKING:
+    from drivers.docker_sdk import Engine
 
 OUTPUT_BYTES: Final = 64 * 1024
 _FRAME: Final = struct.Struct(">BxxxL")  # stream number, length
@@ -39,7 +41,7 @@ class Demux:
 
 
 def run_exec(
-    engine: Engine, container_id: str, argv: tuple[str, ...], stdin: bytes, timeout_s: float
+    engine: "Engine", container_id: str, argv: tuple[str, ...], stdin: bytes, timeout_s: float
 ) -> tuple[int, str]:
     """Blocking. (exit code, output). Raises EngineError; EngineTimeoutError after timeout_s,
     and the process may live on: the engine cannot kill it."""

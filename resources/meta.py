@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, Type
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 from pydantic.alias_generators import to_camel, to_snake
 
+from resources.docstrings import describe
 from resources.quantity import Bytes, Millicores, format_bytes, format_millicores
 from resources.text import DnsLabel, DnsSubdomain
 
@@ -70,8 +71,14 @@ class Model(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,
-        use_attribute_docstrings=True,
+        # a model is built when it is first used, with the descriptions it has by then
+        defer_build=True,
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        describe(cls)
 
 
 class Ref(Model):
