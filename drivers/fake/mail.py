@@ -51,6 +51,14 @@ class FakeMail:
     anywhere: FakeMailServer | None = None
     faults: Faults = field(default_factory=Faults)
     writes: int = 0
+    lost: set[str] = field(default_factory=set)
+    """Verbs whose next call takes effect and is not answered."""
+
+    def _reply(self, verb: str) -> None:
+        self.writes += 1
+        if verb in self.lost:
+            self.lost.discard(verb)
+            raise DriverUnavailableError("mail", "cannot reach the mail server: no answer")
 
     def _at(self, verb: str, server: MailServer) -> FakeMailServer:
         self.faults.enter(verb)
@@ -87,8 +95,8 @@ class FakeMail:
             _check_owner(found.spec.owner, spec.owner, spec.name)
         if dkim_key and not public_key(dkim_key):
             raise TerminalError("cannot ensure domain: the DKIM key is no key", reason="KeyInvalid")
-        self.writes += 1
         at.domains[spec.name] = FakeDomain(spec, dkim_key)
+        self._reply("ensure_domain")
 
     async def delete_domain(self, server: MailServer, name: str, /, *, owner: str) -> None:
         at = self._at("delete_domain", server)
@@ -98,8 +106,8 @@ class FakeMail:
         _check_owner(found.spec.owner, owner, name)
         if any(each.rpartition("@")[2] == name for each in (*at.mailboxes, *at.aliases)):
             raise RetryableError("cannot delete domain: it has addresses", reason="InUse")
-        self.writes += 1
         del at.domains[name]
+        self._reply("delete_domain")
 
     async def observe_mailbox(
         self, server: MailServer, address: str, password: Password, /
@@ -128,10 +136,10 @@ class FakeMail:
         _check_domain(at, spec.address, spec.claim)
         for address in (spec.address, *spec.aliases):
             _check_free(at, address, spec.owner)
-        self.writes += 1
         found = at.mailboxes.get(spec.address)
         mail = found.mail if found else at.kept.pop((spec.claim, spec.address), [])
         at.mailboxes[spec.address] = FakeMailbox(spec, password.value, mail)
+        self._reply("ensure_mailbox")
 
     async def delete_mailbox(
         self, server: MailServer, address: str, /, *, owner: str, keep_mail: bool
@@ -141,10 +149,10 @@ class FakeMail:
         if found is None:
             return
         _check_owner(found.spec.owner, owner, address)
-        self.writes += 1
         if keep_mail:
             at.kept[found.spec.claim, address] = found.mail
         del at.mailboxes[address]
+        self._reply("delete_mailbox")
 
     async def observe_alias(self, server: MailServer, address: str, /) -> AliasState | None:
         found = self._at("observe_alias", server).aliases.get(address)
@@ -156,8 +164,8 @@ class FakeMail:
         at = self._at("ensure_alias", server)
         _check_domain(at, spec.address, spec.claim)
         _check_free(at, spec.address, spec.owner)
-        self.writes += 1
         at.aliases[spec.address] = spec
+        self._reply("ensure_alias")
 
     async def delete_alias(self, server: MailServer, address: str, /, *, owner: str) -> None:
         at = self._at("delete_alias", server)
@@ -165,8 +173,8 @@ class FakeMail:
         if found is None:
             return
         _check_owner(found.owner, owner, address)
-        self.writes += 1
         del at.aliases[address]
+        self._reply("delete_alias")
 
     # --- behind everybody's back ---
 

@@ -188,13 +188,13 @@ def _secrets(platform: Platform) -> dict[str, str]:
     for stored in platform.store.cache.list("Secret"):
         blob = stored.obj.get("data")
         del blob
-        for key, value in _opened(stored.obj).items():
+        for key, value in opened(stored.obj).items():
             if len(value) >= 16:
                 found[f"{stored.key} {key}"] = value
     return found
 
 
-def _opened(obj: Mapping[str, Any]) -> dict[str, str]:
+def opened(obj: Mapping[str, Any]) -> dict[str, str]:
     """tests.support.memory.PlainSealer turns the text around, and nothing else."""
     sealed = obj.get("sealed")
     if not isinstance(sealed, str):

@@ -21,6 +21,7 @@ from reconcilers.registry import RECONCILERS
 from resources.database import PLANS, DatabaseSpec
 from resources.kinds import KIND_INFOS, MODELS
 from resources.meta import PLATFORM_NAMESPACE, Record
+from tests.sim import mail
 from tests.support.platform import Platform
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -205,6 +206,13 @@ SPECIAL: Final[tuple[World, ...]] = (
         forgets=lambda earlier, now: not any(each.get("dnssec") for each in earlier),
     ),
     World("RecordSet", values={"type": ("A",), "records": (["192.0.2.8"],)}, expected=set_world),
+    World("MailDomain", expected=mail.domain_world),
+    World(
+        "Mailbox",
+        values={"forward": ({"to": ["x@y.example"]}, {"to": ["x@y.example"], "keepCopy": False})},
+        expected=mail.mailbox_world,
+    ),
+    World("MailAlias", expected=mail.alias_world),
     World("Host", name="host", namespace="", lives=False),
 )
 WORLDS: Final[Mapping[str, World]] = {
