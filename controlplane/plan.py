@@ -5,7 +5,7 @@ engine/controller.py.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 from urllib.parse import quote
@@ -131,10 +131,10 @@ class EnsureChild:
 @dataclass(frozen=True, slots=True)
 class Generated:
     """A secret value made at apply: `length` random characters, URL-safe; in the form `rsa` a
-    private key of `length` bits, in PEM (PKCS #8)."""
+    private key of `length` bits, in PEM (PKCS #8); in the form `x25519` a WireGuard private key."""
 
     length: int = 32
-    form: Literal["text", "rsa"] = "text"
+    form: Literal["text", "rsa", "x25519"] = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +158,31 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """A secret value computed at apply from the finished others: a public key, a QR code.
+
+    `compute` is pure and of module level, so that equal plans are equal; it raises ValueError,
+    with no value in its message, for what it can make nothing of. Values are text; other bytes
+    stand in it as surrogates (`surrogateescape`).
+    """
+
+    compute: Callable[[Mapping[str, str]], str]
+
+
+SecretValue = str | Generated | Template | Derived
+
+
+@dataclass(frozen=True, slots=True)
 class EnsureSecret:
     """Create or complete a Secret owned by this record.
 
-    Generated values are made only when missing, so that a retry keeps them; plain strings and
-    templates are corrected when they differ. An unowned Secret of that name is adopted only if
-    it carries this record's volume claim (label bunker.cloud/claim = `claim`).
+    Generated values are made only when missing, so that a retry keeps them; plain strings,
+    templates and derived values are corrected when they differ. An unowned Secret of that name is
+    adopted only if it carries this record's volume claim (label bunker.cloud/claim = `claim`).
     """
 
     name: str
-    keys: Mapping[str, str | Generated | Template]
+    keys: Mapping[str, SecretValue]
     claim: str = ""
     type: str = "servicebinding.io/database"
     renew_on: str = ""

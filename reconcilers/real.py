@@ -17,6 +17,7 @@ from drivers.redis import NetworkRedis
 from drivers.s3_network import NetworkS3
 from drivers.s3_shell import ShellQuotas
 from drivers.secretfiles import SecretFiles
+from drivers.wireguard import ContainerWireGuard
 from reconcilers._images import Source
 from reconcilers._servers import NetworkServers
 from reconcilers.registry import Drivers
@@ -46,6 +47,7 @@ def real_drivers(
         ollama=Ollama(clock),
         s3=NetworkS3(),
         quotas=ShellQuotas(containers),
+        wireguard=ContainerWireGuard(containers),
         clock=clock,
         images=images,
         mail=ContainerMail(containers),

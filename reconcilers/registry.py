@@ -15,6 +15,7 @@ from drivers.powerdns import PowerDns
 from drivers.probe import Probe
 from drivers.s3 import S3, S3Quotas
 from drivers.secretfiles import SecretFiles
+from drivers.wireguard import WireGuard
 from reconcilers._bucketsteps import BucketSteps
 from reconcilers._container import ContainerSteps
 from reconcilers._images import Source
@@ -33,6 +34,8 @@ from reconcilers.platform import PlatformReconciler
 from reconcilers.quota import QuotaReconciler
 from reconcilers.recordset import RecordSetReconciler
 from reconcilers.volume import VolumeReconciler
+from reconcilers.vpnnetwork import VpnNetworkReconciler
+from reconcilers.vpnpeer import VpnPeerReconciler
 from reconcilers.zone import ZoneReconciler
 from resources.model import Engine
 
@@ -53,6 +56,7 @@ class Drivers:
     ollama: Models
     s3: S3
     quotas: S3Quotas
+    wireguard: WireGuard
     clock: Clock
     images: Source
     mail: Mail
@@ -127,6 +131,17 @@ def _bucket(given: Drivers) -> AnyReconciler:
     return BucketReconciler(given.s3, given.quotas, given.values, steps)
 
 
+def _vpn_network(given: Drivers) -> AnyReconciler:
+    return VpnNetworkReconciler(
+        given.containers,
+        given.files,
+        given.values,
+        given.wireguard,
+        given.clock,
+        given.steps,
+    )
+
+
 RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
     "Namespace": lambda given: NamespaceReconciler(given.containers),
     "Volume": lambda given: VolumeReconciler(given.containers),
@@ -144,5 +159,7 @@ RECONCILERS: Final[Mapping[str, Callable[[Drivers], AnyReconciler]]] = {
     "MailDomain": lambda given: MailDomainReconciler(given.mail_servers, given.values),
     "Mailbox": lambda given: MailboxReconciler(given.mail_servers, given.values),
     "MailAlias": lambda given: MailAliasReconciler(given.mail_servers),
+    "VpnNetwork": _vpn_network,
+    "VpnPeer": lambda given: VpnPeerReconciler(given.values),
 }
 """By kind: how to build its reconciler from the drivers it needs."""

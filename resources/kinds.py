@@ -16,6 +16,8 @@ from resources.platform import Platform
 from resources.quota import Quota
 from resources.recordset import RecordSet
 from resources.volume import Volume
+from resources.vpnnetwork import VpnNetwork
+from resources.vpnpeer import VpnPeer
 from resources.zone import Zone
 
 KINDS: Final[tuple[type[Record], ...]] = (
@@ -36,6 +38,8 @@ KINDS: Final[tuple[type[Record], ...]] = (
     MailDomain,
     Mailbox,
     MailAlias,
+    VpnNetwork,
+    VpnPeer,
 )
 
 KIND_INFOS: Final[dict[str, KindInfo]] = {model.info.kind: model.info for model in KINDS}

@@ -107,9 +107,15 @@ class Children:
         await self._update(owner, stored, opened, parts, adopted=adopted)
 
     async def _completed(self, before: Mapping[str, str], step: EnsureSecret) -> dict[str, str]:
-        if not secretdata.slow(before, step.keys):
-            return secretdata.completed(before, step.keys, self.generate)
-        return await asyncio.to_thread(secretdata.completed, before, step.keys, self.generate)
+        try:
+            if not secretdata.slow(before, step.keys):
+                return secretdata.completed(before, step.keys, self.generate)
+            return await asyncio.to_thread(secretdata.completed, before, step.keys, self.generate)
+        except ValueError as exc:
+            # somebody edited it meanwhile: its owner observes that, and makes it anew
+            raise RetryableError(
+                f"cannot complete Secret '{step.name}': {exc}", reason="SecretInvalid"
+            ) from exc
 
     # --- shared ---
 

@@ -8,14 +8,17 @@ import base64
 import secrets
 from collections.abc import Callable, Mapping
 
-from controlplane.plan import Generated, Template
+from controlplane.plan import Derived, Generated, SecretValue, Template
 
 
 def generate(wanted: Generated) -> str:
-    """Text: random URL-safe characters from the system's generator, 6 bits each. A key takes a
-    tenth of a second."""
+    """Text: random URL-safe characters from the system's generator, 6 bits each. An RSA key takes
+    a tenth of a second."""
     if wanted.form == "text":
         return secrets.token_urlsafe(wanted.length)[: wanted.length]
+    if wanted.form == "x25519":
+        # any 32 bytes are a private key: X25519 itself sees to which of their bits count (RFC 7748)
+        return base64.b64encode(secrets.token_bytes(32)).decode()
     # slow to import, and needed only where a key is made
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
@@ -28,15 +31,18 @@ def generate(wanted: Generated) -> str:
     ).decode()
 
 
-def slow(before: Mapping[str, str], keys: Mapping[str, str | Generated | Template]) -> bool:
+def slow(before: Mapping[str, str], keys: Mapping[str, SecretValue]) -> bool:
     """Whether completing it takes longer than an event loop may be held up."""
-    missing = (value for key, value in keys.items() if key not in before)
-    return any(isinstance(value, Generated) and value.form != "text" for value in missing)
+    return any(
+        isinstance(value, Derived)  # a QR code takes some 20 ms
+        or (isinstance(value, Generated) and value.form == "rsa" and key not in before)
+        for key, value in keys.items()
+    )
 
 
 def kept(
     before: Mapping[str, str],
-    keys: Mapping[str, str | Generated | Template],
+    keys: Mapping[str, SecretValue],
     renew_on: str,
 ) -> dict[str, str]:
     """What stays of a Secret: all of it, but for generated values once `renew_on` changes."""
@@ -47,29 +53,32 @@ def kept(
 
 def completed(
     before: Mapping[str, str],
-    keys: Mapping[str, str | Generated | Template],
+    keys: Mapping[str, SecretValue],
     make: Callable[[Generated], str],
 ) -> dict[str, str]:
-    """All keys of the Secret as they are to be: generated ones kept once made, plain ones and
-    templates corrected, keys that nobody asked for left alone."""
+    """All keys of the Secret as they are to be: generated ones kept once made, plain ones,
+    templates and derived ones corrected, keys that nobody asked for left alone.
+
+    Raises ValueError for a value from which nothing can be derived.
+    """
     data = dict(before)
     for key, value in keys.items():
-        match value:
-            case Generated():
-                if key not in data:
-                    data[key] = make(value)
-            case str():
-                data[key] = value
-            case Template():
-                continue
+        if isinstance(value, str):
+            data[key] = value
+        elif isinstance(value, Generated) and key not in data:
+            data[key] = make(value)
     for key, value in keys.items():
         if isinstance(value, Template):
             data[key] = value.composed(data)
-    return data
+    finished = dict(data)
+    return data | {
+        key: value.compute(finished) for key, value in keys.items() if isinstance(value, Derived)
+    }
 
 
 def encoded(data: Mapping[str, str]) -> dict[str, str]:
-    return {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return {key: base64.b64encode(value.encode("utf-8", "surrogateescape")).decode()
+            for key, value in data.items()}  # fmt: skip
 
 
 def decoded(data: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from controlplane.errors import ConflictError, RetryableError
 from drivers.fake.engine import Container, FakeEngine
 from drivers.fake.faults import Faults
+from drivers.fake.secretfiles import FakeSecretFiles
 from drivers.wireguard import (
     GATEWAY_FILE,
     INTERFACE_FILE,
@@ -24,6 +25,17 @@ from drivers.wireguard_keys import public_key_of
 
 ReadFiles = Callable[[str], Mapping[str, bytes] | None]
 """The secret files mounted in the container of that id; None: there are none."""
+
+
+def mounted(engine: FakeEngine, files: FakeSecretFiles) -> ReadFiles:
+    """Each container has the folder of its owner."""
+
+    def read(container_id: str) -> Mapping[str, bytes] | None:
+        owner = engine.containers[container_id].state.owner
+        folder = None if owner is None else files.folders.get(owner.uid)
+        return None if folder is None else folder.files
+
+    return read
 
 
 @dataclass(slots=True)

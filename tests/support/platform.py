@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -32,6 +33,7 @@ from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
 from drivers.fake.s3 import FakeS3, FakeS3Server
 from drivers.fake.secretfiles import FakeSecretFiles
+from drivers.fake.wireguard import FakeWireGuard, mounted
 from reconcilers.outside import ContainerSweeper, FolderSweeper, ZoneSweeper, wakes
 from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KIND_INFOS, MODELS
@@ -79,11 +81,13 @@ class Platform:
     """What every call of the engine and its reconcilers passes."""
     servers: FakeServers = field(init=False)
     containers: FakeContainers = field(init=False)
+    wireguard: FakeWireGuard = field(init=False)
 
     def __post_init__(self) -> None:
         self.servers = FakeServers(self.engine)
         self.containers = FakeContainers(self.engine)
         self.llamacpp = FakeModels(engine=self.engine, any_source=True)
+        self.wireguard = FakeWireGuard(self.engine, mounted(self.engine, self.files))
 
     @property
     def records(self) -> Records:
@@ -152,6 +156,7 @@ class Platform:
             ollama=self.ollama,
             s3=self.s3,
             quotas=self.s3,
+            wireguard=self.wireguard,
             clock=LoopClock(),
             images="local",
             mail=self.mail,
@@ -183,7 +188,15 @@ class Platform:
                 continue
             return
 
+    async def edit(self, found: Stored, obj: Mapping[str, Any]) -> None:
+        """Somebody writes the whole object anew."""
+        await self.records.update(found, obj, actor=USER)
+
     # --- what there is ---
+
+    def now(self) -> datetime:
+        """The time it is for all of them."""
+        return LoopClock().now()
 
     def get(self, key: Key) -> Stored:
         found = self.store.cache.get(key)

@@ -23,6 +23,7 @@ from drivers.postgres import NetworkPostgres
 from drivers.probe import SocketProbe
 from drivers.redis import NetworkRedis
 from drivers.secretfiles import HostSecretFiles, memory_root
+from drivers.wireguard import ContainerWireGuard
 from reconcilers._servers import Login, NetworkServers
 from reconcilers.registry import Drivers
 from resources.kinds import MODELS
@@ -69,6 +70,7 @@ class RealWorld(World):
             ollama=Ollama(),
             s3=FakeS3(),
             quotas=FakeS3(),
+            wireguard=ContainerWireGuard(self.real),
             clock=SystemClock(),
             images="local",
             mail=self.mail,

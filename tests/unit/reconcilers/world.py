@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from controlplane.engine.secretdata import completed, generate, kept
 from controlplane.errors import RetryableError
 from controlplane.plan import (
     Binding,
@@ -21,7 +22,7 @@ from controlplane.plan import (
     RemoveChild,
     Report,
     Resolved,
-    Template,
+    SecretValue,
     Want,
 )
 from drivers.containers import NetworkSpec, Owner
@@ -34,6 +35,7 @@ from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
 from drivers.fake.s3 import FakeS3, FakeS3Server
 from drivers.fake.secretfiles import FakeSecretFiles
+from drivers.fake.wireguard import FakeWireGuard, mounted
 from reconcilers._servers import Answer, Login
 from reconcilers.registry import RECONCILERS, AnyReconciler, Drivers
 from resources.app import App
@@ -124,12 +126,14 @@ class World:
     ports: tuple[int, ...] = (30001,)
     containers: FakeContainers = field(init=False)
     servers: FakeServers = field(init=False)
+    wireguard: FakeWireGuard = field(init=False)
     passes: int = 0
 
     def __post_init__(self) -> None:
         self.containers = FakeContainers(self.engine)
         self.llamacpp = FakeModels(engine=self.engine)
         self.servers = FakeServers(self.engine)
+        self.wireguard = FakeWireGuard(self.engine, mounted(self.engine, self.files))
 
     @property
     def drivers(self) -> Drivers:
@@ -146,6 +150,7 @@ class World:
             ollama=self.ollama,
             s3=self.s3,
             quotas=self.s3,
+            wireguard=self.wireguard,
             clock=self.clock,
             images="local",
             mail=self.mail,
@@ -255,29 +260,23 @@ class World:
             case _:
                 await reconciler.apply(step)
 
-    def _ensure_secret(
-        self, name: str, keys: Mapping[str, str | Generated | Template], renew_on: str
-    ) -> None:
-        data = self.values.data.setdefault(("Secret", name), {})
-        before = data.get(renew_on, b"").decode()
-        if renew_on and before != keys[renew_on]:
-            for key in [key for key, value in keys.items() if isinstance(value, Generated)]:
-                data.pop(key, None)
-        for key, value in keys.items():
-            if isinstance(value, str):
-                data[key] = value.encode()
-            elif isinstance(value, Generated):
-                made = f"generated-{name}" if value.form == "text" else _key()
-                data.setdefault(key, made.encode())
-        text = {key: value.decode(errors="surrogateescape") for key, value in data.items()}
-        for key, value in keys.items():
-            if isinstance(value, Template):
-                data[key] = value.composed(text).encode()
+    def _ensure_secret(self, name: str, keys: Mapping[str, SecretValue], renew_on: str) -> None:
+        before = self.values.data.get(("Secret", name), {})
+        text = {key: value.decode(errors="surrogateescape") for key, value in before.items()}
+        left = kept(text, keys, renew_on)
+        made = completed(left, keys, lambda wanted: _generated(name, wanted))
+        data = {key: value.encode(errors="surrogateescape") for key, value in made.items()}
+        self.values.data[("Secret", name)] = data
         self.children[("Secret", name)] = Owned("Secret", name, "s", True, {}, {})
 
 
-def _key() -> str:
-    """An RSA key; only some kinds need one."""
+def _generated(name: str, wanted: Generated) -> str:
+    """Known text, and a key where one is wanted."""
+    if wanted.form == "text":
+        return f"generated-{name}"
+    if wanted.form == "x25519":
+        return generate(wanted)
+    # an RSA key is slow to make, and only some kinds need one
     from tests.support.keys import rsa_key
 
     return rsa_key()

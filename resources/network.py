@@ -1,0 +1,66 @@
+"""IPv4 networks and host names as a user writes them, each with a message that says how. No I/O."""
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+from resources.text import Matches
+
+NET_EXAMPLE: Final = "such as '192.168.7.0/24'"
+
+
+def _network(value: str) -> str:
+    try:
+        found = IPv4Network(value)
+    except ValueError as exc:
+        raise ValueError(
+            f"{value!r} is not an IPv4 network: write its first address, '/' and the length of "
+            f"its prefix, {NET_EXAMPLE}"
+        ) from exc
+    # one spelling only: records are compared, and read by others, as they are written
+    if str(found) != value:
+        raise ValueError(f"{value!r} is not written as networks are here: write '{found}'")
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        return str(IPv4Address(value))
+    except ValueError as exc:
+        raise ValueError(f"{value!r} is not an IPv4 address, such as '10.99.0.7'") from exc
+
+
+Cidr = Annotated[str, AfterValidator(_network)]
+"""An IPv4 network in canonical form."""
+
+Address = Annotated[str, AfterValidator(_address)]
+"""An IPv4 address in canonical form."""
+
+HostPort = Annotated[
+    str,
+    Matches(
+        r"[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?(?::[1-9][0-9]{0,4})?",
+        "a host: write a name or an IPv4 address, with ':port' if the port differs from the one "
+        "listened on, such as 'vpn.example.org'",
+        260,
+    ),
+]
+"""A host name or an IPv4 address, and perhaps a port."""
+
+
+def overlaps(one: str, other: str) -> bool:
+    """Whether two networks share an address."""
+    return IPv4Network(one).overlaps(IPv4Network(other))
+
+
+def _apart(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Networks that don't overlap each other."""
+    for index, value in enumerate(values):
+        for other in values[:index]:
+            if overlaps(value, other):
+                raise ValueError(f"'{value}' and '{other}' overlap; leave one of them out")
+    return values
+
+
+Networks = Annotated[tuple[Cidr, ...], Field(max_length=16), AfterValidator(_apart)]
