@@ -1,0 +1,112 @@
+"""Secrets whose keys are in a real OpenBao: moved there and back while a server runs; sealed."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e import records
+from tests.e2e.cloud import Cloud, Json, condition, eventually
+from tests.e2e.conftest import MakeCloud, make_namespace
+from tests.openbao import Bao, openbao
+
+pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(300)]
+SPACE = "shop"
+
+
+@pytest.fixture
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bao]:
+    with openbao(tmp_path_factory.mktemp("bao")) as running:
+        yield running
+
+
+def settings(bao: Bao, backend: str) -> dict[str, str]:
+    return {
+        "CP_SECRETS": backend,
+        "CP_VAULT_ADDRESS": bao.address,
+        "CP_VAULT_ROLE_ID": bao.role_id,
+        "CP_VAULT_SECRET_ID": bao.secret_id,
+        "CP_VAULT_MOUNT": "kv",
+        "CP_VAULT_PATH": bao.path,
+    }
+
+
+def note(name: str, text: str) -> Json:
+    meta = {"name": name, "namespace": SPACE}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"text": text}}
+
+
+def started(cloud: Cloud) -> str:
+    """When the Database's container was started: the same as long as nothing restarts it."""
+    with cloud.engine() as engine:
+        (found,) = cloud.containers("db", SPACE, engine=engine)
+        at: str = found.attrs["State"]["StartedAt"]
+        return at
+
+
+def restart(cloud: Cloud, env: dict[str, str]) -> None:
+    cloud.stop()
+    cloud.extra_env = env
+    cloud.start()
+
+
+def settled(cloud: Cloud) -> str:
+    cloud.wait_ready("database", "db", SPACE)
+    return cloud.secret("db-credentials", SPACE)["password"]
+
+
+def test_keys_move_to_a_vault_and_back_while_a_database_runs(
+    make_cloud: MakeCloud, bao: Bao
+) -> None:
+    with make_cloud() as cloud:
+        make_namespace(cloud, SPACE)
+        cloud.apply(records.redis("db", SPACE), note("first", "one"))
+        password = settled(cloud)
+        began = started(cloud)
+        restart(cloud, settings(bao, "vault"))
+        assert cloud.secret("first", SPACE) == {"text": "one"}
+        assert "moved" in cloud.control_plane("secrets", "migrate", "--to", "vault")
+        assert not (cloud.data / "master.key").exists()
+        assert bao.kept("master") is not None
+        cloud.apply(note("second", "two"))
+        assert cloud.secret("first", SPACE) == {"text": "one"}
+        restart(cloud, settings(bao, "vault"))
+        assert cloud.secret("second", SPACE) == {"text": "two"}
+        assert settled(cloud) == password
+        restart(cloud, settings(bao, "embedded"))
+        cloud.control_plane("secrets", "migrate", "--to", "embedded")
+        assert bao.kept("master") is None
+        restart(cloud, {})
+        assert {cloud.secret(name, SPACE)["text"] for name in ("first", "second")} == {"one", "two"}
+        assert settled(cloud) == password
+        assert started(cloud) == began
+
+
+def test_a_sealed_vault_closes_secrets_and_stops_nothing(make_cloud: MakeCloud, bao: Bao) -> None:
+    with make_cloud(**settings(bao, "vault")) as cloud:
+        make_namespace(cloud, SPACE)
+        cloud.apply(records.redis("db", SPACE), note("first", "one"))
+        password = settled(cloud)
+        began = started(cloud)
+        bao.seal()
+        path = f"/api/v1/namespaces/{SPACE}/secrets/first"
+        answer = cloud.call("GET", path)
+        assert answer.status == 503, answer.body
+        assert "sealed" in answer.body["message"]
+        cloud.kubectl("annotate", "database", "db", "-n", SPACE, "seen=yes")
+        eventually(lambda: _reason(cloud) == "SecretsUnavailable", within_s=30, what="it says so")
+        cloud.stop()
+        cloud.start()
+        assert cloud.call("GET", path).status == 503
+        assert started(cloud) == began
+        bao.unseal()
+        eventually(lambda: cloud.call("GET", path).status == 200, within_s=30, what="open again")
+        assert settled(cloud) == password
+        assert started(cloud) == began
+        deleted = cloud.get("secret", "first", SPACE)
+        assert deleted is not None
+        assert bao.kept(f"keys/{deleted['metadata']['uid']}") is not None
+
+
+def _reason(cloud: Cloud) -> str:
+    record = cloud.get("database", "db", SPACE)
+    return str(condition(record, "Synced").get("reason", "")) if record else ""
