@@ -10,6 +10,7 @@ from reconcilers import (
     _service_metrics,
     _service_registry,
     _service_s3,
+    _service_vault,
 )
 from reconcilers._service import ServiceDef
 
@@ -20,4 +21,5 @@ SERVICES: Final[Mapping[str, ServiceDef]] = {
     "metrics": _service_metrics.SERVICE,
     "registry": _service_registry.SERVICE,
     "s3": _service_s3.SERVICE,
+    "vault": _service_vault.SERVICE,
 }

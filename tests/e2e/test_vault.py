@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from controlplane.clock import SystemClock
+from drivers.vault import HvacVault, VaultServer
 from tests.e2e import records
 from tests.e2e.cloud import Cloud, Json, condition, eventually
 from tests.e2e.conftest import MakeCloud, make_namespace
@@ -105,6 +107,38 @@ def test_a_sealed_vault_closes_secrets_and_stops_nothing(make_cloud: MakeCloud, 
         deleted = cloud.get("secret", "first", SPACE)
         assert deleted is not None
         assert bao.kept(f"keys/{deleted['metadata']['uid']}") is not None
+
+
+async def test_a_vault_of_the_platforms_unseals_itself_and_keeps_what_it_has(cloud: Cloud) -> None:
+    make_namespace(cloud, "platform")
+    meta = {"name": "vault", "namespace": "platform"}
+    spec = {"service": "vault", "deletionPolicy": "Delete"}
+    api = "bunker.cloud/v1"
+    cloud.apply({"apiVersion": api, "kind": "Platform", "metadata": meta, "spec": spec})
+    await _kept(cloud, "one")
+    with cloud.engine() as engine:
+        (container,) = cloud.containers("vault", "platform", engine=engine)
+        container.remove(force=True)
+    eventually(lambda: not _serves(cloud, container.id), within_s=30, what="another container")
+    assert await _kept(cloud, "two") == "one"
+    cloud.kubectl("delete", "platform", "vault", "-n", "platform", "--timeout=60s")
+
+
+def _serves(cloud: Cloud, container: str | None) -> bool:
+    record = cloud.get("platform", "vault", "platform")
+    return record is not None and record["status"].get("containerId") == container
+
+
+async def _kept(cloud: Cloud, value: str) -> str:
+    """What is kept there, after `value` was offered to an empty place."""
+    record = cloud.wait_ready("platform", "vault", "platform", within_s=90)
+    login = cloud.secret("vault-credentials", "platform")
+    address = f"http://{record['status']['endpoints']['api']}"
+    server = VaultServer(address, login["role-id"], login["secret-id"], mount=login["mount"])
+    vault = HvacVault(server, SystemClock())
+    kept = await vault.ensure_secret(f"{login['path']}/test/note", {"text": value})
+    await vault.aclose()
+    return kept["text"]
 
 
 def _reason(cloud: Cloud) -> str:
