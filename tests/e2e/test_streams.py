@@ -11,15 +11,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import asyncpg
 import pytest
 
 from tests.e2e import records
-from tests.e2e.cloud import ROOT, Cloud, eventually
+from tests.e2e.cloud import ROOT, Cloud, Json, eventually
 from tests.e2e.conftest import MakeCloud, make_namespace
-from tests.e2e.streams import forwarded, run, started, terminal, text
+from tests.e2e.streams import KUBECTL, forwarded, run, started, terminal, text
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(240)]
 
@@ -37,13 +38,19 @@ GONE_S = 6
 """A hang-up, a second's grace and a kill, on a busy machine."""
 
 
+def web(**more: Any) -> Json:
+    """A web server that says when it starts."""
+    serve = "echo started; exec python3 -m http.server 8080 --directory /tmp"
+    return records.app("web", NS, replicas=2, command=["sh", "-c", serve], **more)
+
+
 @pytest.fixture(scope="module")
 def busy(make_cloud: MakeCloud) -> Iterator[Cloud]:
     with make_cloud() as cloud:
         make_namespace(cloud, NS)
         cloud.apply(
             records.postgres("pg", NS),
-            records.app("web", NS, replicas=2),
+            web(),
             records.app("talker", NS, port=None, command=["sh", "-c", TALK]),
         )
         for kind, name in (("database", "pg"), ("app", "web"), ("app", "talker")):
@@ -133,7 +140,7 @@ def test_a_watch_sees_a_replica_replaced(busy: Cloud) -> None:
 
 
 def test_a_rollout_is_followed_to_its_end(busy: Cloud) -> None:
-    busy.apply(records.app("web", NS, replicas=2, env=[{"name": "ROUND", "value": "2"}]))
+    busy.apply(web(env=[{"name": "ROUND", "value": "2"}]))
     told = text(busy, "rollout", "status", "-n", NS, "deployment/web", "--timeout=60s")
     assert "successfully rolled out" in told
     for pod in ("app-web-0", "app-web-1"):
@@ -326,6 +333,47 @@ def test_who_went_in_is_told(busy: Cloud) -> None:
     ]
     assert [e["message"] for e in told] == [f"admin ran 'true' (1 argument) in Pod {DB}"]
     assert "s3cr3t-argument" not in json.dumps(events)
+
+
+ACCEPTANCE = (
+    Path(os.environ.get("CP_ACCEPTANCE_DIR") or ROOT.parent / "shared" / "acceptance")
+    / "kubectl.sh"
+)
+ACCEPTED = """
+apiVersion: bunker.cloud/v1
+kind: App
+metadata: {name: accepted}
+spec: {image: "bunker.local/demo:1", port: 8080, paused: true, priority: 5}
+"""
+
+
+def test_the_acceptance_script_finds_pods(busy: Cloud, tmp_path: Path) -> None:
+    """Its part about Pods here, on what runs; the rest in tests/clients, on paused records. Where
+    the script is not there, the tests of this module have asked the same."""
+    if not ACCEPTANCE.exists():
+        return
+    (tmp_path / "app.yaml").write_text(ACCEPTED)
+    environment = {
+        **busy.env,
+        "KUBECONFIG": str(busy.kubeconfig),
+        "KUBECTL": str(KUBECTL),
+        "MANIFEST": str(tmp_path / "app.yaml"),
+        "FIELD": "spec.priority",
+        "ONLY": "." if os.environ.get("CP_TEST_PROFILE") == "long" else "^pod",
+        "POD": WEB,
+        "PODNS": NS,
+    }
+    done = subprocess.run(
+        ["bash", str(ACCEPTANCE)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=220,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert done.stdout.count("PASS  pod-") == 10
+    assert "SKIP  pods" not in done.stdout
 
 
 # --- ports ---------------------------------------------------------------------------------------
