@@ -38,6 +38,9 @@ class Limits:
     bookmark_s: float = 30.0
     """A watch that asked for bookmarks gets one after this long, or up to as long again: not all
     of a thousand at once."""
+    ping_s: float = 30.0
+    """A WebSocket's client that hasn't been heard of for so long is asked, and cut off half as much
+    later. kubectl pings every 5 s itself."""
     catch_up_s: float = 5.0
     """How long a consistent read waits for the cache to reach the store before a 503."""
     continue_s: float = 300.0

@@ -18,9 +18,6 @@ from api.pulse import Lifeline
 from api.sockets import abort, keep_alive
 from api.watch import PULSE
 
-PING_S: Final = 30.0
-"""A client that hasn't been heard of for so long is asked, and cut off half as much later.
-kubectl pings every 5 s itself."""
 MESSAGE_BYTES: Final = 4 * 2**20
 """Largest message accepted; clients send at most some 64 KiB."""
 IDLE_S: Final = 4 * 3600.0
@@ -105,7 +102,7 @@ async def upgraded(call: Call, protocol: str, resource: str, use: Any) -> web.St
     """Accept the WebSocket, and have `use(session)` run on it to its end."""
     socket: WebSocket = web.WebSocketResponse(
         protocols=(protocol,),
-        heartbeat=PING_S,
+        heartbeat=call.ctx.limits.ping_s,
         timeout=_CLOSE_S,
         max_msg_size=MESSAGE_BYTES,
         compress=False,

@@ -10,6 +10,8 @@ import aiohttp
 import orjson
 import pytest
 
+from api import spdy
+from api.channels import SPDY, V4, V5
 from api.context import Limits
 from controlplane.clock import SystemClock
 from controlplane.engine.board import Board
@@ -37,7 +39,6 @@ SPEC = ContainerSpec(
     networks=(NetworkAttachment("net"),),
 )
 POD = "/api/v1/namespaces/default/pods/app-web-0"
-V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     engine.add_image("demo")
     containers, streams, clock = FakeContainers(engine), FakeStreams(engine), SystemClock()
     board = PodBoard(containers, Cache(), frozenset(), clock, Board(clock))
-    limits = Limits(write_s=1.0)
+    limits = Limits(write_s=1.0, ping_s=0.4)
     async with (
         api_on(
             database, tmp_path, pods=board, streams=PodStreams(board, streams), limits=limits
@@ -238,6 +239,104 @@ async def test_a_revoked_token_ends_what_it_began(world: World) -> None:
         await world.served.ctx.access.revoke(world.served.admin)
         message = await ws.receive()
     assert message.type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_a_client_that_answers_no_ping_is_cut_off(world: World) -> None:
+    async with world.socket("exec?command=sleep&command=1000&stdout=1") as ws:
+        await until(lambda: len(world.streams.open) == 1)
+        connection = ws._response.connection
+        assert connection is not None
+        assert isinstance(connection.transport, asyncio.Transport)
+        connection.transport.pause_reading()  # as a host that lost its network
+        await until(lambda: not world.streams.open)
+        connection.transport.abort()
+
+
+class Spdy:
+    """kubectl's side of a tunnel."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self._ws = ws
+        self._reader, self._writer = spdy.Reader(), spdy.Writer()
+        self.got: dict[int, bytes] = {}
+        self.ended: set[int] = set()
+        self.other: list[spdy.Event] = []
+
+    async def connect(self, port: str, first: int) -> None:
+        """A pair of streams, as kubectl opens them."""
+        for stream, kind in ((first, "error"), (first + 2, "data")):
+            headers = {"streamtype": kind, "port": port, "requestid": str(first)}
+            await self.send(self._writer.opened(stream, headers))
+        await self.send(spdy.data(first, b"", fin=True))
+
+    async def send(self, frame: bytes) -> None:
+        """In two pieces: a tunnel's messages cut frames anywhere."""
+        await self._ws.send_bytes(frame[:5])
+        await self._ws.send_bytes(frame[5:])
+
+    async def until(self, so: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not so():
+                for event in self._reader.feed(await self._ws.receive_bytes()):
+                    self._take(event)
+
+    def _take(self, event: spdy.Event) -> None:
+        if not isinstance(event, spdy.Data):
+            self.other.append(event)
+            return
+        self.got[event.stream] = self.got.get(event.stream, b"") + event.data
+        if event.fin:
+            self.ended.add(event.stream)
+
+
+async def test_connections_in_a_tunnel(world: World) -> None:
+    world.streams.ports.add(8080)
+    async with world.socket("portforward", SPDY) as ws:
+        tunnel = Spdy(ws)
+        for first in (1, 5, 9):
+            await tunnel.connect("8080", first)
+            await tunnel.send(spdy.data(first + 2, b"hello %d" % first))
+        await tunnel.until(lambda: {3, 7, 11} <= tunnel.got.keys())
+        assert {tunnel.got[n] for n in (3, 7, 11)} == {b"hello 1", b"hello 5", b"hello 9"}
+        await tunnel.send(spdy.data(7, b"", fin=True))
+        await tunnel.until(lambda: {5, 7} <= tunnel.ended)
+        await tunnel.send(spdy.reset(11, spdy.CANCEL))
+        await tunnel.send(spdy.ping(1))
+        await tunnel.until(lambda: spdy.Ping(1) in tunnel.other)
+        await until(lambda: len(world.streams.open) == 1)
+        await tunnel.send(spdy.data(3, b", still there"))
+        await tunnel.until(lambda: tunnel.got[3].endswith(b"still there"))
+        assert tunnel.got.get(5, b"") == b""
+
+
+@pytest.mark.parametrize(
+    ("port", "told"), [("9", b"nobody listens"), ("none", b"number from 1 to 65535")]
+)
+async def test_what_goes_wrong_comes_on_the_error_stream(
+    world: World, port: str, told: bytes
+) -> None:
+    async with world.socket("portforward", SPDY) as ws:
+        tunnel = Spdy(ws)
+        await tunnel.connect(port, 1)
+        await tunnel.until(lambda: {1, 3} <= tunnel.ended)
+    assert told in tunnel.got[1]
+
+
+async def test_a_tunnel_of_garbage_is_closed(world: World) -> None:
+    async with world.socket("portforward", SPDY) as ws:
+        await ws.send_bytes(b"\xff" * 64)
+        message = await ws.receive()
+    assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1002)
+
+
+async def test_a_tunnel_has_so_many_connections(world: World) -> None:
+    world.streams.ports.add(8080)
+    async with world.socket("portforward", SPDY) as ws:
+        tunnel = Spdy(ws)
+        for index in range(257):
+            await tunnel.connect("8080", 4 * index + 1)
+        await tunnel.until(lambda: spdy.Reset(4 * 256 + 1) in tunnel.other)
+        assert len(world.streams.open) <= 256
 
 
 async def test_ports_in_v4_channels(world: World) -> None:
