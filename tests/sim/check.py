@@ -11,7 +11,7 @@ from controlplane.records import Key, Stored, Write
 from drivers.containers import LABEL_SLOT, NetworkState, VolumeState
 from resources.kinds import KIND_INFOS, MODELS
 from resources.meta import Allocation, Footprint, Reference, Spec
-from tests.sim.snapshot import world_of
+from tests.sim.snapshot import GONE, world_of
 from tests.sim.stage import Stage
 from tests.sim.worlds import WORLDS
 from tests.support.platform import HOST
@@ -98,7 +98,8 @@ def problems(stage: Stage) -> list[str]:
 def _orphans(stage: Stage) -> list[str]:
     """Uids of live records read as their names: what is left belongs to nobody."""
     text = world_of(stage.platform)
-    return [f"something outside is owned by no record: {uid}" for uid in set(UUID.findall(text))]
+    found = {*UUID.findall(text), *re.findall(rf"<uid of {GONE} [^>]*>", text)}
+    return [f"something outside is owned by no record: {uid}" for uid in found]
 
 
 def _doubles(stage: Stage) -> list[str]:

@@ -73,6 +73,7 @@ async def _play(story: Story, tracer: Tracer, wanted: Outcome | None) -> Outcome
             await stage.platform.settle(LATE_S)
             found = stage.outcome()
         tracer.armed = False
+    assert stage.breaches == [], "\n".join(stage.breaches)
     return found
 
 

@@ -16,7 +16,7 @@ from tests.sim.check import Strangers, Watch, problems, restless
 from tests.sim.stage import LATE_S, READY_S, Stage, candidates, has_spec
 from tests.sim.worlds import WORLDS, example
 from tests.support.faults import Tracer
-from tests.support.memory import LaggingStore
+from tests.support.memory import LaggingStore, MemoryStore
 from tests.support.quiet import quiet
 from tests.support.virtual import run
 from tests.support.weather import FOG, LIES, STORM, Climate, Weather
@@ -40,11 +40,12 @@ class Schedule:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.weather = Weather(self.rng)
-        self.stage = Stage(Tracer(weather=self.weather))
+        late = self.rng.random() < 0.5
+        store = LaggingStore(rng=self.rng) if late else MemoryStore()
+        self.stage = Stage(Tracer(weather=self.weather), store=store)
         self.stage.platform.seed = self.seed
-        if self.rng.random() < 0.5:
-            self.stage.platform.store = LaggingStore(rng=self.rng)
-        self.stage.platform.store.on_write = self.watch
+        self.stage.watchers.append(self.watch)
+        self.stage.adopted = True
 
     async def play(self) -> list[str]:
         """The whole schedule; returns what was wrong."""

@@ -20,9 +20,11 @@ from tests.support.platform import Platform
 NO_STATE: Final = frozenset(
     {"writes", "calls", "faults", "crashing", "routes", "starts", "passwords", "heals", "images",
      "info", "usage", "values", "clock", "meter", "probe", "started_at", "finished_at", "exit_code",
-     "restart_count", "serial"}
+     "restart_count", "serial", "keys_made"}
 )  # fmt: skip
 """Attributes of fakes that tell how it came about, not what it is."""
+GONE: Final = "gone"
+"""Begins the name of a record that was deleted: what is owned by it outside is an orphan."""
 IN_PLACE: Final = frozenset({"limits", "networks", "name"})
 """What a container was made with and may have been given otherwise since: its state tells."""
 _SCRUB: Final = (
@@ -32,6 +34,7 @@ _SCRUB: Final = (
     (re.compile(r"hmac:[^\"]*"), "<hash>"),
     (re.compile(r"MII[A-Za-z0-9+/]{200,}=*"), "<public key>"),
     (re.compile(r"10\.201\.\d+\.\d+(/\d+)?"), "<address>"),
+    (re.compile(r'"serial": \d+'), '"serial": 0'),
     (re.compile(r'"bunker.cloud/epoch": "\d+"'), '"epoch": ""'),
 )
 _SEEN_WHEN: Final = ("lastTransitionTime", "observedGeneration", "message")
@@ -169,17 +172,24 @@ def _record(obj: dict[str, Any]) -> dict[str, Any]:
 def _scrubbed(platform: Platform, text: str) -> str:
     for name, value in sorted(_secrets(platform).items(), key=lambda pair: -len(pair[1])):
         text = text.replace(json.dumps(value)[1:-1], f"<{name}>")
-    known = {s.uid: s.key for kind in KIND_INFOS for s in platform.store.cache.list(kind)}
+    names = _names(platform)
     # names of children carry uids of their owners: those first, so that every run says the same
-    plain = {uid[:8]: f"<{key.kind} {len(key.name)}>" for uid, key in known.items()}
-    for uid, key in known.items():
-        name = str(key)
+    plain = {uid[:8]: f"<{name.split()[0]}>" for uid, name in names.items()}
+    for uid, name in names.items():
         for short, word in plain.items():
             name = name.replace(short, word)
         text = text.replace(uid, f"<uid of {name}>").replace(uid[:8], f"<{name}>")
     for pattern, word in _SCRUB:
         text = pattern.sub(word, text)
     return json.dumps(_in_order(json.loads(text)), sort_keys=True, indent=1)
+
+
+def _names(platform: Platform) -> dict[str, str]:
+    """What to call each record that there is or was, by uid."""
+    made = {w.uid: w.key for w in platform.store.writes if w.verb == "create"}
+    live = {s.uid for kind in KIND_INFOS for s in platform.store.cache.list(kind)}
+    kept = {uid: key for uid, key in made.items() if key.kind != "Event"}
+    return {uid: str(key) if uid in live else f"{GONE} {key}" for uid, key in kept.items()}
 
 
 def _secrets(platform: Platform) -> dict[str, str]:

@@ -6,8 +6,9 @@ same store and the same world.
 
 import asyncio
 import difflib
+import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,16 +16,18 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from controlplane.errors import ConflictError
-from controlplane.records import Key
+from controlplane.records import Key, Write
 from reconcilers.registry import RECONCILERS
 from resources._offers import OFFERS
 from resources.kinds import KIND_INFOS, MODELS
-from resources.meta import PLATFORM_NAMESPACE, Record
+from resources.meta import FINALIZER, PLATFORM_NAMESPACE, Record
+from tests.sim.promises import broken, emptied
 from tests.sim.snapshot import objects_of, records_of, tally, world_of
 from tests.sim.values import Values
-from tests.sim.worlds import WORLDS, example, ref_names
+from tests.sim.worlds import SPACE, WORLDS, example, ref_names
 from tests.support.faults import Tracer
 from tests.support.keys import rsa_key
+from tests.support.memory import MemoryStore
 from tests.support.platform import USER, Platform
 
 RESTART_S: Final = 0.5
@@ -47,15 +50,23 @@ class Stage:
     """One platform, watched."""
 
     tracer: Tracer = field(default_factory=Tracer)
+    store: MemoryStore = field(default_factory=MemoryStore)
     platform: Platform = field(init=False)
     tallies: "Counter[str]" = field(default_factory=Counter)
     deaths: int = 0
+    breaches: list[str] = field(default_factory=list)
+    """Promises broken on the way, even if all was well in the end."""
+    watchers: list[Callable[[Write], None]] = field(default_factory=list)
+    """Also told of every commit."""
+    adopted: bool = False
+    """Somebody else changed things outside: what is there is not our doing alone."""
     _objects: frozenset[str] = frozenset()
     _written: int = 0
 
     def __post_init__(self) -> None:
-        self.platform = Platform(seam=self.tracer)
+        self.platform = Platform(store=self.store, seam=self.tracer)
         self.tracer.after_change = self._count
+        self.platform.store.on_write = self._commit
 
     @asynccontextmanager
     async def supervised(self) -> AsyncIterator["Stage"]:
@@ -91,9 +102,17 @@ class Stage:
 
     # --- what a user does ---
 
-    async def make(self, kind: str, spec: Mapping[str, Any] | None = None, name: str = "") -> Key:
-        """Create one, after all that it refers to."""
+    async def make(
+        self,
+        kind: str,
+        spec: Mapping[str, Any] | None = None,
+        name: str = "",
+        namespace: str = SPACE,
+    ) -> Key:
+        """Create one, after all that it refers to; in another tenant's namespace, if given."""
         obj = example(kind)
+        if obj["metadata"].get("namespace") == SPACE:
+            obj["metadata"]["namespace"] = namespace
         if name:
             obj["metadata"]["name"] = name
         if spec is not None:
@@ -115,7 +134,7 @@ class Stage:
             await self.make("Namespace", name=namespace)
         for ref in record.references:
             if self.platform.find(Key(ref.kind, namespace, ref.name)) is None:
-                await self.make(ref.kind, name=ref.name)
+                await self.make(ref.kind, name=ref.name, namespace=namespace or SPACE)
         for name in record.services:
             if self.platform.find(Key("Platform", PLATFORM_NAMESPACE, name)) is None:
                 await self.make("Platform", {"service": name}, name)
@@ -125,14 +144,16 @@ class Stage:
                 of, _, name = read.partition("/")
                 await self._value(of, namespace, name)
 
-    async def provide_one(self, kind: str, namespace: str, name: str) -> None:
+    async def provide_one(
+        self, kind: str, namespace: str, name: str, spec: Mapping[str, Any] | None
+    ) -> None:
         """A record as `provide` makes it."""
         if kind in ("Secret", "ConfigMap"):
             await self._value(kind, namespace, name)
         elif kind == "Platform" and name in OFFERS:
             await self.make(kind, {"service": name}, name)
         else:
-            await self.make(kind, {"service": name} if kind == "Platform" else None, name)
+            await self.make(kind, spec, name)
 
     async def _value(self, kind: str, namespace: str, name: str) -> None:
         if self.platform.find(Key(kind, namespace, name)) is not None:
@@ -173,7 +194,18 @@ class Stage:
         self._written = len(self.platform.store.writes)
         return Outcome(world_of(self.platform), records_of(self.platform), dict(self.tallies))
 
+    def _commit(self, write: Write) -> None:
+        self.breaches += emptied(self.platform, write)
+        self._look()
+        for watcher in self.watchers:
+            watcher(write)
+
+    def _look(self) -> None:
+        if not self.adopted:
+            self.breaches += [each for each in broken(self.platform) if each not in self.breaches]
+
     def _count(self) -> None:
+        self._look()
         now = objects_of(self.platform)
         self.tallies += tally(self._objects, now)
         self._objects = now
@@ -186,6 +218,12 @@ class Outcome:
     world: str
     records: str
     tallies: Mapping[str, int]
+
+    @property
+    def lasting(self) -> str:
+        """Records without what stays where something once was: finalizer, empty allocation."""
+        text = re.sub(r"\s", "", self.records).replace(f'"{FINALIZER}"', "")
+        return text.replace('"allocation":{"cpu":"0","disk":"0","memory":"0"},', "")
 
     def unlike(self, other: "Outcome") -> str:
         """How `other` differs, for a person."""

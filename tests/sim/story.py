@@ -4,9 +4,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from controlplane.records import Key
+from resources.kinds import KIND_INFOS
 from tests.sim.stage import READY_S, Stage, candidates, gone, has_spec
-from tests.sim.worlds import WORLDS, example
+from tests.sim.worlds import SPACE, WORLDS, example
 
+TENANT = "tenant"
 Act = Callable[[Stage, Key], Awaitable[None]]
 
 
@@ -18,11 +20,13 @@ class Story:
     name: str
     act: Act
     before: tuple[Act, ...] = ()
+    of: str = ""
+    """Name of the record, if it isn't the kind's example."""
 
     @property
     def key(self) -> Key:
         meta = example(self.kind)["metadata"]
-        return Key(self.kind, meta.get("namespace", ""), meta["name"])
+        return Key(self.kind, meta.get("namespace", ""), self.of or meta["name"])
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.name}"
@@ -44,6 +48,19 @@ async def delete(stage: Stage, key: Key) -> None:
 async def delete_fully(stage: Stage, key: Key) -> None:
     await stage.platform.delete(key)
     assert await gone(stage, key), f"{key} is not deleted"
+
+
+async def remake(stage: Stage, key: Key) -> None:
+    """Another one of its name, the moment it is gone."""
+    await delete_fully(stage, key)
+    await create(stage, key)
+
+
+async def fill(stage: Stage, key: Key) -> None:
+    """One of each kind that lives in a tenant's namespace."""
+    for kind, world in WORLDS.items():
+        if KIND_INFOS[kind].namespaced and world.lives and world.namespace == SPACE:
+            await stage.make(kind, namespace=key.name)
 
 
 async def restart(stage: Stage, key: Key) -> None:
@@ -68,6 +85,9 @@ def stories(kind: str, edits: int = 1) -> Iterator[Story]:
         yield Story(kind, "create", create, (provide,))
         yield Story(kind, "delete", delete, (create,))
         yield Story(kind, "adopt", create, (create, delete_fully))
+        yield Story(kind, "remake", remake, (create,))
+    if kind == "Namespace":
+        yield Story(kind, "delete-with-all-in-it", delete, (fill,), of=TENANT)
     if has_spec(kind):
         fields: dict[str, int] = {}
         for field, _ in candidates(kind, example(kind).get("spec") or {}):

@@ -2,6 +2,8 @@
 deaths of the control plane: whatever led there, it is what its spec says, and then at rest.
 """
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from hypothesis.stateful import (
 )
 
 from tests.sim.conftest import Effort
-from tests.sim.stage import has_spec
+from tests.sim.stage import candidates, has_spec
 from tests.sim.transitions import Transitions
 from tests.sim.worlds import WORLDS
 from tests.support.weather import FOG, LIES, STORM, Climate
@@ -98,3 +100,32 @@ def test_whatever_led_there_it_is_as_its_spec_says(kind: str, effort: Effort) ->
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.fixture
+def transitions(kind: str) -> Iterator[Transitions]:
+    made = Transitions(kind)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WORLDS if has_spec(kind)])
+def test_every_field_back_and_forth(transitions: Transitions) -> None:
+    """Every other value of every field, and back: as a fresh one each time."""
+    first = transitions.stage.spec(transitions.key)
+    for field, spec in candidates(transitions.kind, first):
+        transitions.put(spec)
+        assert transitions.check() == [], f"with {field} = {spec.get(field)!r}"
+        if not transitions.put(first):
+            transitions.remake(1.0)
+        assert transitions.check() == [], f"back from {field} = {spec.get(field)!r}"
+
+
+@pytest.mark.parametrize("kind", list(WORLDS))
+def test_every_harm_is_healed(transitions: Transitions) -> None:
+    for what, name in transitions.harms():
+        if transitions.stage.platform.engine.has_name(name):
+            transitions.do_harm(what, name)
+            assert transitions.check() == [], f"after {what} of {name}"
+    transitions.reboot(1.0)
+    assert transitions.check() == [], "after a reboot"

@@ -13,7 +13,7 @@ import orjson
 from controlplane.records import Key
 from drivers.containers import Limits
 from tests.sim.check import Strangers, Watch, excused, problems, restless
-from tests.sim.stage import LATE_S, READY_S, SOON_S, Outcome, Stage, candidates, gone
+from tests.sim.stage import LATE_S, READY_S, SOON_S, Outcome, Stage, acceptable, candidates, gone
 from tests.sim.worlds import WORLDS, example
 from tests.support.faults import Tracer
 from tests.support.figures import tell
@@ -22,7 +22,7 @@ from tests.support.weather import STORM, Climate, Weather
 
 T = TypeVar("T")
 HARMS = ("kill", "pause", "remove", "crash", "rename", "update", "disconnect")
-_fresh: dict[tuple[str, bytes, tuple[str, ...]], Outcome] = {}
+_fresh: dict[tuple[str, bytes, tuple[tuple[str, str, str, bytes], ...]], Outcome | None] = {}
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Transitions:
 
     def __post_init__(self) -> None:
         self.stage = Stage(Tracer(weather=self.weather))
-        self.stage.platform.store.on_write = self.watch
+        self.stage.watchers.append(self.watch)
         self.strangers = Strangers.on(self.stage)
         self._keeper = self.loop.create_task(self._keep())
         self.run(self.stage.platform.settle(2))
@@ -80,6 +80,16 @@ class Transitions:
         self.run(self.stage.edit(self.key, found[pick % len(found)][1]))
         self._step(wait_s)
 
+    def put(self, spec: dict[str, Any], wait_s: float = 1.0) -> bool:
+        """Give it this spec; False where the API would not take it as an edit."""
+        before = self.stage.spec(self.key)
+        if not acceptable(self.kind, spec, before):
+            return False
+        self.specs.append(before)
+        self.run(self.stage.edit(self.key, spec))
+        self._step(wait_s)
+        return True
+
     def revert(self, wait_s: float) -> None:
         """Back to an earlier spec, where the API takes it back."""
         spec = self.stage.spec(self.key)
@@ -103,20 +113,18 @@ class Transitions:
     def harm(self, pick: int, wait_s: float) -> None:
         """Somebody acts outside, behind our back."""
         rng = random.Random(pick)
-        engine = self.stage.platform.engine
-        mine = [c.state.name for c in engine.containers.values() if engine.is_ours(c.state)]
-        if mine:
-            name = rng.choice(sorted(mine))
-            what = rng.choice(
-                ["kill", "pause", "remove", "crash", "rename", "update", "disconnect"]
-            )
-            self._harm(what, name)
-        elif folders := self.stage.platform.files.folders:
-            folders.clear()
-        self._harmed = True
+        if found := self.harms():
+            self.do_harm(*rng.choice(found))
         self._step(wait_s)
 
-    def _harm(self, what: str, name: str) -> None:
+    def harms(self) -> list[tuple[str, str]]:
+        """Every harm to every container there is."""
+        engine = self.stage.platform.engine
+        mine = sorted(c.state.name for c in engine.containers.values() if engine.is_ours(c.state))
+        return [(what, name) for what in HARMS for name in mine]
+
+    def do_harm(self, what: str, name: str) -> None:
+        self._harmed = self.stage.adopted = True
         engine = self.stage.platform.engine
         match what:
             case "rename":
@@ -159,8 +167,8 @@ class Transitions:
         self.clear()
         self.count += 1
         self.run(self.stage.platform.settle(LATE_S if stormy or self._harmed else SOON_S))
-        self._harmed = False
-        found = [*self.watch.problems, *self.strangers.untouched(self.stage)]
+        self._harmed = self.stage.adopted = False
+        found = [*self.watch.problems, *self.stage.breaches, *self.strangers.untouched(self.stage)]
         found += problems(self.stage)
         found += self._unlike_fresh()
         return found + self.run(restless(self.stage))
@@ -172,40 +180,47 @@ class Transitions:
         spec = self.stage.spec(self.key)
         if excused(self.stage, stored) or not world.forgets(self.specs, spec):
             return []
-        others = tuple(self._others())
+        others = self._others()
         cache = (self.kind, orjson.dumps(spec, option=orjson.OPT_SORT_KEYS), others)
         if cache not in _fresh:
             _fresh[cache] = fresh(self.kind, spec, others)
         mine, made = self.stage.outcome(), _fresh[cache]
-        if (mine.world, mine.records) == (made.world, made.records):
+        if made is None or (mine.world, mine.lasting) == (made.world, made.lasting):
             return []
         return [f"{self.key} is not as a fresh one:\n{made.unlike(mine)}"]
 
-    def _others(self) -> list[str]:
-        """Records that a user made beside it, in the order of making."""
+    def _others(self) -> tuple[tuple[str, str, str, bytes], ...]:
+        """Records that a user made beside it, in the order of making: kind, namespace, name and
+        spec."""
         writes = self.stage.platform.store.writes
         made = [w.key for w in writes if w.verb == "create" and w.epoch is None]
-        seen = dict.fromkeys(key for key in made if key != self.key)
-        return [f"{key.kind}/{key.namespace}/{key.name}" for key in seen
-                if self.stage.platform.find(key) is not None]  # fmt: skip
+        found = []
+        for key in dict.fromkeys(key for key in made if key != self.key):
+            stored = self.stage.platform.find(key)
+            if stored is not None:
+                spec = orjson.dumps(stored.obj.get("spec"), option=orjson.OPT_SORT_KEYS)
+                found.append((key.kind, key.namespace, key.name, spec))
+        return tuple(found)
 
 
-def fresh(kind: str, spec: dict[str, Any], others: tuple[str, ...]) -> Outcome:
-    """What a new platform comes to with this record, beside the same others."""
+def fresh(
+    kind: str, spec: dict[str, Any], others: tuple[tuple[str, str, str, bytes], ...]
+) -> Outcome | None:
+    """What a new platform comes to with this record, beside the same others; None if it isn't
+    Ready so. What already runs goes on where a new one must wait, and is not compared."""
     loop = new_loop()
 
-    async def main() -> Outcome:
+    async def main() -> Outcome | None:
         stage = Stage()
         Strangers.on(stage)
         async with stage.supervised():
             await stage.platform.settle(2)
-            for other in others:
-                of, namespace, name = other.split("/")
-                await stage.provide_one(of, namespace, name)
+            for of, namespace, name, wanted in others:
+                await stage.provide_one(of, namespace, name, orjson.loads(wanted))
             await stage.platform.settle(READY_S)
-            await stage.make(kind, spec)
+            key = await stage.make(kind, spec)
             await stage.platform.settle(SOON_S)
-            return stage.outcome()
+            return stage.outcome() if stage.platform.ready(key) else None
 
     try:
         return loop.run_until_complete(main())

@@ -21,6 +21,7 @@ from reconcilers.registry import RECONCILERS
 from resources.database import PLANS, DatabaseSpec
 from resources.kinds import KIND_INFOS, MODELS
 from resources.meta import PLATFORM_NAMESPACE, Record
+from resources.platform import PlatformSpec
 from tests.sim import mail
 from tests.support.platform import Platform
 
@@ -175,12 +176,16 @@ def _in_its_network(
 
 def as_if_new(earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> bool:
     """A volume that has grown stays so, and its data's major is the default, as documented."""
-    sizes = [_storage(spec) for spec in (*earlier, now)]
-    return max(sizes) == sizes[-1] and "version" in now
+    return storage_never_shrank(earlier, now, DatabaseSpec) and "version" in now
 
 
-def _storage(spec: Mapping[str, Any]) -> int:
-    return DatabaseSpec.model_validate(spec).storage_bytes
+def storage_never_shrank(
+    earlier: Sequence[Mapping[str, Any]],
+    now: Mapping[str, Any],
+    model: type[DatabaseSpec] | type[PlatformSpec] = PlatformSpec,
+) -> bool:
+    sizes = [model.model_validate(spec).storage_bytes for spec in (*earlier, now)]
+    return max(sizes) == sizes[-1]
 
 
 SPECIAL: Final[tuple[World, ...]] = (
@@ -192,7 +197,7 @@ SPECIAL: Final[tuple[World, ...]] = (
     World("Database", name="shop-db", expected=database_world, forgets=as_if_new),
     World("Namespace", name="extra", namespace="", expected=namespace_world),
     World("Volume", namespace="", expected=volume_world),
-    World("Platform", namespace=PLATFORM_NAMESPACE),
+    World("Platform", namespace=PLATFORM_NAMESPACE, forgets=storage_never_shrank),
     World(
         "Zone",
         values={

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -104,19 +104,28 @@ class Platform:
             finally:
                 stopping.set()
 
-    def new_term(self) -> Term:
+    def new_term(self, *, seam: Seam | None = None, until_s: float = FOREVER_S) -> Term:
+        """A process that leads from now on; `seam`: what its calls pass, if not the platform's."""
         self.epoch += 1
         self.store.epoch = self.epoch
         lease = Lease("agent", HOLDER, self.epoch, FOREVER_S, FOREVER_S)
-        self.term = Term(self._setup(), Leadership(lease, LoopClock(), FOREVER_S))
+        leadership = Leadership(lease, LoopClock(), until_s)
+        setup = self._setup(self.seam if seam is None else seam, leadership)
+        self.term = Term(setup, leadership)
         return self.term
 
-    def _setup(self) -> Setup:
+    def _setup(self, seam: Seam, leadership: Leadership) -> Setup:
         cache, ledger = self.store.cache, Ledger()
-        drivers = behind(self._drivers(ledger), self.seam)
+
+        def guard() -> int:
+            leadership.guard()
+            return leadership.epoch
+
+        containers = FakeContainers(self.engine, guard=guard)
+        drivers = behind(replace(self._drivers(ledger), containers=containers), seam)
         return Setup(
             view=cache,
-            records=through(self.records, "store", self.seam),
+            records=through(self.records, "store", seam),
             models=MODELS,
             reconcilers={kind: build(drivers) for kind, build in RECONCILERS.items()},
             ledger=ledger,
@@ -130,7 +139,7 @@ class Platform:
                 FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
                 ZoneSweeper(drivers.dns, drivers.values, cache),
             ),
-            wake_sources=(wakes(self.containers.events),),
+            wake_sources=(wakes(containers.events),),
             seeds=(HOST, *NAMESPACES),
             tuning=Tuning(workers=4),
             rng=random.Random(self.seed),
