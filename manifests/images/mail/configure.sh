@@ -55,6 +55,7 @@ postconf -e \
   "smtp_host_lookup = dns, native" \
   "smtpd_helo_required = yes" \
   "disable_vrfy_command = yes" \
+  "default_process_limit = 50" \
   "smtpd_sasl_type = dovecot" \
   "smtpd_sasl_path = private/auth" \
   "smtpd_sender_login_maps = $sql/senders.cf" \

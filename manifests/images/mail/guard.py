@@ -54,6 +54,8 @@ class Guard(Milter.Base):
         self.login = login
         self.fields = []
         self.chunks = []
+        self.domain = ""
+        self.ours = []
 
     def envfrom(self, address, *params):
         self.begin((self.getsymval("{auth_authen}") or "").lower())
@@ -65,39 +67,53 @@ class Guard(Milter.Base):
         self.fields.append((plain, value))
         return Milter.CONTINUE
 
+    def eoh(self):
+        """Who writes as whom is known before the body: most mail needs no look at that."""
+        with maildb.closing() as database:
+            if self.login:
+                return self.outgoing(database)
+            return self.incoming(database)
+
     def body(self, chunk):
         self.chunks.append(chunk)
         return Milter.CONTINUE
 
     def eom(self):
-        values = [value for name, value in self.fields if name.lower() == b"from"]
-        try:
-            texts = [value.decode("ascii") for value in values]
-            found = senders.from_addresses(texts)
-        except ValueError as error:
-            return self.refuse("5.6.0", f"{error}")
         with maildb.closing() as database:
             if self.login:
-                return self.outgoing(database, found)
-            return self.incoming(database, {each.rpartition("@")[2] for each in found})
+                key = senders.key_of(database, self.domain)
+                if key is not None:
+                    self.sign(self.domain, key)
+                return Milter.CONTINUE
+            for domain in self.ours:
+                if not self.signed_by(database, domain):
+                    return self.refuse("5.7.1", f"log in on port 587 to send as {domain}")
+        return Milter.CONTINUE
 
-    def outgoing(self, database, found):
-        """Only as oneself, and signed."""
+    def outgoing(self, database):
+        """Only as oneself."""
+        try:
+            found = senders.from_addresses(self.values(b"from"))
+        except ValueError as error:
+            return self.refuse("5.6.0", str(error))
         for address in found:
             if not senders.may_send(database, self.login, address):
                 return self.refuse("5.7.1", f"{self.login} may not send as {address}")
-        domain = found[0].rpartition("@")[2]
-        key = senders.key_of(database, domain)
-        if key is not None:
-            self.sign(domain, key)
+        self.domain = found[0].rpartition("@")[2]
         return Milter.CONTINUE
 
-    def incoming(self, database, domains):
-        """Not in our name, unless we signed it."""
-        for domain in domains:
-            if senders.is_ours(database, domain) and not self.signed_by(database, domain):
-                return self.refuse("5.7.1", f"log in on port 587 to send as {domain}")
+    def incoming(self, database):
+        """Not in our name, unless we signed it: that is seen once the body is here."""
+        claimed = senders.claimed_domains(self.values(b"from"))
+        self.ours = sorted(each for each in claimed if senders.is_ours(database, each))
+        if not self.ours:
+            return Milter.ACCEPT
+        if not self.values(b"dkim-signature"):
+            return self.refuse("5.7.1", f"log in on port 587 to send as {self.ours[0]}")
         return Milter.CONTINUE
+
+    def values(self, name):
+        return [value for field, value in self.fields if field.lower() == name]
 
     def refuse(self, code, text):
         self.setreply("550", code, text)
@@ -131,7 +147,7 @@ class Guard(Milter.Base):
         def published(asked, timeout=5):
             return public_part(key.private) if asked == name else None
 
-        signatures = [value for field, value in self.fields if field.lower() == b"dkim-signature"]
+        signatures = self.values(b"dkim-signature")
         verifier = dkim.DKIM(self.message())
         for index in range(min(len(signatures), MOST_SIGNATURES)):
             try:

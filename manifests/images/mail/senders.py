@@ -1,11 +1,16 @@
 """Who may send as which address, and with which key a domain signs. Read-only questions."""
 
+import re
 import sqlite3
 from dataclasses import dataclass
+from email import errors
 from email.headerregistry import AddressHeader, HeaderRegistry
 from typing import Any
 
 _registry = HeaderRegistry()
+_DOMAIN = re.compile(r"@\s*([a-z0-9.-]+)")
+# A display name with letters that ought to be encoded changes nothing about the address.
+_HARMLESS = (errors.NonPrintableDefect, errors.ObsoleteHeaderDefect, errors.UndecodableBytesDefect)
 
 
 @dataclass(frozen=True)
@@ -16,18 +21,30 @@ class Key:
     private: str
 
 
-def from_addresses(values: list[str]) -> list[str]:
+def from_addresses(values: list[bytes]) -> list[str]:
     """The addresses of a message's From, in lower case. Raises ValueError unless there is exactly
     one From header that every reader understands the same way (RFC 5322, 3.6.2)."""
     if len(values) != 1:
         raise ValueError("a message has exactly one From header")
-    header: Any = _registry("from", " ".join(values[0].split()))
-    if not isinstance(header, AddressHeader) or header.defects or not header.addresses:
+    header: Any = _registry("from", " ".join(values[0].decode("utf-8", "replace").split()))
+    if not isinstance(header, AddressHeader) or not header.addresses:
+        raise ValueError("its From header can't be read")
+    if any(not isinstance(each, _HARMLESS) for each in header.defects):
         raise ValueError("its From header can't be read")
     found = [address.addr_spec.lower() for address in header.addresses]
     if any("@" not in address or not address.isascii() for address in found):
         raise ValueError("its From header can't be read")
     return found
+
+
+def claimed_domains(values: list[bytes]) -> set[str]:
+    """Every domain in whose name a message from outside may be read: those of its From, and where
+    that can't be read, any that looks like one."""
+    try:
+        return {address.rpartition("@")[2] for address in from_addresses(values)}
+    except ValueError:
+        text = b" ".join(values).decode("utf-8", "replace").lower()
+        return {found.rstrip(".") for found in _DOMAIN.findall(text)}
 
 
 def may_send(database: sqlite3.Connection, login: str, address: str) -> bool:

@@ -1,0 +1,128 @@
+"""The mail server's image, started as the platform starts it: what it keeps, and how it ends."""
+
+import json
+import smtplib
+import ssl
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.containers import Bench, Running, bench, docker, wait_until
+from tests.contract.mail_worlds import start_server
+from tests.support.keys import rsa_key
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
+PASSWORD = "a long password"
+
+
+@pytest.fixture
+def made() -> Iterator[Bench]:
+    with bench() as found:
+        yield found
+
+
+def mailctl(server: Running, verb: str, **given: Any) -> Any:
+    answer = json.loads(server.exec("mailctl", verb, stdin=json.dumps(given), check=False))
+    assert answer["ok"], answer
+    return answer["result"]
+
+
+def furnished(made: Bench) -> Running:
+    """A server with a domain and a mailbox."""
+    server = start_server(made)
+    mailctl(
+        server, "ensure-domain",
+        name="a.test", owner="o", claim="c", active=True, selector="s1", dkim_key=rsa_key(),
+    )  # fmt: skip
+    mailctl(
+        server, "ensure-mailbox",
+        address="alice@a.test", owner="o", claim="c", quota_bytes=1 << 20, active=True,
+        display_name="", forward=[], keep_copy=True, aliases=[], password=PASSWORD,
+    )  # fmt: skip
+    return server
+
+
+def send(server: Running, *, sender: str = "alice@a.test") -> str:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    text = f"From: {sender}\r\nTo: alice@a.test\r\nSubject: hello\r\n\r\nhello\r\n"
+    try:
+        with smtplib.SMTP(server.address, 587, timeout=60) as client:
+            client.starttls(context=context)
+            client.login("alice@a.test", PASSWORD)
+            client.sendmail(sender, ["alice@a.test"], text)
+    except smtplib.SMTPException as exc:
+        return str(exc)
+    return "sent"
+
+
+def used(server: Running) -> int:
+    found = mailctl(server, "observe-mailbox", address="alice@a.test", password=PASSWORD)
+    return int(found["used_bytes"])
+
+
+def test_mail_and_accounts_outlive_the_container(made: Bench) -> None:
+    server = furnished(made)
+    assert send(server) == "sent"
+    wait_until(lambda: used(server) > 0, of=server)
+    docker("restart", "--time", "20", server.id)
+    wait_until(lambda: server.logs().count("daemon started") == 2, of=server, timeout_s=60)
+    assert used(server) > 0
+    assert send(server) == "sent"
+
+
+def test_it_ends_in_order_and_soon(made: Bench) -> None:
+    server = furnished(made)
+    docker("stop", "--time", "20", server.id)
+    assert server.exit_code == 0
+
+
+@pytest.mark.parametrize("part", ["guard.py", "dovecot", "master"])
+def test_when_a_part_dies_the_container_ends_to_be_started_again(made: Bench, part: str) -> None:
+    server = start_server(made)
+    server.exec("sh", "-c", _kill(part, "KILL"))
+    subprocess.run(["docker", "wait", server.id], timeout=60, check=True, capture_output=True)
+    assert server.exit_code == 1
+
+
+def test_mail_is_deferred_while_the_guard_does_not_answer(made: Bench) -> None:
+    server = furnished(made)
+    server.exec("sh", "-c", _kill("guard.py", "STOP"))
+    assert "4.7.1" in send(server) or "4.3.0" in send(server)
+    server.exec("sh", "-c", _kill("guard.py", "CONT"))
+    assert send(server) == "sent"
+
+
+def test_what_strangers_speak_to_is_not_root_and_has_no_power(made: Bench) -> None:
+    server = furnished(made)
+    assert send(server) == "sent"
+    told = server.exec("sh", "-c", _WHO)
+    found = [
+        line for line in told.splitlines() if line.startswith(("smtpd", "python3", "dovecot/a"))
+    ]
+    assert len(found) >= 3
+    for line in found:
+        assert "Uid: 0 " not in line, line
+        assert "CapEff: 0000000000000000" in line, line
+
+
+_WHO = (
+    "for p in /proc/[0-9]*; do echo \"$(tr '\\0' ' ' <$p/cmdline)"
+    "$(grep -h -E '^(Uid|CapEff)' $p/status | tr -s '\\t\\n' ' ')\"; done"
+)
+
+
+def test_secrets_are_in_no_argument(made: Bench) -> None:
+    server = furnished(made)
+    assert PASSWORD not in server.inspect("{{json .}}")
+    assert PASSWORD not in server.logs()
+
+
+def _kill(part: str, signal: str) -> str:
+    return (
+        f"for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q {part!r} && "
+        f"[ ${{p#/proc/}} != $$ ]; then kill -{signal} ${{p#/proc/}}; break; fi; done"
+    )
