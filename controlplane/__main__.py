@@ -85,6 +85,7 @@ from drivers.host import listening_ports
 from drivers.pushgateway import HttpPushgateway
 from drivers.secretfiles import HostSecretFiles, memory_root
 from drivers.vault import HvacVault, VaultServer
+from reconcilers.mailsweep import MailSweeper
 from reconcilers.outside import ContainerSweeper, FolderSweeper, ZoneSweeper, wakes
 from reconcilers.podstreams import PodStreams, pod_streams
 from reconcilers.real import real_drivers
@@ -352,6 +353,7 @@ def make_agent(shared: Shared) -> Acting:
             ContainerSweeper(drivers.containers),
             FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
             ZoneSweeper(drivers.dns, drivers.values, cache),
+            MailSweeper(drivers.mail, cache),
         ),
         wake_sources=(wakes(containers.events),),
         seeds=SEEDS,

@@ -34,6 +34,7 @@ from drivers.fake.probe import FakeProbe
 from drivers.fake.s3 import FakeS3, FakeS3Server
 from drivers.fake.secretfiles import FakeSecretFiles
 from drivers.fake.wireguard import FakeWireGuard, mounted
+from reconcilers.mailsweep import MailSweeper
 from reconcilers.outside import ContainerSweeper, FolderSweeper, ZoneSweeper, wakes
 from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KIND_INFOS, MODELS
@@ -138,6 +139,7 @@ class Platform:
                 ContainerSweeper(drivers.containers),
                 FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
                 ZoneSweeper(drivers.dns, drivers.values, cache),
+                MailSweeper(drivers.mail, cache),
             ),
             wake_sources=(wakes(containers.events),),
             seeds=(HOST, *NAMESPACES),
