@@ -56,7 +56,7 @@ def _suffixes() -> Any:
     return PublicSuffixList(only_icann=True)
 
 
-def _registrable(domain: str) -> str:
+def registrable(domain: str) -> str:
     """Who had `co.uk` would have every name below it (https://publicsuffix.org)."""
     if domain not in _FOR_ALL and _suffixes().privatesuffix(domain) is None:
         raise ValueError(
@@ -73,7 +73,7 @@ DomainName = Annotated[
         "a domain: use lower case letters, digits and '-' in at least two labels, without a dot at "
         "the end, such as 'shop.example.org' (an international name in its 'xn--' form)",
     ),
-    AfterValidator(_registrable),
+    AfterValidator(registrable),
 ]
 """A zone's name. A single label would be a top-level domain."""
 

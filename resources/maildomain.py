@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from resources._mail import READY, REASON, SERVICE, MailAddress, MailDomainName
+from resources.dns import registrable
 from resources.meta import (
     AGE,
     Bool,
@@ -63,7 +64,7 @@ class Dmarc(Model):
 
 
 class MailDomainSpec(BaseSpec):
-    domain: MailDomainName
+    domain: Annotated[MailDomainName, AfterValidator(registrable)]
     """The domain after the @, in lower case. May not change. Example: `example.org`."""
     service: DnsLabel = "mail"
     """Platform service that serves it. May not change. Default: `mail`."""
