@@ -79,10 +79,10 @@ def secret_keys(record: VpnPeer, config: str) -> dict[str, SecretValue]:
     }
 
 
-def version_of(record: VpnPeer, config: str) -> str:
-    """Tells one configuration from another, and nothing of the private key."""
-    parts = f"{config}\n{record.spec.key_revision}\n"
-    return hashlib.sha256(parts.encode()).hexdigest()[:12]
+def version_of(record: VpnPeer, config: str, content: str) -> str:
+    """Tells one configuration from another, by the keyed digest of the Secret's content."""
+    parts = f"{config}\n{record.spec.key_revision}\n{content}"
+    return hashlib.sha256(parts.encode()).hexdigest()[:24]
 
 
 def derive_public_key(values: Mapping[str, str]) -> str:

@@ -70,7 +70,7 @@ class VpnPeerReconciler(Reconciler[VpnPeer, VpnPeerSeen, VpnPeerStep]):
             return VpnPeerSeen(record.spec.public_key)
         if config is None:
             return VpnPeerSeen(record.status.public_key)
-        version = f"{version_of(record, config)}-{secret.content_hmac[:12]}"
+        version = version_of(record, config, secret.content_hmac)
         if record.status.config_version == version:
             # read and found right before, and neither it nor what it should be has changed
             return VpnPeerSeen(record.status.public_key, True, False, version)

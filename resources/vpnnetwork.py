@@ -48,7 +48,8 @@ class VpnNetworkSpec(BaseSpec):
     """IPv4 network inside the tunnel, from /24 to /29; the gateway has its first address. May not
     change. Default: `10.99.0.0/24`."""
     listen_port: Port | None = None
-    """UDP port on the host. Default: one of the pool, told in status. Example: `51820`."""
+    """UDP port on the host. Default: the one it has, at first one of the pool; told in status.
+    Example: `51820`."""
     listen_address: Address = "0.0.0.0"  # noqa: S104  # a gateway is there to be reached
     """IPv4 address of the host to listen on. Default: `0.0.0.0`, every address."""
     routes: Networks = ()

@@ -79,6 +79,11 @@ class FakeWireGuard:
             self.writes += 1
             live.state = wanted
 
+    def live(self, container_id: str) -> InterfaceState | None:
+        """What is live, for a test to look at."""
+        found = self._interface(container_id)
+        return None if found is None else found.state
+
     # -- what others do behind our back
 
     def meddle(self, container_id: str, **changes: object) -> None:

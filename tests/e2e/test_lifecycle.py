@@ -17,9 +17,16 @@ EDITS: dict[str, Json] = {
     "Database": {"spec": {"resources": {"cpu": "200m", "memory": "300Mi"}}},
     "Platform": {"spec": {"resources": {"cpu": "100m", "memory": "200Mi"}}},
     "Quota": {"spec": {"memory": "5Gi"}},
+    "VpnNetwork": {"spec": {"resources": {"cpu": "200m", "memory": "96Mi"}}},
+    "VpnPeer": {"spec": {"allowedIPs": ["192.168.7.0/24"]}},
     "ConfigMap": {"data": {"LOG_LEVEL": "debug"}},
 }
 KEPT_BY_DESIGN = {"Host"}
+WAITED_FOR = frozenset(
+    {"Namespace", "App", "Database", "Quota", "Host", "Platform", "VpnNetwork", "VpnPeer"}
+)
+NEEDS = {"VpnPeer": ("vpnnetwork",)}
+"""Kinds that come to nothing without others: the examples of those are applied before."""
 
 
 def example(path: Path) -> Json:
@@ -41,8 +48,12 @@ def test_example_is_applied_edited_and_deleted(cloud: Cloud, namespace: str, pat
         meta["name"] = f"{namespace}-made"
     if place:
         meta["namespace"] = place
+    for other in NEEDS.get(kind, ()):
+        needed = example(ROOT / f"manifests/kinds/{other}.yaml")
+        needed["metadata"]["namespace"] = place
+        cloud.apply(needed)
     cloud.apply(record)
-    if kind in ("Namespace", "App", "Database", "Quota", "Host", "Platform"):
+    if kind in WAITED_FOR:
         cloud.wait_ready(kind, meta["name"], place, within_s=90)
     edit(cloud, kind, meta["name"], place)
     if kind in KEPT_BY_DESIGN:
@@ -80,7 +91,7 @@ def edit(cloud: Cloud, kind: str, name: str, namespace: str) -> None:
         return
     patch = yaml.safe_dump(EDITS[kind])
     cloud.kubectl("patch", kind.lower(), name, *flags, "--type=merge", "-p", patch)
-    if kind in ("App", "Database"):
+    if kind in ("App", "Database", "VpnNetwork", "VpnPeer"):
         after = cloud.wait_ready(kind, name, namespace)
         assert after["metadata"]["generation"] == labelled["metadata"]["generation"] + 1
         assert after["status"].get("readyReplicas", 2) == 2

@@ -22,7 +22,7 @@ from resources.database import PLANS, DatabaseSpec
 from resources.kinds import KIND_INFOS, MODELS
 from resources.meta import PLATFORM_NAMESPACE, Record
 from resources.platform import PlatformSpec
-from tests.sim import mail
+from tests.sim import mail, vpn
 from tests.support.platform import Platform
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -218,6 +218,18 @@ SPECIAL: Final[tuple[World, ...]] = (
         expected=mail.mailbox_world,
     ),
     World("MailAlias", expected=mail.alias_world),
+    # a port once asked for stays when none is asked for any more, as documented
+    World("VpnNetwork", expected=vpn.network_world, leave=frozenset({"listenPort"})),
+    World(
+        "VpnPeer",
+        values={
+            "address": ("10.99.0.77", "10.99.0.2"),
+            "publicKey": ("Qmr6iheIC/kY4ojNJTO89wmazCcGRMWgt2MTd3jvOjc=",),
+            "allowedIPs": (["192.168.7.0/24"], []),
+            "routes": (["0.0.0.0/0"],),
+        },
+        expected=vpn.peer_world,
+    ),
     World("Host", name="host", namespace="", lives=False),
 )
 WORLDS: Final[Mapping[str, World]] = {
