@@ -38,7 +38,7 @@ class LlamaCpp:
         body = asdict(order)
         # it knows one model, by the name it was started with
         body["headers"] = dict(order.headers)
-        del body["name"]
+        del body["name"], body["insecure"]
         await self._act(server, "PUT", PATH, f"order model '{order.name}'", body)
 
     async def load_model(

@@ -39,6 +39,8 @@ class ModelOrder:
     """`sha256:...` it must have; "": any."""
     max_bytes: int = 0
     """Room for it."""
+    insecure: bool = False
+    """Ollama: speak HTTP without TLS to the registry that the source names."""
     oci: bool = False
     """`url` is the manifest of an artifact in a container registry, one layer of which it is."""
 

@@ -169,6 +169,7 @@ class Ollama:
             found = (await self._held(server)).get(_full(order.source))
             if found is None:
                 raise PullError("SourceUnavailable", "the pull ended, and the model is not there")
+            _bounded(order, number(found.get("size")))
             if order.digest and _digest(found) != order.digest:
                 message = f"it has digest {_digest(found)}, and {order.digest} was asked for"
                 raise PullError("DigestMismatch", message, lasting=True)
@@ -187,13 +188,12 @@ class Ollama:
     async def _pull(self, server: ModelServer, job: Job) -> None:
         """Until it says success. Errors come with HTTP status 200 too, in the middle."""
         last = ""
-        async for line in self._lines(server, "/api/pull", {"model": job.order.source}):
+        body = {"model": job.order.source, "insecure": job.order.insecure}
+        async for line in self._lines(server, "/api/pull", body):
             if "error" in line:
                 raise PullError("SourceUnavailable", f"Ollama says: {told(line)}")
             job.note(line)
-            if job.total > job.order.max_bytes:
-                message = f"it is larger than its storage of {job.order.max_bytes} bytes"
-                raise PullError("TooLarge", message, lasting=True)
+            _bounded(job.order, job.total)
             last = str(line.get("status", ""))
         if last != "success":
             raise PullError("SourceUnavailable", "the pull ended without success")
@@ -286,6 +286,12 @@ def _absent(job: Job | None, now: float, others: tuple[str, ...]) -> ModelState:
     age_s = max(0.0, now - job.failed_at)
     failure = ModelFailure(error.reason, error.message, error.lasting, job.attempts, age_s)
     return ModelState("failed", job.order.order, failure=failure, others=others)
+
+
+def _bounded(order: ModelOrder, size_bytes: int) -> None:
+    if size_bytes > order.max_bytes:
+        message = f"it is larger than its storage of {order.max_bytes} bytes"
+        raise PullError("TooLarge", message, lasting=True)
 
 
 def _fine(reply: Reply, what: str) -> Reply:

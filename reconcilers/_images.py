@@ -79,6 +79,8 @@ _SERVICES: Final = {
     "registry": ("registry:2.8.3", "2", "2.8.2", 0, 0, "/var/lib/registry"),
     # the public image's entrypoint wants to change owners, which a dropped user can't
     "openbao": ("", "2.7", "2.7.2", 100, 1000, "/openbao/file"),
+    # ours is Ollama's API, as far as it is used, over llama.cpp (docs/images.md)
+    "ollama": ("ollama/ollama:0.12.6", "1", "1", 0, 0, "/root/.ollama"),
     # our entrypoint closes inner ports that the public image leaves open (docs/images.md)
     "seaweedfs": ("", "4.48", "4.48", 1000, 1000, "/data"),
 }

@@ -110,6 +110,7 @@ def _ordered(want: Want[Model], url: str, order: str) -> Plan[ModelStep]:
         record.spec.source.identity,
         digest=record.spec.digest or "",
         max_bytes=record.spec.storage,
+        insecure=record.spec.source.plain_http,
         oci=found.oci,
     )
     meta = record.metadata

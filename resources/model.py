@@ -104,7 +104,7 @@ class ModelSource(BaseModel):
     """A GGUF file in a container registry, as an artifact (Ollama's and Docker's models are such).
     Example: `registry.example.org/models/tiny:1`."""
     plain_http: Bool = False
-    """Speak HTTP without TLS to the registry of `image`. Default: false."""
+    """Speak HTTP without TLS to the registry of `image`, or of `name`. Default: false."""
     secret_ref: SecretRef | None = None
     """A Secret for the server of `url` or `image`: `token`, or `username` and `password`.
     Default: it asks for none."""

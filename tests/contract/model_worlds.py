@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import itertools
+import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from drivers.fake.models import FakeFile, FakeModels
 from drivers.llamacpp import LlamaCpp
 from drivers.models import ModelOrder, Models, ModelServer, ModelState
 from drivers.ollama import Ollama
-from reconcilers._images import LLAMACPP
+from reconcilers._images import LLAMACPP, service_image
 from tests.containers import Running, bench, docker
 from tests.support.files import Files, file_server, serving
 from tests.support.gguf import tiny_gguf
@@ -135,6 +136,45 @@ class LlamaWorld:
         docker("kill", self.container.id)
 
 
+class OllamaImageWorld:
+    """Our image of Ollama's API in its container, and a registry to pull from."""
+
+    def __init__(self, container: Running, port: int, files: Files) -> None:
+        self.container, self.files = container, files
+        self.models: Models = Ollama()
+        self.server = ModelServer(f"http://{container.address}:11434")
+        self.name = "bunker/one:a"
+        self.data = tiny_gguf()
+        self.digest, self.size = blob_name(self.data), len(self.data)
+        self.source = f"172.17.0.1:{port}/models/tiny:1"
+        self.show_source()
+
+    def order(self, **changes: Any) -> ModelOrder:
+        blank = ModelOrder(
+            f"o{next(_serial)}", self.name, self.source, max_bytes=1 << 20, insecure=True
+        )
+        return replace(blank, **changes)
+
+    def hide_source(self) -> None:
+        self.files.files.clear()
+
+    def show_source(self) -> None:
+        kind = "application/vnd.ollama.image.model"
+        layer = {"mediaType": kind, "digest": self.digest, "size": self.size}
+        manifest = json.dumps({"schemaVersion": 2, "layers": [layer]}).encode()
+        self.files.files["/v2/models/tiny/manifests/1"] = manifest
+        self.files.files[f"/v2/models/tiny/blobs/{self.digest}"] = self.data
+
+    async def remove_behind(self) -> None:
+        self.container.exec("sh", "-c", "rm /root/.ollama/models/sha256-*")
+
+    async def unload_behind(self) -> None:
+        self.container.exec("python3", "-c", _KILL)
+
+    async def stop(self) -> None:
+        docker("kill", self.container.id)
+
+
 class OllamaWorld:
     """The real driver, against the contract over HTTP."""
 
@@ -174,7 +214,7 @@ def _manifest_digest(layers: tuple[bytes, ...]) -> str:
     return f"sha256:{hashlib.sha256(f'[{listed}]'.encode()).hexdigest()}"
 
 
-async def answering(world: LlamaWorld) -> None:
+async def answering(world: LlamaWorld | OllamaImageWorld) -> None:
     """Until the container does."""
     for _ in range(400):
         if await world.models.observe_model(world.server, world.name) is not None:
@@ -201,6 +241,21 @@ async def llama_world(*more: str, memory: str = "512m") -> AsyncIterator[LlamaWo
         )
         async with file_server(host="0.0.0.0") as files:
             world = LlamaWorld(made.run(LLAMACPP, options=options), files.port, files, secrets)
+            await answering(world)
+            yield world
+            await world.models.aclose()
+
+
+@asynccontextmanager
+async def ollama_image_world() -> AsyncIterator[OllamaImageWorld]:
+    image = service_image("ollama", source="local")
+    with bench() as made:
+        options = (
+            *("--memory=512m", "--cpus=1", "--tmpfs=/tmp"),
+            f"--volume={made.volume()}:{image.data_path}",
+        )
+        async with file_server(host="0.0.0.0") as files:
+            world = OllamaImageWorld(made.run(image.reference, options=options), files.port, files)
             await answering(world)
             yield world
             await world.models.aclose()

@@ -1,4 +1,5 @@
-"""What every server of models does alike: the fake, a container with llama.cpp, Ollama's API."""
+"""What every server of models does alike: the fake, a container with llama.cpp, Ollama's API, and
+our image of Ollama's API."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,8 +13,10 @@ from tests.contract.model_worlds import (
     FakeWorld,
     LlamaWorld,
     ModelWorld,
+    OllamaImageWorld,
     OllamaWorld,
     llama_world,
+    ollama_image_world,
     ollama_world,
     settled,
     state_of,
@@ -21,22 +24,32 @@ from tests.contract.model_worlds import (
 )
 
 
-@pytest.fixture(params=["fake", "ollama", pytest.param("llamacpp", marks=pytest.mark.docker)])
+@pytest.fixture(
+    params=[
+        "fake",
+        "ollama",
+        pytest.param("llamacpp", marks=pytest.mark.docker),
+        pytest.param("ollama-image", marks=pytest.mark.docker),
+    ]
+)
 async def world(request: Any) -> AsyncIterator[ModelWorld]:
     if request.param == "fake":
         yield FakeWorld()
     elif request.param == "ollama":
         async with ollama_world() as ollama:
             yield ollama
-    else:
+    elif request.param == "llamacpp":
         async with llama_world() as llama:
             yield llama
+    else:
+        async with ollama_image_world() as image:
+            yield image
 
 
 def slow(world: ModelWorld) -> None:
     """Let a pull last for a while."""
     match world:
-        case LlamaWorld():
+        case LlamaWorld() | OllamaImageWorld():
             world.files.pause_s, world.files.chunk = 0.05, 10_000
         case OllamaWorld():
             world.contract.pause_s, world.contract.chunk = 0.05, 50
@@ -169,7 +182,7 @@ async def test_a_server_that_is_away_is_nothing_seen_and_an_error_when_it_should
     await world.stop()
     assert await world.models.observe_model(world.server, world.name) is None
     order = world.models.ensure_model(world.server, world.order())
-    if isinstance(world, OllamaWorld):
+    if isinstance(world, OllamaWorld | OllamaImageWorld):
         await order  # it pulls in the background, and tells there
         order = world.models.delete_model(world.server, world.name)
     for call in (
