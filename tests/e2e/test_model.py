@@ -181,6 +181,61 @@ def test_what_others_do_to_it_is_mended(cloud: Cloud, namespace: str, shop: Shop
     assert record["status"]["loaded"] is True
 
 
+def test_a_model_of_the_platforms_ollama_is_served_by_a_gateway(
+    cloud: Cloud, namespace: str, shop: Shop
+) -> None:
+    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": shop.digest}
+    manifest = {"schemaVersion": 2, "layers": [{**layer, "size": len(shop.data)}]}
+    shop.files.files["/v2/models/tiny/manifests/1"] = json.dumps(manifest).encode()
+    shop.files.files[f"/v2/models/tiny/blobs/{shop.digest}"] = shop.data
+    cloud.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "platform"}})
+    service: Json = {"service": "models", "storage": "64Mi", "deletionPolicy": "Delete"}
+    service["resources"] = {"cpu": "500m", "memory": "512Mi"}
+    cloud.apply(
+        {
+            "apiVersion": "bunker.cloud/v1",
+            "kind": "Platform",
+            "metadata": {"name": "models", "namespace": "platform"},
+            "spec": service,
+        }
+    )
+    source = {"name": f"{HOST}:{shop.files.port}/models/tiny:1", "plainHttp": True}
+    gateway = {"cpu": "50m", "memory": "96Mi"}
+    wanted = model(namespace, source, engine="ollama", resources=gateway, keepAlive="always")
+    del wanted["spec"]["contextLength"]
+    cloud.apply(wanted)
+    record = cloud.wait_ready("model", "chat", namespace, within_s=90)
+    assert record["status"]["digest"] == shop.digest
+    assert record["status"]["loaded"] is True
+    key = cloud.secret("chat-credentials", namespace)["token"]
+    body = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8}
+    assert answer(record, key, "chat/completions", body)["choices"]
+    assert ask(record, "wrong", "chat/completions", body)[0] == 401
+    platform = cloud.get("platform", "models", "platform") or {}
+    url = f"http://{platform['status']['endpoints']['api']}/api"
+    # behind its back: out of memory, then off the server
+    names = [each["name"] for each in fetch(f"{url}/tags")["models"]]
+    assert len(names) == 1
+    fetch(f"{url}/delete", "DELETE", {"model": names[0]})
+    eventually(lambda: fetch(f"{url}/ps")["models"], within_s=90, what="it is fetched again")
+    cloud.kubectl("delete", "model", "chat", "-n", namespace, "--timeout=60s")
+    assert fetch(f"{url}/tags")["models"] == []
+    cloud.kubectl("delete", "platform", "models", "-n", "platform", "--timeout=60s")
+
+
+def fetch(url: str, method: str = "GET", body: Json | None = None) -> Any:
+    async def go() -> Any:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, url, json=body) as answer,
+        ):
+            assert answer.status == 200
+            text = await answer.text()
+            return json.loads(text) if text else {}
+
+    return asyncio.run(go())
+
+
 def test_a_missing_file_says_so_and_works_once_it_is_there(
     cloud: Cloud, namespace: str, shop: Shop
 ) -> None:
