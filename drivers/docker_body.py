@@ -90,6 +90,8 @@ TRUST: Final[Mapping[str, Trust]] = {
     "Platform": Trust(TRUSTED_NAMESPACE, ADDABLE_CAPS, _SYSCTL),
     # a tenant's tunnel: one image and command of our own, in a network namespace of its own
     "VpnNetwork": Trust(None, frozenset({"NET_ADMIN"}), re.compile(r"net\.ipv4\.ip_forward")),
+    # a gateway of our own in a tenant's network and the platform's: no way from one to the other
+    "Model": Trust(None, frozenset(), re.compile(r"net\.ipv4\.ip_forward"), frozenset()),
 }
 """Kinds whose containers may have `capabilities`, `devices` and `sysctls` at all."""
 _NOTHING: Final = Trust(None, frozenset(), re.compile(r"(?!)"), frozenset())

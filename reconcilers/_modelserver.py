@@ -24,6 +24,8 @@ from reconcilers._images import LLAMACPP
 from reconcilers._volumes import Keeping
 from resources.model import PORT, Model
 
+NO_FORWARDING: Final = {"net.ipv4.ip_forward": "0"}
+"""In two networks at once, and never a way from one to the other."""
 USER: Final = (1000, 1000)
 DATA_PATH: Final = "/data"
 STOP_TIMEOUT_S: Final = 10
@@ -188,6 +190,7 @@ def container_spec(
             read_only_root=True,
             tmpfs=("/tmp:size=16m,mode=1777",),  # noqa: S108  # a path in the container
             stop_timeout_s=STOP_TIMEOUT_S,
+            sysctls={} if place is None else NO_FORWARDING,
         )
     )
 

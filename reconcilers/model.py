@@ -175,8 +175,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             if mount is None:
                 return volume_wait(name, volume)
         elif seen.place is None:
-            # its server is away for a moment: the gateway stays as it is
-            return () if seen.container is not None else no_service(want)
+            return _without_server(want, seen)
         directory = self.files.path_of(want.record.metadata.uid)
         spec = made.container_spec(want, directory, mount=mount, place=seen.place)
         networks = {want.network: seen.network_id or ""}
@@ -300,3 +299,13 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             values = await self.values.read("Secret", step.namespace, step.found.secret_name)
         url, headers = located(step.found, values, self.clock.now())
         return replace(step.order, url=url, headers=headers)
+
+
+def _without_server(want: Want[Model], seen: ModelSeen) -> tuple[ModelStep, ...] | Wait:
+    """A gateway stays as it is while its server is away for a moment. Once that is gone it leads
+    nowhere, and would keep the platform's network from going."""
+    if seen.container is None:
+        return no_service(want)
+    if want.services[want.record.spec.service].uid is not None:
+        return ()
+    return (box.RemoveContainer(seen.container.id, made.STOP_TIMEOUT_S),)

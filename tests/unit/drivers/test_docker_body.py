@@ -381,6 +381,16 @@ def test_not_even_a_tunnel_gets(changes: dict[str, Any]) -> None:
         body_of(replace(GATEWAY, **changes))
 
 
+def test_a_models_gateway_may_refuse_to_forward_and_nothing_else() -> None:
+    gateway = replace(PLAIN, owner=Owner("u4", "Model", "shop", "chat"))
+    host = body_of(replace(gateway, sysctls={"net.ipv4.ip_forward": "0"}))["HostConfig"]
+    assert host["Sysctls"] == {"net.ipv4.ip_forward": "0"}
+    for more in ({"capabilities": ("NET_ADMIN",)}, {"devices": ("/dev/net/tun",)}):
+        asked: dict[str, Any] = more
+        with pytest.raises(TerminalError):
+            body_of(replace(gateway, **asked))
+
+
 def test_container_without_networks_is_in_none() -> None:
     assert body_of(PLAIN)["HostConfig"]["NetworkMode"] == "none"
 

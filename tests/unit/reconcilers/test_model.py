@@ -321,6 +321,7 @@ async def test_a_gateway_stands_before_the_platforms_ollama() -> None:
     assert spec.env["UPSTREAM"] == "http://platform-models:8080"
     assert spec.env["INNER_NAME"] == inner_name(ollama()).lower()
     assert not spec.volumes
+    assert spec.sysctls == {"net.ipv4.ip_forward": "0"}
     assert report.in_use == Footprint(100, 128 << 20)
     assert (await made.look(ollama()))[0] == Plan()
 
@@ -395,6 +396,18 @@ async def test_a_gateway_stays_while_its_server_is_away() -> None:
     assert plan.wait.reason == "ServiceUnavailable"
     assert not report.ready
     assert made.engine.by_name(NAME).state.id == before
+
+
+async def test_a_gateway_without_a_server_lets_go_of_the_platforms_network() -> None:
+    made = await world()
+    await served(made)
+    assert (await until_done(made, ollama())).ready
+    made.services["models"] = Resolved("Platform", "models", None, False, "it does not exist")
+    report = await made.settle(ollama())
+    assert not made.engine.has_name(NAME)
+    assert report.reason == "NotCreated"
+    await served(made)
+    assert (await until_done(made, ollama())).ready
 
 
 async def test_somebody_elses_ollama_is_used_where_it_is() -> None:
