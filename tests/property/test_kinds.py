@@ -18,6 +18,7 @@ from drivers.containers import LABEL_SLOT, ContainerState, Limits, NetworkSpec, 
 from drivers.fake.engine import CrashError
 from resources.app import App
 from resources.database import PLANS, Database
+from resources.meta import Record
 from resources.platform import Platform
 from tests.unit.reconcilers.world import NETWORK, UID, World, app, database
 
@@ -48,14 +49,14 @@ class KindMachine(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
 
-    def record(self, *, deleting: bool = False) -> App | Database | Platform:
+    def record(self, *, deleting: bool = False) -> Record:
         raise AssertionError("each machine has its own")
 
     def mine(self) -> list[ContainerState]:
         found = (c.state for c in self.world.engine.containers.values())
         return [state for state in found if state.owner is not None and state.owner.uid == UID]
 
-    def attempt(self, record: App | Database | Platform) -> None:
+    def attempt(self, record: Record) -> None:
         """Passes as the engine makes them: an error ends one, and the next begins afresh."""
         for _ in range(10):
             try:
@@ -64,7 +65,7 @@ class KindMachine(RuleBasedStateMachine):
                 continue
             return
 
-    def settle(self, record: App | Database | Platform) -> None:
+    def settle(self, record: Record) -> None:
         self.world.engine.away = False
         self.attempt(record)
         before = sum(self.world.engine.writes.values()) + self.world.files.writes

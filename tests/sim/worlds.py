@@ -102,6 +102,28 @@ def database_world(platform: Platform, record: Record) -> None:
     _in_its_network(platform, record, state.networks, state.aliases)
 
 
+def model_world(platform: Platform, record: Record) -> None:
+    spec: Any = getattr(record, "spec", None)
+    (state,) = platform.of(key_of(record))
+    made = platform.engine.containers[state.id].spec
+    assert made is not None
+    assert state.running
+    assert not state.paused
+    assert state.limits.cpu_millicores == spec.limits.cpu
+    assert state.limits.memory_bytes == spec.limits.memory
+    assert bool(made.ports) == (spec.publish is not None)
+    assert set(platform.files.folders[record.metadata.uid].files) == {"token", "admin"}
+    _in_its_network(platform, record, state.networks, state.aliases)
+    (mount,) = made.volumes
+    held = platform.llamacpp.held[(mount.volume, record.metadata.name)]
+    assert held.order.source == spec.source.identity
+    assert held.file is not None
+    assert spec.digest in (None, held.file.digest)
+    assert held.present
+    if spec.keep_alive == "always":
+        assert held.loaded
+
+
 def namespace_world(platform: Platform, record: Record) -> None:
     network = platform.engine.network_named(record.owned_name)
     assert network is not None
@@ -198,6 +220,8 @@ SPECIAL: Final[tuple[World, ...]] = (
     World("Namespace", name="extra", namespace="", expected=namespace_world),
     World("Volume", namespace="", expected=volume_world),
     World("Platform", namespace=PLATFORM_NAMESPACE, forgets=storage_never_shrank),
+    World("Platform", namespace=PLATFORM_NAMESPACE),
+    World("Model", name="chat", expected=model_world),
     World(
         "Zone",
         values={
