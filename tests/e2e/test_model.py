@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.cloud import Cloud, Json, condition, eventually
+from tests.e2e.test_bucket import S3, bucket, s3
 from tests.support.files import Files, file_server
 from tests.support.gguf import tiny_gguf
 
@@ -134,6 +135,18 @@ def test_a_model_is_fetched_with_progress_served_with_its_key_and_freed(
     assert ask(record, "wrong", "chat/completions", body)[0] == 401
     assert ask(record, key, "chat/completions", {**body, "model": "other"})[0] == 404
 
+    rotated = {"stringData": {"token": "another"}}
+    cloud.kubectl(
+        *("patch", "secret", status["secretRef"]["name"], "-n", namespace),
+        *("--type=merge", f"--patch={json.dumps(rotated)}"),
+    )
+    eventually(
+        lambda: ask(record, "another", "chat/completions", body)[0] == 200,
+        within_s=10,
+        what="the new key counts",
+    )
+    assert ask(record, key, "chat/completions", body)[0] == 401
+
     uid = record["metadata"]["uid"]
     volume = status["volume"]
     cloud.kubectl("delete", "model", "chat", "-n", namespace, "--timeout=60s")
@@ -246,3 +259,20 @@ def test_a_missing_file_says_so_and_works_once_it_is_there(
     )
     shop.files.files["/tiny.gguf"] = shop.data
     cloud.wait_ready("model", "chat", namespace, within_s=60)
+
+
+def test_a_model_is_fetched_from_a_bucket(cloud: Cloud, namespace: str, s3: S3) -> None:
+    data = tiny_gguf()
+    cloud.apply(model(namespace, {"bucketRef": {"name": "files", "key": "a b/tiny.gguf"}}))
+    cloud.apply(bucket("files", namespace, deletionPolicy="Delete", forceDelete=True))
+    record = cloud.wait_ready("bucket", "files", namespace, within_s=60)
+    secret = cloud.secret(record["status"]["secretRef"]["name"], namespace)
+    name = record["status"]["bucket"]
+    eventually(
+        lambda: reason(cloud, namespace) == "SourceMissing", within_s=60, what="what is missing"
+    )
+    s3.client(secret).put_object(Bucket=name, Key="a b/tiny.gguf", Body=data)
+    found = cloud.wait_ready("model", "chat", namespace, within_s=60)
+    assert found["status"]["digest"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    for kind, each in (("model", "chat"), ("bucket", "files")):
+        cloud.kubectl("delete", kind, each, "-n", namespace, "--timeout=60s")
