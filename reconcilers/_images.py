@@ -80,7 +80,7 @@ _SERVICES: Final = {
     # the public image's entrypoint wants to change owners, which a dropped user can't
     "openbao": ("", "2.7", "2.7.2", 100, 1000, "/openbao/file"),
     # ours is Ollama's API, as far as it is used, over llama.cpp (docs/images.md)
-    "ollama": ("ollama/ollama:0.12.6", "1", "1", 0, 0, "/root/.ollama"),
+    "ollama": ("ollama/ollama:0.12.6", "1", "1", 0, 0, "/data"),
     # our entrypoint closes inner ports that the public image leaves open (docs/images.md)
     "seaweedfs": ("", "4.48", "4.48", 1000, 1000, "/data"),
 }

@@ -18,7 +18,9 @@ def _containers(facts: Facts) -> tuple[ServiceContainer, ...]:
             image="ollama",
             env={
                 "OLLAMA_HOST": f"0.0.0.0:{PORT}",
-                "HOME": "/root",
+                # the public image keeps its key and its models below its user's home
+                "HOME": "/data",
+                "OLLAMA_MODELS": "/data/models",
                 # each load is ordered by a Model, which says how long it stays
                 "OLLAMA_KEEP_ALIVE": "5m",
             },

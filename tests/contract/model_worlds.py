@@ -166,7 +166,7 @@ class OllamaImageWorld:
         self.files.files[f"/v2/models/tiny/blobs/{self.digest}"] = self.data
 
     async def remove_behind(self) -> None:
-        self.container.exec("sh", "-c", "rm /root/.ollama/models/sha256-*")
+        self.container.exec("sh", "-c", "rm /data/models/sha256-*")
 
     async def unload_behind(self) -> None:
         self.container.exec("python3", "-c", _KILL)

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from tests.e2e.cloud import Cloud, Json, condition, eventually
-from tests.e2e.test_bucket import S3, bucket, s3
+from tests.e2e.conftest import make_namespace
+from tests.e2e.test_bucket import S3, bucket
 from tests.support.files import Files, file_server
 from tests.support.gguf import tiny_gguf
 
@@ -261,7 +262,21 @@ def test_a_missing_file_says_so_and_works_once_it_is_there(
     cloud.wait_ready("model", "chat", namespace, within_s=60)
 
 
-def test_a_model_is_fetched_from_a_bucket(cloud: Cloud, namespace: str, s3: S3) -> None:
+@pytest.fixture
+def storage(cloud: Cloud) -> Iterator[S3]:
+    """The platform's S3 server."""
+    make_namespace(cloud, "platform")
+    spec = {"service": "s3", "storage": "1Gi", "deletionPolicy": "Delete"}
+    meta = {"name": "s3", "namespace": "platform"}
+    cloud.apply(
+        {"apiVersion": "bunker.cloud/v1", "kind": "Platform", "metadata": meta, "spec": spec}
+    )
+    cloud.wait_ready("platform", "s3", "platform", within_s=90)
+    yield S3(cloud)
+    cloud.kubectl("delete", "platform", "s3", "-n", "platform", "--timeout=60s")
+
+
+def test_a_model_is_fetched_from_a_bucket(cloud: Cloud, namespace: str, storage: S3) -> None:
     data = tiny_gguf()
     cloud.apply(model(namespace, {"bucketRef": {"name": "files", "key": "a b/tiny.gguf"}}))
     cloud.apply(bucket("files", namespace, deletionPolicy="Delete", forceDelete=True))
@@ -271,7 +286,7 @@ def test_a_model_is_fetched_from_a_bucket(cloud: Cloud, namespace: str, s3: S3) 
     eventually(
         lambda: reason(cloud, namespace) == "SourceMissing", within_s=60, what="what is missing"
     )
-    s3.client(secret).put_object(Bucket=name, Key="a b/tiny.gguf", Body=data)
+    storage.client(secret).put_object(Bucket=name, Key="a b/tiny.gguf", Body=data)
     found = cloud.wait_ready("model", "chat", namespace, within_s=60)
     assert found["status"]["digest"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
     for kind, each in (("model", "chat"), ("bucket", "files")):

@@ -195,7 +195,7 @@ async def worded(request: web.Request, handler: Any) -> web.StreamResponse:
 
 
 async def serve() -> web.Application:
-    folder = Path(os.environ.get("OLLAMA_MODELS", "/root/.ollama/models"))
+    folder = Path(os.environ.get("OLLAMA_MODELS", "/data/models"))
     library = Library(folder)
     library.open()
     context = int(os.environ.get("OLLAMA_CONTEXT_LENGTH", "4096"))
