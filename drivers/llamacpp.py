@@ -10,7 +10,6 @@ from typing import Any, Final, get_args
 
 from controlplane.errors import RetryableError
 from drivers.model_calls import (
-    LOAD_TIMEOUT_S,
     Calls,
     Reply,
     bad_answer,
@@ -46,7 +45,11 @@ class LlamaCpp:
     ) -> None:
         """How long it stays is what the container was started with."""
         del keep_alive_s
-        await self._act(server, "POST", f"{PATH}/load", f"load model '{name}'")
+        what = f"load model '{name}'"
+        reply = await self.calls.load(server, f"{PATH}/load")
+        if reply is None:
+            raise unavailable(what)
+        _fine(reply, what)
 
     async def unload_model(self, server: ModelServer, name: str, /) -> None:
         await self._act(server, "POST", f"{PATH}/unload", f"unload model '{name}'")
@@ -65,8 +68,7 @@ class LlamaCpp:
         what: str,
         body: Mapping[str, Any] | None = None,
     ) -> None:
-        timeout_s = LOAD_TIMEOUT_S if path.endswith("/load") else 30.0
-        reply = await self.calls.ask(server, method, path, body, timeout_s=timeout_s)
+        reply = await self.calls.ask(server, method, path, body, timeout_s=30.0)
         if reply is None:
             raise unavailable(what)
         _fine(reply, what)

@@ -14,8 +14,10 @@ from drivers.models import ModelServer
 ANSWER_BYTES: Final = 4 << 20
 """A list of a thousand models is 0.5 MB."""
 TIMEOUT_S: Final = 10.0
-LOAD_TIMEOUT_S: Final = 600.0
-"""8 GiB from a slow disk at 20 MB/s take 400 s."""
+LOAD_TIMEOUT_S: Final = 30.0
+"""Loading takes minutes from a slow disk, and goes on beside: no pass waits for its end."""
+LOADED_WITHIN_S: Final = 900.0
+"""16 GiB from a slow disk at 20 MB/s take 860 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,34 @@ class Calls:
         """One call. None: nothing answers there. Raises RetryableError (BadAnswer) for what is no
         JSON object."""
         try:
+            return await self._in_time(server, method, path, body, timeout_s)
+        except TimeoutError:
+            return None
+
+    async def load(
+        self, server: ModelServer, path: str, body: Mapping[str, Any] | None = None
+    ) -> Reply | None:
+        """A POST that loads a model. Raises RetryableError (Loading) while it takes longer than a
+        pass should wait."""
+        try:
+            return await self._in_time(server, "POST", path, body, LOAD_TIMEOUT_S)
+        except TimeoutError:
+            raise loading() from None
+
+    async def _in_time(
+        self,
+        server: ModelServer,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        timeout_s: float,
+    ) -> Reply | None:
+        try:
             async with self.busy, asyncio.timeout(timeout_s):
                 return await self._ask(server, method, path, body)
-        except (OSError, TimeoutError, aiohttp.ClientError):
+        except TimeoutError:
+            raise
+        except (OSError, aiohttp.ClientError):
             return None
 
     async def _ask(
@@ -96,6 +123,12 @@ def _object(raw: bytes, status: int, path: str) -> Mapping[str, Any]:
 def bad_answer(path: str, what: str) -> RetryableError:
     return RetryableError(
         f"cannot use the model server's answer to {path}: it is {what}", reason="BadAnswer"
+    )
+
+
+def loading() -> RetryableError:
+    return RetryableError(
+        "cannot use the model yet: it is being loaded", reason="Loading", retry_after_s=5.0
     )
 
 

@@ -95,7 +95,8 @@ class Models(Protocol):
     async def load_model(
         self, server: ModelServer, name: str, /, *, keep_alive_s: int | None
     ) -> None:
-        """Into memory, for so long after each use; None: for ever. It may take minutes."""
+        """Into memory, for so long after each use; None: for ever. Raises RetryableError (Loading)
+        if that takes long: it goes on."""
         ...
 
     async def unload_model(self, server: ModelServer, name: str, /) -> None:

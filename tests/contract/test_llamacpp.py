@@ -187,6 +187,16 @@ async def test_it_leaves_memory_after_its_time_and_comes_back_when_used() -> Non
         assert (await state_of(world)).loaded
 
 
+async def test_a_full_disk_is_called_by_its_name() -> None:
+    small = ("--tmpfs=/small:size=128k,mode=1777", "--env=DATA_PATH=/small")
+    async with llama_world(*small) as world:
+        await world.models.ensure_model(world.server, world.order())
+        found = await until(world, settled)
+        assert found.failure is not None
+        assert (found.failure.reason, found.failure.lasting) == ("DiskFull", False)
+        assert world.container.exec("ls", "/small") == ""
+
+
 async def test_too_little_memory_is_called_by_its_name() -> None:
     async with llama_world("--env=CONTEXT_LENGTH=200000", memory="96m") as world:
         await world.models.ensure_model(world.server, world.order())

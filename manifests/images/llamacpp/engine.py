@@ -68,6 +68,10 @@ class Engine:
             await self._end()
             message = f"llama.cpp did not load it within {LOAD_TIMEOUT_S:.0f} s"
             raise LoadError("LoadFailed", message) from None
+        except asyncio.CancelledError:
+            # another order came: a process that nobody waits for would stay for ever
+            await self._end()
+            raise
         if not line:
             raise _judged(await self.process.wait())
         self.address = line.decode().strip()
