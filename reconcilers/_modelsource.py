@@ -12,6 +12,7 @@ from drivers.s3 import S3Server
 from drivers.s3_links import link_to
 from resources.model import Model
 
+OLLAMA_REGISTRY: Final = "registry.ollama.ai"
 LINK_S: Final = 3600
 """The signature is looked at when a fetch begins, and a fetch that goes on gets a new one."""
 Credentials = Mapping[str, bytes] | None
@@ -43,7 +44,7 @@ def source_of(want: Want[Model]) -> Found | Wait:
         return Found(manifest_url(source.image, plain=source.plain_http), True, secret)
     if source.bucket_ref is not None:
         return _in_bucket(want.refs["spec.source.bucketRef"], source.bucket_ref.key)
-    return Found()
+    return forbidden_registry(want) or Found()
 
 
 def _in_bucket(found: Resolved, key: str) -> Found | Wait:
@@ -53,6 +54,27 @@ def _in_bucket(found: Resolved, key: str) -> Found | Wait:
         why = found.message or f"Bucket '{found.name}' has no access key; add one to its accessKeys"
         return Wait("BucketNotReady", why)
     return Found(secret_name=found.binding.secret_name, bucket=str(bucket), key=key)
+
+
+def forbidden_registry(want: Want[Model]) -> Wait | None:
+    """The server pulls from inside the platform's network, and so not from wherever a tenant says.
+
+    A name is [host/][owner/]name; a host has a dot or a port, or is followed by two parts
+    (https://github.com/ollama/ollama/blob/main/types/model/name.go).
+    """
+    name = want.record.spec.source.name or ""
+    parts = name.lower().split("/")
+    host = parts[0] if len(parts) > 2 or (parts[1:] and {".", ":"} & set(parts[0])) else ""
+    service = want.services[want.record.spec.service]
+    settings = service.spec.get("settings") or {}
+    allowed = str(settings.get("registries", "")).lower().split(",")
+    if host in ("", OLLAMA_REGISTRY, *allowed):
+        return None
+    message = (
+        f"registry '{host}' of spec.source.name is not one that Platform '{service.name}' may pull "
+        "from; an administrator adds it to its spec.settings.registries"
+    )
+    return Wait("RegistryNotAllowed", message)
 
 
 def manifest_url(image: str, *, plain: bool) -> str:

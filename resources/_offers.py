@@ -72,6 +72,12 @@ IMAP_URL: Final = Matches(
     270,
 )
 
+HOSTS: Final = Matches(
+    r"[-A-Za-z0-9.]+(:[0-9]{1,5})?(,[-A-Za-z0-9.]+(:[0-9]{1,5})?)*",
+    "hosts: write host or host:port, with commas between them, such as 'hf.co,registry:5000'",
+    1024,
+)
+
 OFFERS: Final[dict[Service, Offer]] = {
     "ingress": Offer(
         _size("200m", "128Mi"),
@@ -97,7 +103,12 @@ OFFERS: Final[dict[Service, Offer]] = {
         },
         {"host": HOST, "imap": IMAP_URL},
     ),
-    "models": Offer(_size("250m", "1Gi"), 10 * _GIB, {"api": ServicePort(8080)}),
+    "models": Offer(
+        _size("250m", "1Gi"),
+        10 * _GIB,
+        {"api": ServicePort(8080)},
+        {"registries": HOSTS},
+    ),
     "vault": Offer(_size("100m", "256Mi"), 1 * _GIB, {"api": ServicePort(8200)}),
     "registry": Offer(_size("50m", "128Mi"), 10 * _GIB, {"api": ServicePort(5000)}),
     "metrics": Offer(

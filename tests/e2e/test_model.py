@@ -205,6 +205,7 @@ def test_a_model_of_the_platforms_ollama_is_served_by_a_gateway(
     cloud.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "platform"}})
     service: Json = {"service": "models", "storage": "64Mi", "deletionPolicy": "Delete"}
     service["resources"] = {"cpu": "500m", "memory": "512Mi"}
+    service["settings"] = {"registries": f"{HOST}:{shop.files.port}"}
     cloud.apply(
         {
             "apiVersion": "bunker.cloud/v1",

@@ -326,6 +326,39 @@ async def test_a_gateway_stands_before_the_platforms_ollama() -> None:
     assert (await made.look(ollama()))[0] == Plan()
 
 
+@pytest.mark.parametrize(
+    ("name", "registries", "fine"),
+    [
+        ("tiny:1b", "", True),
+        ("me/tiny", "", True),
+        ("registry.ollama.ai/library/tiny:1b", "", True),
+        ("vault:8200/a:1", "", False),
+        ("vault:8200/a/b:1", "", False),
+        ("vault/a/b", "", False),
+        ("HF.co/me/tiny", "hf.co,reg:5000", True),
+        ("reg:5000/me/tiny", "hf.co,reg:5000", True),
+        ("reg:5001/me/tiny", "hf.co,reg:5000", False),
+    ],
+)
+async def test_the_platforms_server_pulls_from_registries_that_it_may_name(
+    name: str, registries: str, fine: bool
+) -> None:
+    made = await world()
+    await served(made)
+    made.services["models"] = replace(
+        made.services["models"], spec={"settings": {"registries": registries}}
+    )
+    made.ollama.any_source = True
+    wanted = ollama(source={"name": name})
+    report = await until_done(made, wanted)
+    assert report.ready == fine
+    if not fine:
+        assert not made.ollama.held
+        plan, _ = await made.look(wanted)
+        assert plan.wait is not None
+        assert plan.wait.reason == "RegistryNotAllowed"
+
+
 async def test_another_source_takes_the_place_of_the_first_one() -> None:
     made = await world()
     await served(made)
