@@ -32,6 +32,10 @@ class Engine:
     failure: LoadError | None = None
     """How the last start failed, or the last run ended by itself."""
     failed_at: float = 0.0
+    failures: int = 0
+    """How many in a row."""
+    kills: int = 0
+    """Of the kernel, for want of memory, before it was started."""
     address: str = ""
     busy: int = 0
     used_at: float = 0.0
@@ -51,12 +55,16 @@ class Engine:
             try:
                 await self._start()
             except LoadError as error:
-                self.failure, self.failed_at = error, time.monotonic()
+                self._failed(error)
                 raise
-            self.failure = None
+            self.failure, self.failures = None, 0
+
+    def _failed(self, error: LoadError) -> None:
+        self.failure, self.failed_at = error, time.monotonic()
+        self.failures += 1
 
     async def _start(self) -> None:
-        self.address = ""
+        self.address, self.kills = "", oom_kills()
         argv = (str(LLAMA), str(self.path), "--context", str(self.context), "--name", self.name)
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, *argv, stdout=asyncio.subprocess.PIPE
@@ -73,7 +81,7 @@ class Engine:
             await self._end()
             raise
         if not line:
-            raise _judged(await self.process.wait())
+            raise _judged(await self.process.wait(), self.kills)
         self.address = line.decode().strip()
 
     async def unload(self) -> None:
@@ -105,15 +113,28 @@ class Engine:
         """Once: end it if it has idled for long enough; note if it died."""
         process = self.process
         if process is not None and process.returncode is not None and self.address:
-            self.failure, self.failed_at = _judged(process.returncode), time.monotonic()
+            self._failed(_judged(process.returncode, self.kills))
             self.address = ""
         idle_s = time.monotonic() - self.used_at
         if self.loaded and not self.busy and 0 <= self.keep_alive_s <= idle_s:
             await self.unload()
 
 
-def _judged(code: int) -> LoadError:
-    """What an end that nobody asked for means. SIGKILL from outside is the kernel's: memory."""
-    if code == -9:
+def _judged(code: int, kills: int) -> LoadError:
+    """What an end that nobody asked for means; `kills` is oom_kills() before it began."""
+    if code == -9 and oom_kills() > kills:
         return LoadError("OutOfMemory", "it needs more memory than the container has")
+    if code < 0:
+        return LoadError("LoadFailed", f"llama.cpp was ended by signal {-code}")
     return LoadError("LoadFailed", f"llama.cpp refused the file (exit code {code})")
+
+
+def oom_kills() -> int:
+    """Processes of this container that the kernel ended for want of memory (cgroup v2, then v1)."""
+    for name in ("memory.events", "memory/memory.oom_control"):
+        try:
+            lines = (Path("/sys/fs/cgroup") / name).read_text().splitlines()
+        except OSError:
+            continue
+        return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return 0

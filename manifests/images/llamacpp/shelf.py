@@ -151,7 +151,7 @@ class Shelf:
                 "reason": failure.reason,
                 "message": failure.message,
                 "lasting": getattr(failure, "lasting", False),
-                "attempts": self.attempts,
+                "attempts": max(self.attempts, self.engine.failures),
                 "age_s": round(now - failed_at, 1),
             }
         return answer
