@@ -220,7 +220,6 @@ SPECIAL: Final[tuple[World, ...]] = (
     World("Namespace", name="extra", namespace="", expected=namespace_world),
     World("Volume", namespace="", expected=volume_world),
     World("Platform", namespace=PLATFORM_NAMESPACE, forgets=storage_never_shrank),
-    World("Platform", namespace=PLATFORM_NAMESPACE),
     World("Model", name="chat", expected=model_world),
     World(
         "Zone",
