@@ -64,6 +64,7 @@ from controlplane.store.compaction import Compactor, Retention
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.history import History
+from controlplane.store.keeper import kept_up
 from controlplane.store.keys import StoredKeys
 from controlplane.store.leases import Leases
 from controlplane.store.migrate import ensure_schema
@@ -161,7 +162,7 @@ async def shared_parts(settings: Settings) -> AsyncIterator[Shared]:
         {served.info.kind: served.info for served in catalogue},
         {served.info.kind: served.topology for served in catalogue},
     )
-    async with store.running():
+    async with store.running(), kept_up(embedded(settings), clock):
         yield Shared(
             settings=settings,
             clock=clock,

@@ -29,4 +29,5 @@ settings.register_profile(
     "long", settings.get_profile("fast"), max_examples=2000, stateful_step_count=100
 )
 settings.register_profile("sim", settings.get_profile("plain"))
+settings.register_profile("chaos", settings.get_profile("plain"))
 settings.load_profile(os.environ.get("CP_TEST_PROFILE", "fast"))

@@ -5,7 +5,7 @@ requeue, metrics, one log line and events. The only place where an error becomes
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -161,8 +161,11 @@ class Controller:
             self._breakers.failed(failure.driver, self.kind, failure.message)
         if failure.is_bug:
             _log.error("reconcile_failed", exc_info=failure.cause)
+        failed = Result(
+            failure.outcome, failure.retry_after_s, tuple(run.steps), error=failure.message
+        )
         if run.base is None or failure.silent:
-            return Result(failure.outcome, failure.retry_after_s, tuple(run.steps))
+            return failed
         summary = failure.summary(run.base, run.report, run.admitted)
         try:
             before = run.base
@@ -175,9 +178,8 @@ class Controller:
             return Result("conflict")
         except Exception as exc:  # noqa: BLE001  # the store is away: the next pass will say it
             _log.debug("status_not_written", error=str(exc))
-            return Result(failure.outcome, failure.retry_after_s, tuple(run.steps))
-        changed = run.base is not before
-        return Result(failure.outcome, failure.retry_after_s, tuple(run.steps), changed=changed)
+            return failed
+        return replace(failed, changed=run.base is not before)
 
     # --- what follows ---
 
@@ -217,13 +219,14 @@ class Controller:
         metrics.duration.labels(self.kind).observe(took_s)
         metrics.wait.observe(item.waited_s)
         metrics.depth.labels(self.kind).set(self.queue.depth)
-        level = _level(result)
+        why = {"error": result.error} if result.error else {}
         self._log.log(
-            level,
+            _level(result),
             "reconcile_done",
             outcome=result.outcome,
             steps=list(result.steps),
             duration_s=round(took_s, 4),
+            **why,
         )
 
     def _tell(self, story: Story) -> None:

@@ -49,6 +49,8 @@ class Result:
     changed: bool = False
     gone: bool = False
     stuck: bool = False
+    error: str = ""
+    """What went wrong, as its condition says it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ data folder may stay 0700 and may lie under any root-only parent, because the se
 mount namespace in which it sees its own folder and its binaries under /mnt. No folder's mode is
 opened for it. It outlives the control plane and is found again through postmaster.pid.
 
-Deliberately not a supervisor: nothing here restarts it, and `stop` is for scripts/down alone.
+Deliberately not a supervisor: keeper.py starts it again when it has crashed, and `stop` is for
+scripts/down alone.
 """
 
 import fcntl
@@ -116,6 +117,11 @@ class EmbeddedPostgres:
         except (OSError, ValueError):
             return None
         return pid if at_home and stat.rpartition(") ")[2][0] != "Z" else None
+
+    @property
+    def crashed(self) -> bool:
+        """True if it ended without being stopped: an orderly end takes its pid file away."""
+        return (self.home / "data" / "postmaster.pid").exists() and self.pid() is None
 
     def start(self) -> str:
         """Make the cluster if there is none, start it if it doesn't run, and return the DSN.

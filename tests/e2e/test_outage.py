@@ -125,6 +125,17 @@ class Engine:
         asked = ["docker", "--host", self.url, "version"]
         return subprocess.run(asked, capture_output=True, timeout=10, check=False).returncode == 0
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """As kill -9; what it ran goes on running."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(timeout=60)
+
     def stop(self) -> None:
         assert self._process is not None
         self._process.terminate()

@@ -1,0 +1,67 @@
+"""A crashed bundled server is started again; one that was stopped stays so."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from controlplane.errors import StoreUnavailableError
+from controlplane.store.embedded import EmbeddedPostgres
+from controlplane.store.keeper import AGAIN_S, LOOK_S, keep_up, kept_up
+from tests.support.virtual import LoopClock, run
+
+
+@dataclass
+class Server:
+    """As if: `crashed` says that it did; starts are counted."""
+
+    crashed: bool = False
+    refuses: int = 0
+    starts: int = 0
+
+    def start(self) -> str:
+        self.starts += 1
+        if self.starts <= self.refuses:
+            raise StoreUnavailableError("cannot start: the disk is full")
+        self.crashed = False
+        return ""
+
+
+def test_crashed_server_is_started_again() -> None:
+    async def main() -> None:
+        server = Server()
+        async with kept_up(server, LoopClock()):
+            await asyncio.sleep(60)
+            assert server.starts == 0
+            server.crashed = True
+            await asyncio.sleep(LOOK_S * 2)
+            assert (server.starts, server.crashed) == (1, False)
+
+    run(main)
+
+
+def test_start_that_fails_is_tried_again() -> None:
+    async def main() -> None:
+        server = Server(crashed=True, refuses=2)
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(keep_up(server, LoopClock()))
+            await asyncio.sleep(3 * (AGAIN_S + LOOK_S) + 1)
+            assert (server.starts, server.crashed) == (3, False)
+            keeping.cancel()
+
+    run(main)
+
+
+def test_no_server_of_ours_is_none_to_keep() -> None:
+    async def main() -> None:
+        async with kept_up(None, LoopClock()):
+            await asyncio.sleep(1)
+
+    run(main)
+
+
+def test_stopped_is_not_crashed(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path)
+    assert not server.crashed
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "postmaster.pid").write_text("999999999\n")
+    assert server.crashed
