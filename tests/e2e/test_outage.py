@@ -1,6 +1,7 @@
 """PostgreSQL stopped, and the engine restarted, under it: it waits, says so and goes on."""
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -117,13 +118,17 @@ class Engine:
                 stderr=log,
                 start_new_session=True,
             )
-        eventually(self._answers, within_s=30, what=f"an engine; see {self._folder}/engine.log")
+        eventually(self._answers, within_s=60, what=f"an engine; see {self._folder}/engine.log")
 
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, (self._folder / "engine.log").read_text()[-2000:]
         asked = ["docker", "--host", self.url, "version"]
-        return subprocess.run(asked, capture_output=True, timeout=10, check=False).returncode == 0
+        try:
+            done = subprocess.run(asked, capture_output=True, timeout=10, check=False)
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
 
     @property
     def pid(self) -> int:
@@ -144,8 +149,26 @@ class Engine:
     def destroy(self) -> None:
         self.stop()
         _ip("link", "delete", self._bridge)
-        # the engine leaves its overlay mounts' folders; nothing of it is mounted any more
+        # one that was killed leaves what it ran, and its mounts
+        for pid in _processes_in(self._folder):
+            os.kill(pid, signal.SIGKILL)
+        for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+            if line.split()[1].startswith(f"{self._folder}/"):
+                subprocess.run(["umount", "--lazy", line.split()[1]], check=False)
         subprocess.run(["rm", "-rf", str(self._folder)], check=True)
+
+
+def _processes_in(folder: Path) -> list[int]:
+    """Those that name the folder in their arguments: shims and containerd of the test's engine."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if f"{folder}/".encode() in words:
+            found.append(int(place.name))
+    return found
 
 
 def _ip(*args: str) -> None:
