@@ -148,8 +148,9 @@ def test_second_control_plane_takes_over(private_cloud: Cloud) -> None:
     cloud = private_cloud
     with under_load(cloud):
         second = Cloud(cloud.data, cloud.instance, cloud.extra_env)
-        second.start()
+        second.launch()
         try:
+            time.sleep(5)
             cloud.kill()
             began_s = time.monotonic()
             with cloud.engine() as engine:

@@ -120,6 +120,14 @@ class Cloud:
 
     def start(self, *, within_s: float = 60) -> Self:
         """Start it and wait until it is ready."""
+        self.launch()
+        eventually(self._ready, within_s=within_s, what=f"/readyz; see {self.log}")
+        if not self.kubeconfig.exists():
+            self.control_plane("kubeconfig", "--out", str(self.kubeconfig))
+        return self
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing: one that doesn't lead is not ready."""
         self.data.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -131,10 +139,6 @@ class Cloud:
                 stderr=log,
                 start_new_session=True,
             )
-        eventually(self._ready, within_s=within_s, what=f"/readyz; see {self.log}")
-        if not self.kubeconfig.exists():
-            self.control_plane("kubeconfig", "--out", str(self.kubeconfig))
-        return self
 
     @staticmethod
     def serving(role: str) -> list[str]:
