@@ -1,6 +1,7 @@
 """How hard simulation tries, by scripts/test's mode; and a quiet log, as thousands of runs talk."""
 
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,12 +34,24 @@ class Effort:
 
 EFFORTS = {
     "fast": Effort(1, 1, 10, 1, 2, 1),
-    "sim": Effort(1, 4, 500, 5, 25, 8),
+    "sim": Effort(1, 2, 300, 3, 8, 8),
     "long": Effort(
         3, 40, 10_000, 40, 1000, 1000, looks=True, phases=(Phase.generate, Phase.shrink)
     ),
 }
 EFFORTS["plain"] = EFFORTS["sim"]
+
+
+SHARD = os.environ.get("CP_SIM_SHARD", "1/1")
+"""`2/3`: the second of three parts, run at once by scripts/test where there are cores."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep this shard's share, by name: the same in each run."""
+    mine, of = map(int, SHARD.split("/"))
+    kept = [item for item in items if zlib.crc32(item.nodeid.encode()) % of == mine - 1]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
 
 
 def effort_of_the_mode() -> Effort:
