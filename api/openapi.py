@@ -18,6 +18,7 @@ from api.documents import Document, document, respond
 from api.groups import group_versions
 from api.metaschema import SHARED
 from api.operations import paths
+from api.podschema import PARTS, TOLD
 from api.published import outline, published, published_list, schema_name
 from api.routes import Route
 from api.served import Catalogue
@@ -42,11 +43,19 @@ def schemas(catalogue: Catalogue) -> dict[str, tuple[KindInfo, dict[str, Any]]]:
     for served in catalogue:
         found[schema_name(served.info)] = (served.info, published(served.info, served.schema))
     for info in (*READ_ONLY, *REVIEWS):
-        found[schema_name(info)] = (info, published(info, outline(info, ("spec", "status"))))
+        found[schema_name(info)] = (info, published(info, _shown(info)))
     for info, _ in tuple(found.values()):
         if "list" in info.verbs:
             found[schema_name(info, "List")] = (info, published_list(info))
     return found
+
+
+def _shown(info: KindInfo) -> dict[str, Any]:
+    """The schema of a kind that has no model."""
+    parts = PARTS.get(info.kind)
+    if parts is None:
+        return outline(info, ("spec", "status"))
+    return {"type": "object", "description": TOLD[info.kind], "properties": {**parts}}
 
 
 def v3_document(catalogue: Catalogue, group: str, version: str) -> dict[str, Any]:

@@ -6,17 +6,16 @@ not decided here.
 """
 
 import asyncio
-import os
-import signal
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controlplane.errors import ForbiddenError, NotFoundError, RetryableError
 from controlplane.streams import Channel, Command, Frame, Stream
+from drivers.docker_ending import Ending, SeesInit, ending, finished, sees
 from drivers.docker_errors import EngineAwayError, EngineError, EngineRefusedError, translate
 from drivers.docker_http import Connection, EngineHttp
 from drivers.streams import LogRange
@@ -30,8 +29,6 @@ _ENDED_S: Final = 0.05
 """The engine closes the connection a moment before it knows the exit code: asked for 2 s."""
 _RESIZE_TRIES: Final = 20
 """A terminal can be resized only once its process has started: tried for 1 s."""
-_GRACE_S: Final = 1.0
-"""Between a hang-up and a kill, of a command whose user is gone."""
 _CONNECT_S: Final = 5.0
 _NO_DETACH: Final = "ctrl-@,ctrl-\\,ctrl-@,ctrl-\\"
 """The engine's own detach keys begin with ctrl-p, which is every shell's "previous line"."""
@@ -42,6 +39,8 @@ class DockerStreams:
     """Implements streams.ContainerStreams on one engine."""
 
     http: EngineHttp
+    sees: SeesInit = sees
+    """Whether the host's processes are seen from here."""
 
     async def logs(self, container_id: str, part: LogRange) -> Stream:
         query = {
@@ -71,6 +70,7 @@ class DockerStreams:
 
     async def exec(self, container_id: str, command: Command) -> Stream:
         with _translated("run a command"):
+            how = await ending(self.http, container_id, self.sees)
             made = await self.http.ask(
                 "POST",
                 f"/containers/{container_id}/exec",
@@ -81,6 +81,7 @@ class DockerStreams:
                     "AttachStderr": not command.tty,
                     "Tty": command.tty,
                     "DetachKeys": _NO_DETACH,
+                    **({"Env": [how.mark]} if how.mark else {}),
                 },
             )
             connection = await self.http.open(
@@ -89,7 +90,8 @@ class DockerStreams:
                 body={"Detach": False, "Tty": command.tty},
                 upgrade=True,
             )
-            return _Running(_Piped(connection, "run a command", command.tty), self.http, made["Id"])
+            pipe = _Piped(connection, "run a command", command.tty)
+            return _Running(pipe, self.http, made["Id"], how)
 
     async def connect(self, address: str, port: int) -> Stream:
         """A TCP connection to a container on one of its networks."""
@@ -203,6 +205,7 @@ class _Running:
     pipe: _Piped
     http: EngineHttp
     exec_id: str
+    ending: Ending
     _ended: bool = False
     _closed: bool = field(default=False, repr=False)
 
@@ -245,25 +248,10 @@ class _Running:
         self._closed = True
         await self.pipe.aclose()
         if not self._ended:
-            await _finished(self._end())
-
-    async def _end(self) -> None:
-        """The engine lets a command run on when its connection closes: end it ourselves."""
-        with suppress(EngineError):
-            state = await self._state()
-            if not state["Running"] or not _signal(state, await self._init(state), signal.SIGHUP):
-                return
-            state = await self._until(lambda state: not state["Running"], int(_GRACE_S / _ENDED_S))
-            if state["Running"]:
-                _signal(state, await self._init(state), signal.SIGKILL)
+            await finished(self.ending.end(self.exec_id))
 
     async def _state(self) -> Any:
         return await self.http.ask("GET", f"/exec/{self.exec_id}/json")
-
-    async def _init(self, state: Any) -> int:
-        """Host process id of the container's first process."""
-        found = await self.http.ask("GET", f"/containers/{state['ContainerID']}/json")
-        return int(found["State"]["Pid"])
 
     async def _until(self, done: Callable[[Any], bool], tries: int) -> Any:
         state = await self._state()
@@ -273,29 +261,3 @@ class _Running:
             await asyncio.sleep(_ENDED_S)
             state = await self._state()
         return state
-
-
-def _signal(state: Any, init: int, number: signal.Signals) -> bool:
-    """Signal the command's process; False if it isn't there, or can't be seen from here (an agent
-    in a process namespace of its own): a number of ours must never hit somebody else's process."""
-    pid = int(state["Pid"] or 0)
-    try:
-        # files of another process's namespaces: two reads of a pseudo file, no disk
-        same = os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{init}/ns/pid")
-        mine = os.readlink("/proc/self/ns/pid") == os.readlink(f"/proc/{pid}/ns/pid")
-        if pid <= 1 or not same or mine:
-            return False
-        os.kill(pid, number)
-    except OSError:
-        return False
-    return True
-
-
-async def _finished(ending: Awaitable[None]) -> None:
-    """Await it to its end even if whoever waits is cancelled once."""
-    future = asyncio.ensure_future(ending)
-    try:
-        await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        raise

@@ -63,18 +63,32 @@ class Reached:
 
 
 def _world(request: Any) -> tuple[World, ContainerStreams, FakeStreams | None]:
-    if request.param == "docker":
+    if request.param in ("docker", "blind"):
         image = request.getfixturevalue("busybox")
         client = request.getfixturevalue("docker_client")
         http = EngineHttp("unix:///var/run/docker.sock")
-        return DockerWorld(image, free_subnet(client)), DockerStreams(http), None
+        # blind: as an agent in a container, which doesn't see the host's processes
+        engine = (
+            DockerStreams(http, sees=_nothing) if request.param == "blind" else DockerStreams(http)
+        )
+        return DockerWorld(image, free_subnet(client)), engine, None
     world = FakeWorld()
     world.engine.add_image(world.image)
     fake = FakeStreams(world.engine)
     return world, fake, fake
 
 
-@pytest.fixture(params=[*FAKE, pytest.param("docker", marks=pytest.mark.docker)])
+def _nothing(_pid: int) -> bool:
+    return False
+
+
+@pytest.fixture(
+    params=[
+        *FAKE,
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("blind", marks=pytest.mark.docker),
+    ]
+)
 async def pod(request: Any, tmp_path: Path) -> AsyncIterator[Reached]:
     world, engine, fake = _world(request)
     clock = SystemClock()

@@ -36,6 +36,15 @@ STATE = ContainerState(
     labels={LABEL_CONTAINER: "app-shop-web-1f2e3d4c-0", LABEL_SLOT: "0", "secret": "s3cr3t"},
     created_at="2026-01-01T00:00:00.25Z",
 )
+STATES = (
+    STATE,
+    replace(STATE, paused=True),
+    replace(STATE, running=False, exit_code=1, finished_at="2026-01-01T00:00:09Z"),
+    replace(STATE, running=False, restarting=True, restart_count=2),
+    replace(STATE, restart_count=2, finished_at="2026-01-01T00:00:00Z"),
+    replace(STATE, running=False, started_at="", error="no such image"),
+)
+"""Every way a container is seen in."""
 READY = Facts(ready=True, since="2026-01-01T00:00:05Z", ports=(8080,))
 
 
