@@ -18,8 +18,8 @@ from resources.meta import PLATFORM_NAMESPACE, Condition
 from resources.zone import Source, Zone, ZoneStatus
 from resources.zonefile import ZoneText, read_zone_file
 
-SERVED_RECHECK_S: Final = 60.0
-"""Nothing tells of a change made straight on the server."""
+SERVED_RECHECK_S: Final = 30.0
+"""Nothing tells of a change made straight on the server; a look is three quick requests."""
 RECHECK_S: Final = 5.0
 KEPT: Final = "~"
 """Before the uid of the namespace that a zone is kept for. An account has at most 40 characters."""
@@ -306,6 +306,11 @@ def _service_wait(want: Want[Zone]) -> Wait:
     service = _service(want)
     name = want.record.spec.service
     message = (service.message if service else "") or f"Platform '{name}' has no address yet"
+    if service is not None and service.binding is None and service.ready:
+        message = (
+            f"Platform '{name}' has no Secret; name one with the key 'api-key' in its "
+            "spec.external.secretRef"
+        )
     return Wait("ServiceNotReady", message, RECHECK_S)
 
 

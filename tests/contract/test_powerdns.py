@@ -19,6 +19,7 @@ from controlplane.errors import (
 from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.powerdns import DnsServer, PowerDns, RRset, Soa, ZoneState
 from drivers.powerdns_http import HttpPowerDns
+from drivers.powerdns_query import ask_serial
 from drivers.powerdns_text import server_text
 from reconcilers._images import service_image
 from tests.containers import Running, bench, wait_until
@@ -95,6 +96,8 @@ def server() -> Iterator[Running]:
             "--tmpfs=/run/pdns:uid=999,gid=999",
             f"--volume={made.volume()}:/data",
             f"--env=PDNS_API_KEY={KEY}",
+            # it looks up ALIAS targets in its own zones: no other server is needed
+            "--env=PDNS_RESOLVER=127.0.0.1",
         )
         started = made.run(service_image("powerdns", source="local").reference, options=options)
         wait_until(lambda: "Done launching threads" in started.logs(), of=started)
@@ -396,6 +399,15 @@ async def test_answers_by_place_know_networks_and_countries(real: RealWorld) -> 
 
 
 @pytest.mark.docker
+async def test_an_alias_at_the_apex_is_answered_with_what_it_points_to(real: RealWorld) -> None:
+    www = a(real, "www", "192.0.2.1", "192.0.2.2")
+    await ensure(real, www, RRset(real.zone, "ALIAS", 60, (www.name,)))
+    assert real.ask(real.zone, "A") == www.records
+    await change(real, replace(www, records=("192.0.2.3",)))
+    assert real.ask(real.zone, "A") == ("192.0.2.3",)
+
+
+@pytest.mark.docker
 async def test_answers_by_weight_follow_the_weights(real: RealWorld) -> None:
     code = "pickwrandom({{90,'192.0.2.1'},{10,'192.0.2.2'}})"
     name = f"weighted.{real.zone}"
@@ -461,3 +473,18 @@ async def test_an_odd_answer_is_an_error_of_ours(answer: bytes, reason: str) -> 
             await driver.observe_zone(DnsServer(f"http://127.0.0.1:{port}", KEY), "a.test.")
         await driver.aclose()
     assert refused.value.reason == reason
+
+
+async def test_a_hanging_server_is_given_up() -> None:
+    driver = HttpPowerDns(timeout_s=0.05)
+    async with answering(b"") as port:
+        with pytest.raises(DriverUnavailableError) as late:
+            await driver.observe_zone(DnsServer(f"http://127.0.0.1:{port}", KEY), "a.test.")
+        await driver.aclose()
+    assert "no answer in time" in str(late.value)
+
+
+async def test_a_server_that_says_nothing_over_dns_does_not_answer() -> None:
+    # nothing listens there: the engine's host says so, or nothing does
+    assert await ask_serial("127.0.0.1:1", "a.test.", timeout_s=0.05) is None
+    assert await ask_serial("nonsense", "a.test.") is None

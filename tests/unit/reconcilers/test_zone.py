@@ -187,6 +187,14 @@ async def test_it_waits_for_a_server_and_says_for_which(world: ZoneWorld) -> Non
     assert (report.ready, report.reason) == (False, "ServiceNotReady")
 
 
+async def test_a_server_of_others_without_a_key_is_told(world: ZoneWorld) -> None:
+    served = world.services["dns"]
+    world.services["dns"] = replace(served, binding=None)
+    plan, _ = await world.look(zone())
+    assert plan.wait is not None
+    assert "spec.external.secretRef" in plan.wait.message
+
+
 async def test_deleting_waits_for_its_server_but_not_for_one_that_is_gone(
     world: ZoneWorld,
 ) -> None:
