@@ -1,7 +1,7 @@
 """Contents as PowerDNS writes them: it takes a record in no other form ("Not in expected format").
 
 Measured on 4.7 (tests/contract/test_powerdns.py). What comes in is valid presentation format
-(RFC 1035 and each type's own); only three types are written differently. Pure.
+(RFC 1035 and each type's own); only a few types are written differently. Pure.
 """
 
 import re
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _BARE: Final = frozenset({"mandatory", "alpn", "port", "ipv4hint", "ipv6hint"})
 """Service parameters (RFC 9460) whose values it writes without quotes."""
 
+_NUMBERED: Final = {"dohpath": "key7", "ohttp": "key8"}
+"""Parameters that it knows by number alone."""
+
 
 @lru_cache(maxsize=4096)
 def server_text(rdtype: str, content: str) -> str:
@@ -22,14 +25,23 @@ def server_text(rdtype: str, content: str) -> str:
         return _service(content)
     if rdtype == "LOC":
         return _location(content)
+    if rdtype == "AAAA" and "." in content:
+        return _mapped(content)
     return content
+
+
+def _mapped(content: str) -> str:
+    """`::ffff:1.2.3.4` -> `::ffff:102:304`: it writes the first, and takes the second only."""
+    head, _, last = content.rpartition(":")
+    a, b, c, d = (int(part) for part in last.split("."))
+    return f"{head}:{a << 8 | b:x}:{c << 8 | d:x}"
 
 
 def _service(content: str) -> str:
     """`1 . alpn="h2,h3" port="8443"` -> `1 . alpn=h2,h3 port=8443`; the order is by number."""
 
     def plain(found: re.Match[str]) -> str:
-        key, value = found[1], found[2]
+        key, value = _NUMBERED.get(found[1], found[1]), found[2]
         return f"{key}={value}" if key in _BARE else f'{key}="{value}"'
 
     return re.sub(r'([a-z0-9-]+)="((?:[^"\\]|\\.)*)"', plain, content)
@@ -49,6 +61,11 @@ def _location(content: str) -> str:
 
 
 def _angle(value: tuple[int, int, int, int, int], letters: str) -> str:
+    """With the server's own arithmetic, which makes 39 degrees 24 minutes `39 23 60.000`:
+    LOCRecordContent::getZoneRepresentation in its sillyrecords.cc."""
     degrees, minutes, seconds, milliseconds, sign = value
-    letter = letters[0] if sign >= 0 else letters[1]
-    return f"{degrees} {minutes} {seconds}.{milliseconds:03d} {letter}"
+    angle = ((degrees * 60 + minutes) * 60 + seconds) * 1000 + milliseconds
+    exact = sign * angle / 3_600_000.0
+    left = 60.0 * (exact - int(exact))
+    letter = letters[0] if exact > 0 else letters[1]
+    return f"{abs(int(exact))} {abs(int(left))} {abs((left - int(left)) * 60.0):.3f} {letter}"

@@ -77,15 +77,17 @@ DomainName = Annotated[
 ]
 """A zone's name. A single label would be a top-level domain."""
 
+_PLAIN: Final = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+
 HostName = Annotated[
     str,
     Matches(
-        rf"(?:{_LABEL}[.])*{_LABEL}[.]?",
+        rf"(?:{_PLAIN}[.])*{_PLAIN}[.]?",
         "a host name: use lower case letters, digits, '-' and '.', such as 'ns1.example.org'",
         254,
     ),
 ]
-"""A name in a record's data; a single label is within the zone."""
+"""A server's name; a single label is within the zone."""
 
 RecordName = Annotated[
     str,
@@ -134,6 +136,8 @@ _HOST_AT: Final[dict[str, int]] = {
     "SVCB": 1,
 }
 """Where among its words a type has a host name."""
+_SERVERS: Final = ("MX", "NS", "SRV")
+"""Types whose host is one that addresses are looked up of (RFC 1123, 2.1)."""
 _WORD: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"]+(?:"(?:[^"\\]|\\.)*"[^\s"]*)*')
 
 
@@ -219,7 +223,10 @@ def _absolute(rdtype: str, value: str, domain: str) -> str:
         raise ValueError("a word is missing")
     if rdtype not in ("HTTPS", "SVCB") and len(words) > at + 1:
         raise ValueError("there are too many words")
-    words[at] = host_name(_host(words[at].lower()), domain)
+    word = _host(words[at].lower())
+    if rdtype in _SERVERS and ("_" in word or "*" in word or (rdtype == "NS" and word == ".")):
+        raise ValueError(f"{_short(word)} is not a server's name: use letters, digits and '-'")
+    words[at] = host_name(word, domain)
     return " ".join(words)
 
 
