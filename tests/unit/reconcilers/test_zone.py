@@ -7,10 +7,11 @@ import pytest
 
 from controlplane.errors import DriverUnavailableError, RetryableError, TerminalError
 from controlplane.plan import Plan, Resolved, Wait
-from drivers.powerdns import RRset
+from drivers.fake.powerdns import FakePowerDns
+from drivers.powerdns import DnsServer, RRset, Soa
 from reconcilers.zone import ChangeRecords, MakeZone, RemoveZone, SignZone
 from tests.unit.reconcilers.world import NS_UID, UID
-from tests.unit.reconcilers.zones import AT, DOMAIN, WWW, ZoneWorld, complete, told, zone
+from tests.unit.reconcilers.zones import AT, DOMAIN, WWW, ZoneWorld, complete, source, told, zone
 
 
 @pytest.fixture
@@ -103,18 +104,37 @@ async def test_the_same_data_written_differently_is_left(world: ZoneWorld) -> No
     assert plan == Plan()
 
 
+class Picky(FakePowerDns):
+    """Takes no record set named `odd`."""
+
+    async def ensure_rrsets(
+        self, server: DnsServer, name: str, changes: tuple[RRset, ...], soa: Soa | None = None, /
+    ) -> None:
+        if any(each.name == f"odd.{DOMAIN}" for each in changes):
+            raise TerminalError("cannot ensure records: odd", reason="SpecRefused")
+        await super().ensure_rrsets(server, name, changes, soa)
+
+
 async def test_one_refused_record_set_keeps_no_other_from_being_served(world: ZoneWorld) -> None:
-    await world.settle(zone())
-    wanted = zone(recordSets=[WWW, {"name": "x", "type": "A", "records": ["192.0.2.3"]}])
-    refused = TerminalError("no", reason="SpecRefused")
-    # the whole first, then x.shop.example.org; www.shop.example.org is the one refused alone
-    world.dns.fail_next("ensure_rrsets", refused)
-    plan, _ = await world.look(wanted)
-    (step,) = plan.steps
-    reconciler = world.reconciler("Zone")
-    await reconciler.apply(step)
+    await world.settle(zone(recordSets=[{**WWW, "name": "old"}]))
+    world.dns = Picky(anywhere=world.server)
+    odd = source("odd", name="odd", type="A", records=["192.0.2.3"])
+    world.dependents = (odd, source("even", name="even", type="A", records=["192.0.2.4"]))
+    wanted = zone(recordSets=[WWW], soa={"refresh": 7200})
+    with pytest.raises(TerminalError) as refused:
+        await world.settle(wanted)
+    assert refused.value.reason == "SpecRefused"
     assert world.answer("www", "A")
-    assert world.answer("x", "A")
+    assert world.answer("even", "A")
+    assert not world.answer("old", "A")
+    assert world.found.soa is not None
+    assert world.found.soa.refresh == 7200
+    _, report = await world.look(wanted)
+    assert report.ready
+    served, message = world.sources(report)["odd"]
+    assert not served
+    assert "not on the server yet" in message
+    assert world.sources(report)["even"] == (True, "")
 
 
 # -- DNSSEC
