@@ -18,7 +18,6 @@ _NUMBERED: Final = {"dohpath": "key7", "ohttp": "key8"}
 """Parameters that it knows by number alone."""
 
 
-@lru_cache(maxsize=4096)
 def server_text(rdtype: str, content: str) -> str:
     """`content` in the form that the server gives it back in."""
     if rdtype in ("HTTPS", "SVCB"):
@@ -37,6 +36,7 @@ def _mapped(content: str) -> str:
     return f"{head}:{a << 8 | b:x}:{c << 8 | d:x}"
 
 
+@lru_cache(maxsize=512)
 def _service(content: str) -> str:
     """`1 . alpn="h2,h3" port="8443"` -> `1 . alpn=h2,h3 port=8443`; the order is by number."""
 
@@ -47,6 +47,7 @@ def _service(content: str) -> str:
     return re.sub(r'([a-z0-9-]+)="((?:[^"\\]|\\.)*)"', plain, content)
 
 
+@lru_cache(maxsize=512)
 def _location(content: str) -> str:
     """RFC 1876 with all that may be left out, and every length with centimetres."""
     from dns import rdata

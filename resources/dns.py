@@ -42,6 +42,10 @@ _TXT_CHUNK: Final = 255
 MAX_VALUE: Final = 8192
 """Characters of one value: twice the largest DKIM key there is in practice."""
 
+REMEMBERED: Final = 512
+"""Values up to this length are remembered, 8192 of them: each pass asks for all of a zone again.
+The longest take 8 MiB (measured)."""
+
 _LABEL: Final = "[a-z0-9_](?:[-a-z0-9_]{0,61}[a-z0-9_])?"
 
 _FOR_ALL: Final = frozenset({"home.arpa"})
@@ -172,12 +176,22 @@ def mailbox_name(address: str) -> str:
     return local.replace(".", "\\.") + f".{domain}."
 
 
-@lru_cache(maxsize=16384)
 def content(rdtype: str, value: str, domain: str) -> str:
     """Presentation format of one value: names absolute, what can be is in lower case.
 
     Raises ValueError that names the value and how to write it.
     """
+    if len(value) <= REMEMBERED:
+        return _remembered(rdtype, value, domain)
+    return _content(rdtype, value, domain)
+
+
+@lru_cache(maxsize=8192)
+def _remembered(rdtype: str, value: str, domain: str) -> str:
+    return _content(rdtype, value, domain)
+
+
+def _content(rdtype: str, value: str, domain: str) -> str:
     if len(value) > MAX_VALUE:
         raise ValueError(f"{value[:32]!r}... is {len(value)} characters long; at most {MAX_VALUE}")
     try:
