@@ -87,7 +87,13 @@ from drivers.pushgateway import HttpPushgateway
 from drivers.secretfiles import HostSecretFiles, memory_root
 from drivers.vault import HvacVault, VaultServer
 from reconcilers.mailsweep import MailSweeper
-from reconcilers.outside import ContainerSweeper, FolderSweeper, ZoneSweeper, wakes
+from reconcilers.outside import (
+    ContainerSweeper,
+    FolderSweeper,
+    S3UserSweeper,
+    ZoneSweeper,
+    wakes,
+)
 from reconcilers.podstreams import PodStreams, pod_streams
 from reconcilers.real import real_drivers
 from reconcilers.registry import RECONCILERS, Drivers, behind
@@ -355,6 +361,7 @@ def make_agent(shared: Shared) -> Acting:
             FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
             ZoneSweeper(drivers.dns, drivers.values, cache),
             MailSweeper(drivers.mail, cache),
+            S3UserSweeper(drivers.s3, drivers.values, cache),
         ),
         wake_sources=(wakes(containers.events),),
         seeds=SEEDS,

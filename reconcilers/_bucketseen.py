@@ -16,8 +16,8 @@ from resources.bucket import OWN_TAGS, Bucket
 OWNER_TAG: Final = OWN_TAGS + "owner"
 ADOPT_TAG: Final = OWN_TAGS + "adopt"
 """Set on the server by whoever runs it, to `<namespace>/<record>`: that record may have it."""
-RECHECK_S: Final = 120.0
-"""A server tells nobody what is done to it."""
+TAKEN_RECHECK_S: Final = 120.0
+"""Nobody tells when a bucket is freed or tagged on its server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def taken(want: Want[Bucket]) -> Wait:
         f"set another spec.bucketName, or have an administrator tag it "
         f"{ADOPT_TAG}={meta.namespace}/{meta.name}"
     )
-    return Wait("BucketTaken", message, RECHECK_S)
+    return Wait("BucketTaken", message, TAKEN_RECHECK_S)
 
 
 def tags_for(want: Want[Bucket]) -> tuple[tuple[str, str], ...]:

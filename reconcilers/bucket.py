@@ -23,7 +23,6 @@ from drivers.s3_documents import CorsRule, LifecycleRule
 from reconcilers._access import bucket_policy, key_id, user_name, user_prefix
 from reconcilers._bucketkeys import Steps, key_steps, secret_of, strays, tells_truth
 from reconcilers._bucketseen import (
-    RECHECK_S,
     BucketSeen,
     KeySeen,
     endpoint_for_apps,
@@ -82,19 +81,27 @@ class BucketReconciler(Reconciler[Bucket, BucketSeen, BucketStep]):
         server = await self.steps.login(where)
         name = record.bucket_name
         bucket, users = await asyncio.gather(
-            self.s3.observe_bucket(server, name),
-            self.s3.list_users(server, user_prefix(record)),
+            self.s3.observe_bucket(server, name), self._users(want, server)
         )
         content = None
         if bucket is not None and (want.deleting or owner_of(bucket) is None):
             content = await self.s3.observe_content(server, name, limit=COUNT_LIMIT)
         quota = None
-        if bucket is not None and where.container and not want.deleting:
+        if bucket is not None and where.container and _has_quota(record):
             quota = (await self.quotas.list_quotas(where.container)).get(name)
         keys: dict[str, KeySeen] = {}
         for key in () if want.deleting else record.spec.access_keys:
             keys[key.name] = await self._key(want, server, key, users)
         return BucketSeen(where, server.region, bucket, content, keys, users, quota)
+
+    async def _users(self, want: Want[Bucket], server: S3Server) -> tuple[str, ...]:
+        """Names of its users. Once a pass has ended for this spec, those of its keys are all:
+        listing is as long as the server has users, of all tenants."""
+        record = want.record
+        settled = record.status.observed_generation == record.metadata.generation
+        if settled and not want.deleting:
+            return tuple(user_name(record, key.name) for key in record.spec.access_keys)
+        return await self.s3.list_users(server, user_prefix(record))
 
     async def _key(
         self, want: Want[Bucket], server: S3Server, key: AccessKey, users: tuple[str, ...]
@@ -173,7 +180,7 @@ class BucketReconciler(Reconciler[Bucket, BucketSeen, BucketStep]):
             reason,
             message,
             conditions=() if seen.bucket is None else (_supported(want, seen, seen.bucket),),
-            recheck_after_s=_recheck_s(record) if serving else None,
+            recheck_after_s=QUOTA_RECHECK_S if serving and record.spec.quota else None,
         )
 
     async def apply(self, step: BucketStep, /) -> None:
@@ -223,6 +230,11 @@ def _settings(want: Want[Bucket], where: Where, bucket: BucketState) -> Steps:
     if "cors" not in lacks and bucket.cors != (cors := _cors(record)):
         steps += (SetCors(where, name, cors),)
     return steps
+
+
+def _has_quota(record: Bucket) -> bool:
+    """Or had one: the shell that tells takes longer than all else together."""
+    return not record.deleting and (record.spec.quota or record.status.quota) is not None
 
 
 def _quota(want: Want[Bucket], seen: BucketSeen) -> Steps:
@@ -291,10 +303,6 @@ def _not_empty(name: str, content: Content) -> Wait:
 
 
 # --- how it is -----------------------------------------------------------------------------------
-
-
-def _recheck_s(record: Bucket) -> float:
-    return QUOTA_RECHECK_S if record.spec.quota else RECHECK_S
 
 
 def _readiness(want: Want[Bucket], seen: BucketSeen) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from controlplane.plan import SecretReader
 from controlplane.records import View
 from drivers.containers import Containers, Owner, OwnerChanged
 from drivers.powerdns import DnsServer, PowerDns
+from drivers.s3 import S3, S3Server
 from drivers.secretfiles import SecretFiles
 from resources.meta import PLATFORM_NAMESPACE
 
@@ -23,9 +24,14 @@ NETWORK: Final = "network"
 FOLDER: Final = "folder"
 ZONE: Final = "zone"
 ZONES: Final = "Zone"
+BUCKETS: Final = "Bucket"
+S3_USER: Final = "s3-user"
+USER_PREFIX: Final = "bunker-"
 PLATFORM: Final = "Platform"
 UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """What the uid of a record looks like."""
+USER: Final = re.compile(rf"{USER_PREFIX}({UID.pattern})-[-a-z0-9]+")
+"""Name of a user of a Bucket, as reconcilers/_access.py makes it: the uid is its first group."""
 
 
 def wakes(events: Callable[[], AsyncIterator[OwnerChanged]]) -> WakeSource:
@@ -124,19 +130,64 @@ class ZoneSweeper:
 
     async def _servers(self) -> list[tuple[str, DnsServer]]:
         found = []
-        for stored in self.view.list(PLATFORM, PLATFORM_NAMESPACE):
-            status = stored.obj.get("status") or {}
-            address = (status.get("endpoints") or {}).get("api")
-            secret = (status.get("secretRef") or {}).get("name")
-            spec = stored.obj["spec"]
-            # a server that somebody else runs may have zones of another installation
-            if spec.get("service") != "dns" or spec.get("external") or not (address and secret):
-                continue
+        for name, url, secret in _own_servers(self.view, "dns", "api"):
             values = await self.values.read("Secret", PLATFORM_NAMESPACE, secret)
             if key := (values or {}).get("api-key"):
-                url = address if "://" in address else f"http://{address}"
-                found.append((stored.key.name, DnsServer(url, key.decode())))
+                found.append((name, DnsServer(url, key.decode())))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class S3UserSweeper:
+    """Users on S3 servers of our own whose Bucket is gone: their keys would open for ever.
+    Buckets are never swept: they hold data."""
+
+    s3: S3
+    values: SecretReader
+    view: View
+
+    async def list_owned(self) -> Sequence[Outside]:
+        found: list[Outside] = []
+        for name, server in await self._servers():
+            # one that doesn't answer keeps no other sweep from being made
+            with contextlib.suppress(ControlPlaneError):
+                for user in await self.s3.list_users(server, USER_PREFIX):
+                    uid = USER.fullmatch(user)
+                    if uid and uid[1] not in self._live():
+                        found.append(Outside(uid[1], "", "", user, S3_USER, f"{name}/{user}"))
+        return found
+
+    async def remove(self, item: Outside, /) -> None:
+        name, _, user = item.id.partition("/")
+        for each, server in await self._servers():
+            if each == name and item.uid not in self._live():
+                await self.s3.delete_user(server, user)
+
+    def _live(self) -> frozenset[str]:
+        return frozenset(stored.uid for stored in self.view.list(BUCKETS))
+
+    async def _servers(self) -> list[tuple[str, S3Server]]:
+        found = []
+        for name, url, secret in _own_servers(self.view, "s3", "s3"):
+            values = await self.values.read("Secret", PLATFORM_NAMESPACE, secret) or {}
+            if {"access-key", "secret-key"} <= values.keys():
+                login = (values["access-key"].decode(), values["secret-key"].decode())
+                found.append((name, S3Server(url, *login)))
+        return found
+
+
+def _own_servers(view: View, service: str, port: str) -> list[tuple[str, str, str]]:
+    """(name, URL, Secret) of the Platform records of a service that run. One that somebody else
+    runs is not among them: it may have things of another installation."""
+    found = []
+    for stored in view.list(PLATFORM, PLATFORM_NAMESPACE):
+        spec, status = stored.obj["spec"], stored.obj.get("status") or {}
+        address = (status.get("endpoints") or {}).get(port)
+        secret = (status.get("secretRef") or {}).get("name")
+        if spec.get("service") == service and not spec.get("external") and address and secret:
+            url = address if "://" in address else f"http://{address}"
+            found.append((stored.key.name, url, secret))
+    return found
 
 
 def _outside(owner: Owner, what: str, identity: str) -> Outside:

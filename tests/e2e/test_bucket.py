@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.session import Session
 
-from tests.containers import docker
+from reconcilers._images import service_image
+from reconcilers._service_s3 import COMMAND, identities
+from tests.containers import bench, docker, wait_until
 from tests.e2e.cloud import Cloud, Json, condition, eventually
 from tests.e2e.conftest import make_namespace
 
@@ -25,11 +28,13 @@ def bucket(name: str, namespace: str, **spec: Any) -> Json:
 class S3:
     """The server, as its administrator or with the key of a Secret."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, url: str = "") -> None:
         self.cloud = cloud
-        platform = cloud.get("platform", "s3", "platform")
-        assert platform is not None
-        self.url = f"http://{platform['status']['endpoints']['s3']}"
+        self.url = url
+        if not url:
+            platform = cloud.get("platform", "s3", "platform")
+            assert platform is not None
+            self.url = f"http://{platform['status']['endpoints']['s3']}"
 
     def client(self, secret: dict[str, str] | None = None, service: str = "s3") -> Any:
         login = secret or self.cloud.secret("s3-credentials", "platform")
@@ -220,3 +225,45 @@ def test_a_tenant_reaches_the_s3_port_and_no_inner_one(
     said = eventually(lambda: docker(*run, check=False), within_s=20, what="a reachable s3")
     assert said == "200"
     cloud.kubectl("delete", "bucket", "near", "-n", namespace, "--timeout=60s")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[str]:
+    """An S3 server that is none of the platform's."""
+    (tmp_path / "s3.json").write_text(identities("somebody", "elses-secret"))
+    tmp_path.chmod(0o755)
+    image = service_image("seaweedfs", source="local")
+    with bench() as made:
+        options = (
+            f"--user={image.user}",
+            "--tmpfs=/tmp",
+            f"--volume={tmp_path}:/run/secrets:ro",
+            f"--volume={made.volume()}:{image.data_path}",
+        )
+        running = made.run(image.reference, *COMMAND, options=options)
+        wait_until(lambda: "bucket owner index ready" in running.logs(), of=running)
+        wait_until(lambda: "added volume server" in running.logs(), of=running)
+        yield f"http://{running.address}:8333"
+
+
+def test_a_server_elsewhere_is_used_as_it_is(cloud: Cloud, namespace: str, elsewhere: str) -> None:
+    make_namespace(cloud, "platform")
+    login = {"access-key": "somebody", "secret-key": "elses-secret"}
+    meta = {"name": "elses", "namespace": "platform"}
+    cloud.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": login})
+    external = {"endpoint": elsewhere, "secretRef": {"name": "elses"}}
+    spec = {"service": "s3", "external": external}
+    cloud.apply({"apiVersion": API, "kind": "Platform", "metadata": meta, "spec": spec})
+    wanted = bucket("far", namespace, server="elses", quota="1Gi", deletionPolicy="Delete")
+    cloud.apply(wanted)
+    record = cloud.wait_ready("bucket", "far", namespace)
+    supported = condition(record, "Supported")
+    assert (supported["status"], "quota" in supported["message"]) == ("False", True)
+    secret = cloud.secret("far-default", namespace)
+    assert secret["endpoint"] == elsewhere
+    server = S3(cloud, elsewhere)
+    server.put(secret, record["status"]["bucket"])
+    server.client(secret).delete_object(Bucket=record["status"]["bucket"], Key="a")
+    cloud.kubectl("delete", "bucket", "far", "-n", namespace, "--timeout=60s")
+    cloud.kubectl("delete", "platform", "elses", "-n", "platform", "--timeout=60s")
+    cloud.kubectl("delete", "secret", "elses", "-n", "platform", "--timeout=60s")

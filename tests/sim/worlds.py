@@ -22,7 +22,7 @@ from resources.database import PLANS, DatabaseSpec
 from resources.kinds import KIND_INFOS, MODELS
 from resources.meta import PLATFORM_NAMESPACE, Record
 from resources.platform import PlatformSpec
-from tests.sim import mail, vpn
+from tests.sim import buckets, mail, vpn
 from tests.support.platform import Platform
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -234,6 +234,13 @@ SPECIAL: Final[tuple[World, ...]] = (
         forgets=lambda earlier, now: not any(each.get("dnssec") for each in earlier),
     ),
     World("RecordSet", values={"type": ("A",), "records": (["192.0.2.8"],)}, expected=set_world),
+    World(
+        "Bucket",
+        values=buckets.VALUES,
+        expected=buckets.bucket_world,
+        # S3 has no way back to never having kept versions
+        forgets=lambda earlier, now: not any(each.get("versioning") for each in earlier),
+    ),
     World("MailDomain", expected=mail.domain_world),
     World(
         "Mailbox",

@@ -35,7 +35,13 @@ from drivers.fake.s3 import FakeS3, FakeS3Server
 from drivers.fake.secretfiles import FakeSecretFiles
 from drivers.fake.wireguard import FakeWireGuard, mounted
 from reconcilers.mailsweep import MailSweeper
-from reconcilers.outside import ContainerSweeper, FolderSweeper, ZoneSweeper, wakes
+from reconcilers.outside import (
+    ContainerSweeper,
+    FolderSweeper,
+    S3UserSweeper,
+    ZoneSweeper,
+    wakes,
+)
 from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KIND_INFOS, MODELS
 from tests.support.faults import Open
@@ -140,6 +146,7 @@ class Platform:
                 FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
                 ZoneSweeper(drivers.dns, drivers.values, cache),
                 MailSweeper(drivers.mail, cache),
+                S3UserSweeper(drivers.s3, drivers.values, cache),
             ),
             wake_sources=(wakes(containers.events),),
             seeds=(HOST, *NAMESPACES),

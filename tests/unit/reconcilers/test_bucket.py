@@ -259,6 +259,17 @@ async def test_a_user_without_a_record_of_it_is_found_by_its_name(world: BucketW
     assert [name.rpartition("-")[2] for name in world.server.users] == ["default"]
 
 
+async def test_settled_it_lists_no_users_of_others(world: BucketWorld) -> None:
+    report = await world.settle(bucket())
+    settled = told(report).model_copy(update={"observed_generation": 1})
+    world.s3.fail_next("list_users", RetryableError("not asked for"))
+    plan, report = await world.look(bucket(was=settled))
+    assert (plan, report.ready) == (Plan(), True)
+    world.server.users.clear()
+    assert (await world.settle(bucket(was=settled))).ready
+    assert world.opens(world.secret())
+
+
 HARM: list[Any] = [
     pytest.param(lambda w: w.server.users.clear(), id="user deleted"),
     pytest.param(lambda w: w.user().keys.clear(), id="key deleted"),
@@ -321,12 +332,18 @@ async def test_a_quota_is_set_enforced_and_taken_off(world: BucketWorld) -> None
     plan, _ = await world.look(bucket(quota="1500Ki"))
     assert plan == Plan((EnforceQuotas(WHERE),))
     report = await world.settle(bucket(quota="1500Ki"))
-    assert world.found.closed
+    assert _closed(world)
     assert told(report).used == parse_bytes("3Mi")
-    plan, _ = await world.look(bucket())
+    without = bucket(was=told(report))
+    plan, _ = await world.look(without)
     assert plan == Plan((SetQuota(WHERE, NAME, 0),))
-    await world.settle(bucket())
-    assert not world.found.closed
+    report = await world.settle(without)
+    assert not _closed(world)
+    assert told(await world.settle(bucket(was=told(report)))).quota is None
+
+
+def _closed(world: BucketWorld) -> bool:
+    return world.found.closed
 
 
 async def test_what_the_server_lacks_is_told_and_the_rest_is_done(world: BucketWorld) -> None:
