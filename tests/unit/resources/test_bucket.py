@@ -1,0 +1,75 @@
+"""What a Bucket accepts and refuses, and that each refusal says how to write it."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from resources.bucket import Bucket
+
+ARN = "arn:aws:s3:::shop-assets"
+
+
+def bucket(name: str = "assets", /, **spec: Any) -> Bucket:
+    meta = {"name": name, "namespace": "shop"}
+    return Bucket.model_validate({"kind": "Bucket", "metadata": meta, "spec": spec})
+
+
+def policy(resource: Any = f"{ARN}/*", **changes: Any) -> str:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
+    return json.dumps({"Statement": [{**statement, "Resource": resource, **changes}]})
+
+
+REFUSED = [
+    pytest.param({"bucketName": "No"}, "3 to 63 lower case", id="name"),
+    pytest.param({"bucketName": "a.b.c"}, "digits and '-'", id="dots"),
+    pytest.param({"quota": "1Ki"}, "1Mi", id="tiny quota"),
+    pytest.param({"lifecycle": [{"name": "x"}]}, "set expireDays", id="idle rule"),
+    pytest.param({"lifecycle": [{"name": "x", "expireDays": 0}]}, "greater", id="no days"),
+    pytest.param({"cors": [{"origins": []}]}, "at least 1", id="no origin"),
+    pytest.param({"cors": [{"origins": ["*"], "methods": ["PATCH"]}]}, "'GET'", id="method"),
+    pytest.param({"accessKeys": [{"name": "a" * 21}]}, "20", id="long key"),
+    pytest.param({"accessKeys": [{"name": "a"}, {"name": "a"}]}, "twice", id="key twice"),
+    pytest.param({"accessKeys": [{"name": "a", "prefix": "/x"}]}, "leading '/'", id="slash"),
+    pytest.param({"accessKeys": [{"name": "a", "prefix": "${aws:x}"}]}, "prefix", id="variable"),
+    pytest.param({"accessKeys": [{"name": "a", "prefix": "*"}]}, "prefix", id="wildcard"),
+    pytest.param({"accessKeys": [{"name": "a", "access": "admin"}]}, "'read'", id="access"),
+    pytest.param({"tags": {"bunker.cloud/owner": "me"}}, "platform's own", id="owner tag"),
+    pytest.param({"tags": {"a": "b\n"}}, "tag", id="newline"),
+    pytest.param({"policy": "{"}, "no JSON", id="no JSON"),
+    pytest.param({"policy": "[]"}, "list of statements", id="no statements"),
+    pytest.param({"policy": policy(Effect="Maybe")}, "Allow or Deny", id="effect"),
+    pytest.param({"policy": policy(Principal="")}, "Principal", id="principal"),
+    pytest.param({"policy": policy("arn:aws:s3:::other/*")}, f"write '{ARN}'", id="other bucket"),
+    pytest.param({"policy": policy(f"{ARN}-more/*")}, f"write '{ARN}'", id="name that begins so"),
+    pytest.param({"policy": policy("*")}, f"write '{ARN}'", id="everything"),
+    pytest.param({"policy": policy([f"{ARN}/*", None])}, f"write '{ARN}'", id="one of two"),
+]
+
+
+@pytest.mark.parametrize(("spec", "fix"), REFUSED)
+def test_what_is_wrong_is_refused_with_the_fix(spec: dict[str, Any], fix: str) -> None:
+    with pytest.raises(ValidationError, match=fix.replace("'", ".")):
+        bucket(**spec)
+
+
+def test_its_name_on_the_server_is_its_own_and_fits() -> None:
+    assert bucket().bucket_name == "shop-assets"
+    assert bucket(bucketName="other").bucket_name == "other"
+    long, longer = bucket("a" * 60).bucket_name, bucket("a" * 61).bucket_name
+    assert len(long) <= 63 >= len(longer)
+    assert long != longer
+    (claim,) = bucket(server="far").claims
+    assert (claim.scope, claim.name) == ("bucket", "far/shop-assets")
+    assert bucket(server="far").services == ("far",)
+
+
+def test_a_policy_about_itself_is_accepted() -> None:
+    assert bucket(policy=policy([ARN, f"{ARN}/a/*"])).spec.policy
+
+
+def test_where_it_is_may_not_change() -> None:
+    errors = bucket(server="b", bucketName="new").check_update(bucket())
+    assert [error.field for error in errors] == ["spec.server", "spec.bucketName"]
+    assert bucket(bucketName="shop-assets", versioning=True).check_update(bucket()) == ()
