@@ -1,7 +1,7 @@
 """botocore, and nothing else of it anywhere: clients, threads, and its errors in our words.
 
 botocore is AWS' own client, the one that every S3 server is tested with. With its clients for S3
-and IAM it takes 25 MiB and 0.25 s, so it is imported by the first call: an installation without
+and IAM it takes 30 MiB and 0.25 s, so it is imported by the first call: an installation without
 buckets never pays for it. It blocks, and so runs on threads.
 """
 
@@ -27,8 +27,8 @@ THREADS: Final = 8
 CONNECT_TIMEOUT_S: Final = 3
 READ_TIMEOUT_S: Final = 20
 """Listing 1,000 objects takes milliseconds; a server that needs longer is in trouble."""
-MAX_CLIENTS: Final = 32
-"""One is 0.3 MiB once the models are loaded; users' keys are asked with clients of their own."""
+MAX_CLIENTS: Final = 12
+"""One is 0.4 MiB once the models are loaded; users' keys are asked with clients of their own."""
 
 
 class S3Refusal(Exception):  # not an error by itself: callers decide
