@@ -171,7 +171,7 @@ class BucketReconciler(Reconciler[Bucket, BucketSeen, BucketStep]):
                 )
                 for name, identity in names
             ),
-            used=seen.quota.used_bytes if seen.quota else None,
+            used=seen.quota.used_bytes if seen.quota and record.spec.quota else None,
             quota=(seen.quota.quota_bytes or None) if seen.quota else None,
         )
         return Report(
