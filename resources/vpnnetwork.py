@@ -23,8 +23,9 @@ from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 from resources.network import Address, Cidr, HostPort, Networks
 
-SIZE: Final = Resources.model_validate({"cpu": "100m", "memory": "64Mi"})
-"""wireguard-go and the name server take 6 MiB at rest; every session adds a little."""
+SIZE: Final = Resources.model_validate({"cpu": "250m", "memory": "64Mi"})
+"""wireguard-go and the name server take 5 to 8 MiB at rest. With a tenth of a core, looking at the
+interface takes 0.4 s and setting it 0.7 s, and a removed peer is out a second later."""
 
 
 def _subnet(value: str) -> str:
@@ -66,7 +67,7 @@ class VpnNetworkSpec(BaseSpec):
     """Another number makes a new key pair for the gateway; every client then needs its new
     configuration. Default: 1."""
     resources: Resources = SIZE
-    """CPU and memory of the gateway. Default: 100m and 64Mi."""
+    """CPU and memory of the gateway. Default: 250m and 64Mi."""
 
 
 class VpnNetworkStatus(BaseStatus):

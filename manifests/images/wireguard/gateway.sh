@@ -84,12 +84,6 @@ rules() {
   echo COMMIT
 }
 
-# What is live, without counters, comments and the engine's own chains of its name server.
-live_rules() {
-  iptables-save -t filter | grep '^[-:]'
-  iptables-save -t nat | grep -e '-A POSTROUTING' | grep -v DOCKER
-}
-
 set_firewall() {
   local nat="POSTROUTING -o eth+ -j MASQUERADE"
   rules | iptables-restore -w 5
@@ -97,36 +91,48 @@ set_firewall() {
   iptables -w 5 -t nat -C $nat 2>/dev/null || iptables -w 5 -t nat -A $nat
 }
 
-fingerprint() { # of the firewall as it is, and of the addresses and routes
-  { live_rules | sed 's/ \[[0-9:]*\]$//'
-    ip -o -4 addr show dev "$LINK" | tr -s ' ' | cut -d' ' -f4
-    ip -4 route show dev "$LINK" proto $PROTO
-    ip -o link show "$LINK" | grep -o 'mtu [0-9]*'; } | sha256sum | cut -c1-32
+# Of the firewall, addresses and routes as they are, without counters and without the engine's own
+# chains for its name server. Few processes: the container's CPU is small, and this runs often.
+fingerprint() {
+  { iptables-save; ip -o -4 addr show dev "$LINK"; ip -4 route show dev "$LINK" proto $PROTO
+    ip -o link show "$LINK"; } \
+    | sed -e '/^#/d' -e '/DOCKER/d' -e '/127\.0\.0\.11/d' -e 's/ *\[[0-9:]*\]//' | sha256sum
+}
+
+unchanged() { # whether all but the peers is as gateway.conf says
+  local settings made wanted now
+  [ -f "$STATE/synced" ] || return 1
+  { read -r settings _; read -r made _; } <"$STATE/synced"
+  read -r wanted _ < <(sha256sum <"$FILES/gateway.conf")
+  [ "$settings" = "$wanted" ] || return 1
+  read -r now _ < <(fingerprint)
+  [ "$made" = "$now" ]
 }
 
 sync() {
+  # peers first: who is to go shall be out at once
   wg syncconf "$LINK" "$FILES/wg0.conf"
+  if unchanged; then return; fi
   set_addresses
   set_routes
   set_firewall
-  { sha256sum <"$FILES/gateway.conf" | cut -c1-64
-    fingerprint; } >"$STATE/synced.new"
+  { sha256sum <"$FILES/gateway.conf"; fingerprint; } >"$STATE/synced.new"
   mv "$STATE/synced.new" "$STATE/synced"
 }
 
 show() {
-  local settings made
+  local mode settings made now
   [ -f "$STATE/synced" ] || exit 1 # it is still being made for the first time
-  { read -r settings; read -r made; } <"$STATE/synced"
-  echo "mode $(cat "$STATE/mode")"
+  read -r mode <"$STATE/mode"
+  { read -r settings _; read -r made _; } <"$STATE/synced"
+  read -r now _ < <(fingerprint)
+  echo "mode $mode"
   echo "settings $settings"
-  if [ "$made" = "$(fingerprint)" ]; then echo "intact yes"; else echo "intact no"; fi
-  wg show "$LINK" dump | {
-    # the first field of all is the private key
-    read -r _ public port _
-    echo "interface $public $port"
-    cut -f1,4-7 | sed 's/^/peer /'
-  }
+  if [ "$made" = "$now" ]; then echo "intact yes"; else echo "intact no"; fi
+  # the first field of all is the private key; of a peer, its preshared key and endpoint stay here
+  wg show "$LINK" dump | sed \
+    -e '1s/^[^\t]*\t\([^\t]*\)\t\([0-9]*\)\t.*/interface \1 \2/' \
+    -e '2,$s/^\([^\t]*\)\t[^\t]*\t[^\t]*\t\([^\t]*\t[^\t]*\t[^\t]*\t[^\t]*\)\t.*/peer \1\t\2/'
   echo end
 }
 

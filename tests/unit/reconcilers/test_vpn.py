@@ -466,7 +466,7 @@ def test_every_edit_there_and_back_leaves_what_a_fresh_one_has() -> None:
                 ({"endpoint": "1.2.3.4:7"}, {"endpoint": "vpn.example.org"}),
                 (
                     {"resources": {"cpu": "200m", "memory": "96Mi"}},
-                    {"resources": {"cpu": "100m", "memory": "64Mi"}},
+                    {"resources": {"cpu": "250m", "memory": "64Mi"}},
                 ),
             ):
                 await platform.apply("VpnNetwork", "office", **there)

@@ -91,7 +91,7 @@ def test_defaults_are_enough_to_start_with() -> None:
     office = network()
     assert (office.spec.subnet, office.gateway) == ("10.99.0.0/24", "10.99.0.1")
     assert office.host_ports == (None,)
-    assert office.footprint == Footprint(100, 64 * 2**20)
+    assert office.footprint == Footprint(250, 64 * 2**20)
     assert network(listenPort=51820).host_ports == (51820,)
     laptop = peer()
     assert laptop.references == (Reference("spec.networkRef", "VpnNetwork", "office"),)
