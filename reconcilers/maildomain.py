@@ -290,7 +290,8 @@ def _published(want: Want[MailDomain]) -> tuple[Condition, ...]:
     waiting = sorted(child.name for child in sets if not child.ready)
     if sets and not waiting:
         return (Condition(type="Published", status="True", reason="Served"),)
-    message = f"waiting for Zone '{zone.name}' to serve RecordSet '{(waiting or ['...'])[0]}'"
+    first = waiting[0] if waiting else _child_name(want.record, CHILDREN[0])
+    message = f"Zone '{zone.name}' does not serve RecordSet '{first}' yet: see its conditions"
     return (Condition(type="Published", status="False", reason="Pending", message=message),)
 
 
