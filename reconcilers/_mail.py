@@ -63,7 +63,8 @@ def place_of(want: Want[Any]) -> Place | None:
         secret = external.get("secretRef") or {}
         host = endpoint.rpartition("/")[2].rpartition(":")[0]
         imap = settings_of(want).get("imap") or f"imaps://{host}:993"
-        return Place("mailcow", endpoint, str(secret.get("name", "")), imap)
+        url = endpoint if "://" in endpoint else f"https://{endpoint}"
+        return Place("mailcow", url, str(secret.get("name", "")), imap)
     container = service.status.get("containerId")
     return Place("builtin", str(container)) if container else None
 

@@ -279,9 +279,10 @@ async def test_a_silent_server_is_an_error_that_passes(make: Any) -> None:
         await world.look(make())
 
 
-async def test_an_external_server_is_a_mailcow() -> None:
+@pytest.mark.parametrize("written", ["https://mail.example.net:443", "mail.example.net:443"])
+async def test_an_external_server_is_a_mailcow(written: str) -> None:
     world = world_with_server()
-    external = {"endpoint": "https://mail.example.net:443", "secretRef": {"name": "cow"}}
+    external = {"endpoint": written, "secretRef": {"name": "cow"}}
     binding = Binding("cow", "x")
     world.services["mail"] = replace(SERVICE, spec={"external": external}, binding=binding)
     found = place_of(world.want(domain()))
