@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.clock import Clock
-from controlplane.plan import Plan, Reconciler, Report, Wait, Want
+from controlplane.plan import ChildRef, Plan, Reconciler, Report, Wait, Want
 from drivers.containers import (
     LABEL_PREFIX,
     LABEL_SLOT,
@@ -25,6 +25,7 @@ from drivers.probe import Probe, Target
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
+from reconcilers._domains import children_of, name_steps, names_of, published
 from reconcilers._rollout import Replica, Rollout, backends, drained, rollout, routed
 from resources.app import App, AppStatus, HealthCheck
 
@@ -57,6 +58,9 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     probe: Probe
     clock: Clock
     steps: box.ContainerSteps
+
+    def children(self, want: App, namespace_uid: str, /) -> tuple[ChildRef, ...]:
+        return children_of(want)
 
     def reads(self, want: App, /) -> tuple[str, ...]:
         return tuple(dict.fromkeys(source.reads for source in want.spec.env_from))
@@ -115,16 +119,16 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             return Plan(tuple(_remove(replica) for replica in todo.leaving))
         if want.record.spec.replicas == 0:
             # nobody reads them any more, and they hold passwords
-            return Plan((box.RemoveSecrets(want.record.metadata.uid),) if seen.files_here else ())
+            if seen.files_here:
+                return Plan((box.RemoveSecrets(want.record.metadata.uid),))
+            return Plan(name_steps(want))
         if wait := _blocked(want, seen):
             return Plan(wait=wait)
         held = draining is not None or todo.surplus
         steps = self._container_steps(want, seen, inputs, Rollout() if held else todo)
         if inputs.complete and inputs.version != seen.files_version:
             steps = self._files_steps(want, seen, inputs, steps)
-        if steps:
-            return Plan(steps)
-        return Plan(wait=draining) if draining else _settle(want, seen)
+        return Plan(steps) if steps else _settle(want, seen, draining)
 
     def _next(self, want: Want[App], seen: AppSeen, inputs: Inputs) -> Rollout:
         """Which replicas come and go next."""
@@ -220,6 +224,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             published=f"{publish.address}:{want.ports[0]}" if publish and want.ports else None,
             backends=routes,
             routed=routed(want, routes),
+            names=names_of(want),
         )
         # while replicas are exchanged one by one, one of several may be away
         needed = total if updated == len(live) else max(1, total - 1)
@@ -232,6 +237,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             ready,
             reason,
             message,
+            published(want),
             in_use=box.held(*(replica.state for replica in seen.replicas)),
             recheck_after_s=float(check.interval_seconds) if probed else None,
         )
@@ -281,7 +287,12 @@ def _blocked(want: Want[App], seen: AppSeen) -> Wait | None:
     return None if seen.replicas else missing(want, ready_only=True)
 
 
-def _settle(want: Want[App], seen: AppSeen) -> Plan[box.ContainerStep]:
+def _settle(want: Want[App], seen: AppSeen, draining: Wait | None) -> Plan[box.ContainerStep]:
+    """All containers are as they should be for now: names, and what is waited for."""
+    if names := name_steps(want):
+        return Plan(names)
+    if draining is not None:
+        return Plan(wait=draining)
     if wait := missing(want, ready_only=False):
         return Plan(wait=wait)
     for replica in seen.replicas:

@@ -83,6 +83,7 @@ OFFERS: Final[dict[Service, Offer]] = {
         _size("200m", "128Mi"),
         0,
         {"web": ServicePort(8000), "websecure": ServicePort(8443), "api": ServicePort(8080)},
+        {"address": IP_ADDRESS},
     ),
     "s3": Offer(_size("250m", "512Mi"), 10 * _GIB, {"s3": ServicePort(8333)}),
     "dns": Offer(

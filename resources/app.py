@@ -20,6 +20,7 @@ from resources.meta import (
     NameClaim,
     Port,
     Publish,
+    Ref,
     Resource,
     Resources,
     SecretRef,
@@ -104,6 +105,10 @@ class Domain(Model):
 
     host: PublicHost
     """The name, which no other record may have. Example: `shop.example.org`."""
+    zone_ref: Ref | None = None
+    """Zone of the same namespace that the name is in: its A record there is made, kept and removed
+    with the domain. Default: none, and the name is made to lead to the ingress elsewhere.
+    Example: `{name: example}`."""
 
 
 def _unique(names: Iterable[str], field: str) -> None:
@@ -211,6 +216,8 @@ class AppStatus(BaseStatus):
     """Where the host reaches it, if published. Example: `127.0.0.1:30002`."""
     backends: tuple[str, ...] = ()
     """With domains: where the ingress shall send requests. Example: `[10.201.3.2:8080]`."""
+    names: tuple[str, ...] = ()
+    """The RecordSets that say in Zones where its domains are."""
     routed: bool | None = None
     """With domains: whether the ingress sends requests to exactly these."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from pydantic import ValidationError
 
 from controlplane.records import Key
 from drivers.containers import LABEL_SLOT
@@ -61,9 +62,9 @@ class World:
 def app_world(platform: Platform, record: Record) -> None:
     spec: Any = getattr(record, "spec", None)
     mine = platform.of(key_of(record))
-    assert sorted(state.labels[LABEL_SLOT] for state in mine) == [
-        str(slot) for slot in range(spec.replicas)
-    ], "one container for each replica"
+    slots = {int(state.labels[LABEL_SLOT]) for state in mine}
+    assert len(slots) == len(mine) == spec.replicas, "one container for each replica"
+    assert slots <= set(range(spec.replicas + spec.surge))
     for state in mine:
         made = platform.engine.containers[state.id].spec
         assert made is not None
@@ -202,12 +203,24 @@ def as_if_new(earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> b
 
 
 def storage_never_shrank(
-    earlier: Sequence[Mapping[str, Any]],
-    now: Mapping[str, Any],
-    model: type[DatabaseSpec] | type[PlatformSpec] = PlatformSpec,
+    earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any], model: type[DatabaseSpec]
 ) -> bool:
     sizes = [model.model_validate(spec).storage_bytes for spec in (*earlier, now)]
     return max(sizes) == sizes[-1]
+
+
+def with_its_data(earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> bool:
+    """Data and credentials stay when somebody else's server is used instead, as documented."""
+    sizes = [_kept(spec) for spec in (*earlier, now)]
+    return max(sizes) == sizes[-1]
+
+
+def _kept(spec: Mapping[str, Any]) -> int:
+    try:
+        made = PlatformSpec.model_validate(spec)
+    except ValidationError:  # refused, and so never anything
+        return 0
+    return 0 if made.external else made.storage_bytes
 
 
 SPECIAL: Final[tuple[World, ...]] = (
@@ -215,11 +228,13 @@ SPECIAL: Final[tuple[World, ...]] = (
         "App",
         values={"image": ("shop:1", "shop:2"), "replicas": (0, 1, 2, 3)},
         expected=app_world,
+        # which slots its replicas are in is their history, with more slots than replicas
+        forgets=lambda earlier, now: not any(each.get("surge") for each in (*earlier, now)),
     ),
     World("Database", name="shop-db", expected=database_world, forgets=as_if_new),
     World("Namespace", name="extra", namespace="", expected=namespace_world),
     World("Volume", namespace="", expected=volume_world),
-    World("Platform", namespace=PLATFORM_NAMESPACE, forgets=storage_never_shrank),
+    World("Platform", namespace=PLATFORM_NAMESPACE, forgets=with_its_data),
     World("Model", name="chat", expected=model_world),
     World(
         "Zone",

@@ -1,0 +1,98 @@
+"""The names of an App appear in its namespace's Zones by themselves, and go with the domain."""
+
+from typing import Any
+
+from controlplane.plan import EnsureChild, Owned, Plan, RemoveChild, Resolved
+from tests.unit.reconcilers.world import World, app, record
+
+SHOP = {"host": "shop.example.org", "zoneRef": {"name": "example"}}
+WWW = {"host": "www.example.org", "zoneRef": {"name": "example"}}
+ELSEWHERE = {"host": "shop.example.net"}
+
+
+async def settled(*domains: dict[str, Any], address: str = "192.0.2.80", **rest: Any) -> World:
+    world = World()
+    await world.network()
+    say(world, address)
+    await world.settle(app(domains=list(domains), **rest))
+    return world
+
+
+def say(world: World, address: str) -> None:
+    settings = {"settings": {"address": address}} if address else {}
+    world.services = {"ingress": Resolved("Platform", "ingress", "i", True, "", None, settings, {})}
+
+
+def names(world: World) -> dict[str, Any]:
+    return {name: child.spec for (_, name), child in world.children.items()}
+
+
+async def told(world: World, *domains: dict[str, Any], **status: Any) -> Any:
+    made = record("App", {"image": "shop:1", "port": 80, "domains": list(domains)}, status=status)
+    return (await world.look(made))[1]
+
+
+async def test_a_name_in_a_zone_leads_to_the_ingress() -> None:
+    world = await settled(SHOP, ELSEWHERE)
+    assert names(world) == {
+        "shop-shop.example.org": {
+            "zoneRef": {"name": "example"},
+            "name": "shop.example.org",
+            "type": "A",
+            "records": ["192.0.2.80"],
+        }
+    }
+    assert (await world.look(app(domains=[SHOP, ELSEWHERE])))[0] == Plan()
+    report = await told(world, SHOP, ELSEWHERE)
+    assert report.status.model_dump()["names"] == ("shop-shop.example.org",)
+    assert [(c.type, c.status) for c in report.conditions] == [("Published", "True")]
+
+
+async def test_a_domain_that_is_dropped_takes_its_name_along() -> None:
+    world = await settled(SHOP, WWW)
+    spec = {"image": "shop:1", "port": 80, "domains": [SHOP]}
+    after = record("App", spec, status={"names": ["shop-shop.example.org", "shop-www.example.org"]})
+    plan, _ = await world.look(after)
+    assert plan == Plan((RemoveChild("RecordSet", "shop-www.example.org"),))
+    none = record(
+        "App", {**spec, "domains": [], "replicas": 0}, status={"names": list(names(world))}
+    )
+    await world.settle(none)
+    assert names(world) == {}
+
+
+async def test_another_address_of_the_ingress_is_followed() -> None:
+    world = await settled(SHOP)
+    say(world, "192.0.2.81")
+    await world.settle(app(domains=[SHOP]))
+    assert names(world)["shop-shop.example.org"]["records"] == ["192.0.2.81"]
+
+
+async def test_without_an_address_nothing_is_said_and_nothing_taken_back() -> None:
+    world = await settled(SHOP, address="")
+    assert names(world) == {}
+    (condition,) = (await told(world, SHOP)).conditions
+    assert (condition.status, condition.reason) == ("False", "AddressUnknown")
+    assert "spec.settings.address" in condition.message
+    world = await settled(SHOP)
+    say(world, "")
+    assert (await world.look(app(domains=[SHOP])))[0] == Plan()
+    assert len(names(world)) == 1
+
+
+async def test_a_name_of_somebody_else_is_left_to_the_engine_to_refuse() -> None:
+    world = await settled()
+    theirs = Owned("RecordSet", "shop-shop.example.org", "u", True, {}, {}, owned=False)
+    world.children[("RecordSet", "shop-shop.example.org")] = theirs
+    (step,) = (await world.look(app(domains=[SHOP])))[0].steps
+    assert isinstance(step, EnsureChild)
+
+
+async def test_a_name_that_is_not_served_yet_says_so() -> None:
+    world = await settled(SHOP)
+    child = world.children[("RecordSet", "shop-shop.example.org")]
+    world.children[("RecordSet", "shop-shop.example.org")] = Owned(
+        child.kind, child.name, child.uid, False, child.spec, child.status
+    )
+    (condition,) = (await told(world, SHOP)).conditions
+    assert (condition.status, condition.reason) == ("False", "Pending")
