@@ -199,3 +199,38 @@ def test_no_request_is_lost_while_the_app_changes_again_and_again(
             assert sum(running.answers.values()) > before
     assert running.answers.keys() == {"200"}, running.answers
     assert running.answers["200"] > 50 * DEPLOYS
+
+
+def test_a_name_in_a_zone_of_the_tenant_appears_there_by_itself(
+    outside: tuple[Cloud, str],
+) -> None:
+    cloud, where = outside
+    cloud.kubectl("apply", "-f", str(ROOT / "manifests/platform/dns.yaml"))
+    settings = '{"spec": {"settings": {"address": "192.0.2.80"}}}'
+    cloud.kubectl("patch", "platform", "ingress", "-n", "platform", "--type=merge", "-p", settings)
+    zone = {
+        "apiVersion": "bunker.cloud/v1",
+        "kind": "Zone",
+        "metadata": {"name": "net", "namespace": "red"},
+        "spec": {"domain": "red.example.net"},
+    }
+    cloud.apply(zone)
+    cloud.wait_ready("zone", "net", "red", within_s=90)
+    named = {"host": "www.red.example.net", "zoneRef": {"name": "net"}}
+    both = web("red", "red.example.org", domains=[{"host": "red.example.org"}, named])
+    cloud.apply(both)
+    routed(cloud, "red")
+
+    def published(wanted: str) -> bool:
+        record = cloud.get("app", "web", "red") or {}
+        return bool(condition(record, "Published").get("status", "") == wanted)
+
+    eventually(lambda: published("True"), within_s=60, what="the zone serves the name")
+    (name,) = (cloud.get("app", "web", "red") or {})["status"]["names"]
+    spec = (cloud.get("recordset", name, "red") or {})["spec"]
+    assert (spec["type"], spec["records"]) == ("A", ["192.0.2.80"])
+    assert ask(where, "www.red.example.net") == 200
+    cloud.apply(web("red", "red.example.org"))
+    cloud.wait_gone("recordset", name, "red", within_s=30)
+    eventually(lambda: ask(where, "www.red.example.net") == 404, within_s=30, what="unrouted")
+    cloud.kubectl("delete", "zone", "net", "-n", "red")

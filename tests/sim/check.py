@@ -10,7 +10,7 @@ import orjson
 from controlplane.records import Key, Stored, Write
 from drivers.containers import LABEL_SLOT, NetworkState, VolumeState
 from resources.kinds import KIND_INFOS, MODELS
-from resources.meta import Allocation, Footprint, Reference, Spec
+from resources.meta import PLATFORM_NAMESPACE, Allocation, Footprint, Reference, Spec
 from tests.sim.snapshot import GONE, world_of
 from tests.sim.stage import Stage
 from tests.sim.worlds import WORLDS
@@ -160,7 +160,13 @@ def excused(stage: Stage, stored: Stored) -> bool:
         or (refused and record.footprint != Footprint())
         or condition(stored, "Stalled").get("status") == "True"
         or any(not _ready(stage, stored, ref) for ref in record.references)
+        or any(not _serves(stage, name) for name in record.services)
     )
+
+
+def _serves(stage: Stage, service: str) -> bool:
+    found = stage.platform.find(Key("Platform", PLATFORM_NAMESPACE, service))
+    return found is not None and condition(found, "Ready").get("status") == "True"
 
 
 def _ready(stage: Stage, stored: Stored, ref: Reference) -> bool:

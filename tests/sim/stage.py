@@ -137,7 +137,7 @@ class Stage:
                 await self.make(ref.kind, name=ref.name, namespace=namespace or SPACE)
         for name in record.services:
             if self.platform.find(Key("Platform", PLATFORM_NAMESPACE, name)) is None:
-                await self.make("Platform", {"service": name}, name)
+                await self.make("Platform", _service(name), name)
         if obj["kind"] in RECONCILERS:
             reconciler = RECONCILERS[obj["kind"]](self.platform.drivers)
             for read in reconciler.reads(record):
@@ -150,10 +150,8 @@ class Stage:
         """A record as `provide` makes it."""
         if kind in ("Secret", "ConfigMap"):
             await self._value(kind, namespace, name)
-        elif kind == "Platform" and name in OFFERS:
-            await self.make(kind, {"service": name}, name)
         else:
-            await self.make(kind, spec, name)
+            await self.make(kind, _service(name) if kind == "Platform" else spec, name)
 
     async def _value(self, kind: str, namespace: str, name: str) -> None:
         if self.platform.find(Key(kind, namespace, name)) is not None:
@@ -287,3 +285,8 @@ async def gone(stage: Stage, key: Key, within_s: float = 200.0) -> bool:
             return True
         await asyncio.sleep(1.0)
     return False
+
+
+def _service(name: str) -> Mapping[str, Any]:
+    """The spec of a Platform record of that name: any service does where the name is none."""
+    return {"service": name if name in OFFERS else "ingress"}
