@@ -26,9 +26,11 @@ from reconcilers._service import (
 )
 
 API_PORT: Final = 8080
+# Ports below 1024 need no capability in a network namespace of its own.
+_SYSCTLS: Final = {"net.ipv4.ip_unprivileged_port_start": "0"}
 _COMMAND: Final = (
-    "--entrypoints.web.address=:8000",
-    "--entrypoints.websecure.address=:8443",
+    "--entrypoints.web.address=:80",
+    "--entrypoints.websecure.address=:443",
     f"--entrypoints.traefik.address=:{API_PORT}",
     "--api=true",
     "--ping=true",
@@ -75,16 +77,30 @@ _INTERNAL: Final = {
 
 
 def _containers(facts: Facts) -> tuple[ServiceContainer, ...]:
-    del facts
+    roots = facts.settings.get("acmeRoots")
     return (
         ServiceContainer(
             image="traefik",
-            command=_COMMAND,
+            command=(*_COMMAND, *_acme(facts)),
+            files=() if roots is None else (ServiceFile("roots.pem", roots),),
             health=Health(API_PORT, "/ping"),
-            data=False,
+            sysctls=_SYSCTLS,
             stop_timeout_s=20,
         ),
     )
+
+
+def _acme(facts: Facts) -> tuple[str, ...]:
+    """Certificates from an ACME server (RFC 8555), proved over HTTP on port 80; kept as data."""
+    email = facts.settings.get("acmeEmail")
+    if email is None:
+        return ()
+    chosen = {"email": email, "storage": "/data/acme.json", "httpchallenge.entrypoint": "web"}
+    if server := facts.settings.get("acmeServer"):
+        chosen["caserver"] = server
+    if "acmeRoots" in facts.settings:
+        chosen["cacertificates"] = f"{SECRETS_PATH}/roots.pem"
+    return tuple(f"--certificatesresolvers.acme.acme.{key}={chosen[key]}" for key in chosen)
 
 
 def _secret(facts: Facts) -> SecretKeys:
@@ -93,7 +109,7 @@ def _secret(facts: Facts) -> SecretKeys:
 
 
 def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
-    del facts
+    tls = {"certResolver": "acme"} if "acmeEmail" in facts.settings else {}
     told: dict[str, tuple[str, ...]] = {}
     routers: dict[str, Any] = {}
     services: dict[str, Any] = {}
@@ -105,7 +121,7 @@ def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
         told[each.uid] = backends
         services[each.uid] = _service(backends)
         for host in hosts:
-            routers |= _routers(host, each.uid)
+            routers |= _routers(host, each.uid, tls)
     version = hashlib.sha256(_json({"routers": routers, "services": services})).hexdigest()[:16]
     # Traefik refuses an empty table, and with it the whole file.
     tables = {
@@ -128,13 +144,13 @@ def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
     )
 
 
-def _routers(host: str, uid: str) -> Mapping[str, Any]:
+def _routers(host: str, uid: str, tls: Mapping[str, str]) -> Mapping[str, Any]:
     # One for each entry point: the one for TLS would not answer without.
     rule = f"Host(`{host}`)"
     plain = {"rule": rule, "service": uid, "entryPoints": ["web"], "middlewares": ["again"]}
     return {
         f"{host}-http": plain,
-        f"{host}-https": {**plain, "entryPoints": ["websecure"], "tls": {}},
+        f"{host}-https": {**plain, "entryPoints": ["websecure"], "tls": tls},
     }
 
 

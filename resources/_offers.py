@@ -49,6 +49,14 @@ def _size(cpu: str, memory: str) -> Resources:
 
 SECONDS: Final = Matches("[1-9][0-9]{0,4}", "whole seconds: write digits alone, such as '15'", 5)
 DAYS: Final = Matches("[1-9][0-9]{0,3}", "whole days: write digits alone, such as '15'", 4)
+EMAIL: Final = Matches(
+    "[-A-Za-z0-9._+]+@[-A-Za-z0-9.]+", "a mail address: such as 'ops@example.org'", 254
+)
+CERTIFICATES: Final = Matches(
+    "(-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n?)+",
+    "certificates in PEM form",
+    16_384,
+)
 HTTP_URL: Final = Matches(
     "https?://[-A-Za-z0-9.]+(:[0-9]{1,5})?(/[!-~]*)?",
     "an HTTP address: such as 'https://alerts.example.org/hook'",
@@ -81,9 +89,14 @@ HOSTS: Final = Matches(
 OFFERS: Final[dict[Service, Offer]] = {
     "ingress": Offer(
         _size("200m", "128Mi"),
-        0,
-        {"web": ServicePort(8000), "websecure": ServicePort(8443), "api": ServicePort(8080)},
-        {"address": IP_ADDRESS},
+        1 * _GIB,
+        {"web": ServicePort(80), "websecure": ServicePort(443), "api": ServicePort(8080)},
+        {
+            "address": IP_ADDRESS,
+            "acmeEmail": EMAIL,
+            "acmeServer": HTTP_URL,
+            "acmeRoots": CERTIFICATES,
+        },
     ),
     "s3": Offer(_size("250m", "512Mi"), 10 * _GIB, {"s3": ServicePort(8333)}),
     "dns": Offer(

@@ -58,6 +58,7 @@ def test_the_whole_platform_comes_up_heals_is_upgraded_and_goes(private_cloud: C
     cloud.kubectl("apply", "-f", str(FOLDER))
     for name in services():
         cloud.wait_ready("platform", name, "platform", within_s=180)
+    cloud.wait_ready("vpnnetwork", "vpn", "platform", within_s=90)
     registry = Registry(cloud)
     digest = registry.push(b"precious" * 1000)
     heals_and_is_resized(cloud)

@@ -97,6 +97,48 @@ def test_its_own_port_asks_for_the_password() -> None:
     assert all(r["middlewares"] == ["inner-login"] for r in routers.values())
 
 
+ACME = {
+    "acmeEmail": "ops@example.org",
+    "acmeServer": "https://acme.example.org/directory",
+    "acmeRoots": "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n",
+}
+
+
+def test_with_an_address_to_write_to_certificates_are_made_by_themselves() -> None:
+    facts = replace(FACTS, settings=ACME)
+    (made,) = SERVICE.containers(facts)
+    flags = {f for f in made.command if f.startswith("--certificatesresolvers.acme.acme.")}
+    assert {flag.removeprefix("--certificatesresolvers.acme.acme.") for flag in flags} == {
+        "email=ops@example.org",
+        "storage=/data/acme.json",
+        "httpchallenge.entrypoint=web",
+        "caserver=https://acme.example.org/directory",
+        "cacertificates=/run/secrets/roots.pem",
+    }
+    assert {file.path: file.template for file in made.files} == {"roots.pem": ACME["acmeRoots"]}
+    assert SERVICE.routing is not None
+    secure = [
+        router["tls"]
+        for router in tables(SERVICE.routing(facts, (user("a", "a.example.org"),)))[
+            "routers"
+        ].values()
+        if "tls" in router
+    ]
+    assert secure == [{"certResolver": "acme"}]
+
+
+def test_without_one_none_are() -> None:
+    (made,) = SERVICE.containers(FACTS)
+    assert not any("certificatesresolvers" in flag for flag in made.command)
+    assert made.files == ()
+
+
+def test_its_settings_are_taken_by_the_model() -> None:
+    assert platform("ingress", settings=ACME).spec.settings == ACME
+    with pytest.raises(ValidationError, match="PEM"):
+        platform("ingress", settings={"acmeRoots": "-----BEGIN PRIVATE KEY-----"})
+
+
 HOSTS = TypeAdapter[str](PublicHost)
 
 

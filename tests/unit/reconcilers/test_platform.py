@@ -253,7 +253,7 @@ async def test_a_service_that_this_release_has_not_says_so(monkeypatch: Any) -> 
         ("metrics", {"settings": {"retentionDays": "a"}}, "settings 'retentionDays'"),
         ("registry", {"publish": [{"name": "web"}]}, "publish 'web'"),
         ("registry", {"publish": [{"name": "api"}, {"name": "api"}]}, "twice"),
-        ("ingress", {"storage": "1Gi"}, "storage"),
+        ("ingress", {"settings": {"acmeEmail": "ops"}}, "mail address"),
         ("registry", {"storage": "1Mi"}, "too little"),
         ("registry", {"external": {"endpoint": "registry"}}, "host:port"),
     ],
