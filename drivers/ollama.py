@@ -31,8 +31,9 @@ from drivers.model_calls import (
 )
 from drivers.models import ModelFailure, ModelOrder, ModelServer, ModelState
 
-STALL_S: Final = 120.0
-"""No line for so long: Ollama sends progress several times a second, and none while it hashes."""
+STALL_S: Final = 900.0
+"""No line for so long: Ollama sends progress several times a second, and none while it hashes: 16
+GiB from a slow disk at 20 MB/s take 860 s."""
 LINE_BYTES: Final = 1 << 16
 
 

@@ -251,6 +251,19 @@ def fetch(url: str, method: str = "GET", body: Json | None = None) -> Any:
     return asyncio.run(go())
 
 
+def test_a_fetch_goes_on_while_the_control_plane_is_dead(private_cloud: Cloud, shop: Shop) -> None:
+    make_namespace(private_cloud, "crash")
+    shop.files.pause_s, shop.files.chunk = 0.5, 20_000  # 14 pieces: some 7 s
+    private_cloud.apply(model("crash", {"url": shop.url}, digest=shop.digest))
+    eventually(lambda: shop.files.sent > 40_000, within_s=60, what="it is being fetched")
+    private_cloud.kill()
+    eventually(lambda: shop.files.sent == len(shop.data), within_s=30, what="it goes on")
+    private_cloud.start()
+    private_cloud.wait_ready("model", "chat", "crash", within_s=60)
+    assert shop.files.sent == len(shop.data)  # once
+    private_cloud.kubectl("delete", "model", "chat", "-n", "crash", "--timeout=60s")
+
+
 def test_a_missing_file_says_so_and_works_once_it_is_there(
     cloud: Cloud, namespace: str, shop: Shop
 ) -> None:
