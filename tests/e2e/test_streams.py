@@ -7,6 +7,7 @@ import re
 import signal
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -416,6 +417,24 @@ def test_a_postgresql_session(busy: Cloud) -> None:
 def test_a_port_where_nobody_listens(busy: Cloud) -> None:
     with forwarded(busy, f"pod/{WEB}", 9, NS) as port, pytest.raises(OSError):
         urlopen(f"http://127.0.0.1:{port}/", timeout=10)
+
+
+# --- other clients -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["kubernetes", "kr8s"])
+def test_python_clients_go_in_too(busy: Cloud, library: str) -> None:
+    """In a process of their own: they leave sockets open, which a test here must not."""
+    program = [sys.executable, "-W", "ignore", "-m", "tests.e2e.python_clients"]
+    done = subprocess.run(
+        [*program, library, str(busy.kubeconfig), NS, WEB, TALKER],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 # --- as two processes ----------------------------------------------------------------------------
