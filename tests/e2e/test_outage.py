@@ -142,6 +142,8 @@ class Engine:
         self._process.wait(timeout=60)
         for pid in _processes_in(self._folder):
             os.kill(pid, signal.SIGKILL)
+        # where nobody reaps it, its zombie passes for a containerd that runs
+        (self._folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:
         assert self._process is not None

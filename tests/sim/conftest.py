@@ -26,6 +26,10 @@ class Effort:
     examples: int
     """Of each kind's state machine."""
     planted: int
+    values: int = 2
+    """Other values of each field that are tried back and forth."""
+    thorough: bool = False
+    """Every boundary of an edit or a restart in all three positions; else in one, in turn."""
     looks: bool = False
     """Crash at calls that only look, too."""
     phases: tuple[Phase, ...] = (Phase.generate,)
@@ -33,10 +37,19 @@ class Effort:
 
 
 EFFORTS = {
-    "fast": Effort(1, 1, 10, 1, 2, 1),
-    "sim": Effort(1, 2, 300, 3, 8, 8),
+    "fast": Effort(1, 1, 10, 1, 2, 1, values=1),
+    "sim": Effort(1, 1, 100, 2, 4, 8),
     "long": Effort(
-        3, 40, 10_000, 40, 1000, 1000, looks=True, phases=(Phase.generate, Phase.shrink)
+        3,
+        40,
+        10_000,
+        40,
+        1000,
+        1000,
+        looks=True,
+        values=99,
+        thorough=True,
+        phases=(Phase.generate, Phase.shrink),
     ),
 }
 EFFORTS["plain"] = EFFORTS["sim"]

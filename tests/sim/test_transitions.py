@@ -2,6 +2,7 @@
 deaths of the control plane: whatever led there, it is what its spec says, and then at rest.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -110,10 +111,14 @@ def transitions(kind: str) -> Iterator[Transitions]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WORLDS if has_spec(kind)])
-def test_every_field_back_and_forth(transitions: Transitions) -> None:
-    """Every other value of every field, and back: as a fresh one each time."""
+def test_every_field_back_and_forth(transitions: Transitions, effort: Effort) -> None:
+    """Other values of every field, and back: as a fresh one each time."""
     first = transitions.stage.spec(transitions.key)
+    tried: Counter[str] = Counter()
     for field, spec in candidates(transitions.kind, first):
+        tried[field] += 1
+        if tried[field] > effort.values:
+            continue
         transitions.put(spec)
         assert transitions.check() == [], f"with {field} = {spec.get(field)!r}"
         if not transitions.put(first):

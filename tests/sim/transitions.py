@@ -124,7 +124,7 @@ class Transitions:
         return [(what, name) for what in HARMS for name in mine]
 
     def do_harm(self, what: str, name: str) -> None:
-        self._harmed = self.stage.adopted = True
+        self.stage.adopted = True
         engine = self.stage.platform.engine
         match what:
             case "rename":
