@@ -151,6 +151,8 @@ class FakeModels:
             self._fail(found, "LoadFailed", "llama.cpp refused the file", lasting=False)
         else:
             found.present, found.loaded = True, True
+            # a server keeps what it has, not how it was asked for
+            found.order = ModelOrder(order.order, order.name, order.source)
 
     def _fail(self, found: Held, reason: str, message: str, *, lasting: bool) -> None:
         before = found.failure.attempts if found.failure else 0
@@ -164,7 +166,7 @@ class FakeModels:
         if same and found is not None and (found.steps_left > 0 or found.present):
             return
         if found is not None and found.present and self._fits(found, order):
-            found.order = order
+            found.order = ModelOrder(order.order, order.name, order.source)
             self.writes += 1
             return
         file = self._file(order.url or order.source)

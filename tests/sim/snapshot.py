@@ -28,6 +28,8 @@ GONE: Final = "gone"
 IN_PLACE: Final = frozenset({"limits", "networks", "name"})
 """What a container was made with and may have been given otherwise since: its state tells."""
 _SCRUB: Final = (
+    # a link to an object says when it was made, and when it ends
+    (re.compile(r"X-Amz-[^\"]*"), "<signed>"),
     (re.compile(r"[0-9a-f]{64}"), "<id>"),
     (re.compile(r"\bv\d+:[0-9a-f]{16,64}\b|\b[0-9a-f]{16,63}\b"), "<hash>"),
     (re.compile(r"\$2[aby]\$\d+\$[./A-Za-z0-9]{53}"), "<hash>"),
