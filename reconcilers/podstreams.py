@@ -25,6 +25,10 @@ _EARLY_NS: Final = 50_000_000
 """A process writes its first lines before the engine notes its start, and an earlier run's last
 ones are read after its end was noted; between the two the engine waits 100 ms at least."""
 
+CLOSED: Final = frozenset({"VpnNetwork"})
+"""Kinds of tenants' records whose containers may do what no other of theirs may (NET_ADMIN, by
+drivers/docker_body): nobody runs commands of their own in there."""
+
 
 @dataclass(frozen=True, slots=True)
 class PodStreams:
@@ -46,7 +50,14 @@ class PodStreams:
         return await self.engine.logs(state.id, part)
 
     async def open_exec(self, pod: PodRef, command: Command, /) -> Stream:
-        return await self.engine.exec(self._running(pod, "run a command").id, command)
+        state = self._running(pod, "run a command")
+        if state.owner is not None and state.owner.kind in CLOSED:
+            raise ForbiddenError(
+                f"cannot run a command: Pod '{pod.name}' is a {state.owner.kind}'s and has rights "
+                "in its network that no other command may have; its record tells what it does",
+                reason="Closed",
+            )
+        return await self.engine.exec(state.id, command)
 
     async def open_attach(self, pod: PodRef, /, *, stdin: bool) -> Stream:
         return await self.engine.attach(self._running(pod, "attach").id, stdin=stdin)

@@ -22,3 +22,7 @@ class Faults:
         self.calls[verb] += 1
         if self._planted[verb]:
             raise self._planted[verb].popleft()
+
+    def forget(self) -> None:
+        """No fault is planted any more."""
+        self._planted.clear()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from controlplane.errors import RetryableError
 from controlplane.records import Key
 from drivers.wireguard_keys import public_key_of
 from tests.support.platform import Platform
@@ -496,5 +497,50 @@ def test_every_edit_there_and_back_leaves_what_a_fresh_one_has() -> None:
                 await platform.settle(5)
                 assert (await live(platform), await config(platform, "laptop")) == was
             assert lease(platform, "phone")["state"] == "Serving"
+
+    run(main)
+
+
+def test_a_gateway_that_answers_nonsense_is_told_and_not_asked_in_a_loop() -> None:
+    async def main() -> None:
+        platform = Platform()
+        async with platform.running():
+            await make_network(platform)
+            await make_peers(platform, "laptop")
+            faults = platform.wireguard.faults
+            for _ in range(1000):
+                error = RetryableError("cannot read the WireGuard gateway", reason="BadAnswer")
+                faults.fail_next("observe_interface", error)
+            await platform.settle(60)
+            synced = platform.condition(OFFICE, "Synced")
+            assert (synced["status"], synced["reason"]) == ("False", "BadAnswer")
+            before, changes = faults.calls["observe_interface"], writes(platform)
+            await platform.settle(3600)
+            assert faults.calls["observe_interface"] - before < 60, "asked with growing pauses"
+            assert writes(platform) == changes, "the same trouble is told once"
+            faults.forget()
+            await platform.settle(700)
+            assert platform.ready(OFFICE)
+            assert platform.condition(OFFICE, "Synced")["status"] == "True"
+
+    run(main)
+
+
+def test_a_gateway_without_an_interface_is_starting_and_its_peers_wait() -> None:
+    async def main() -> None:
+        platform = Platform()
+        async with platform.running():
+            await make_network(platform)
+            await make_peers(platform, "laptop")
+            platform.engine.kill(platform.of(OFFICE)[0].name)
+            uid = platform.get(OFFICE).uid
+            platform.files.folders[uid].files.pop("gateway.conf")
+            platform.files.folders[uid].intact = True
+            await platform.settle(5)
+            assert platform.condition(OFFICE)["reason"] == "Starting"
+            assert ready(platform, "laptop")[0] == "False"
+            platform.files.folders[uid].intact = False
+            await platform.settle(60)
+            assert platform.ready(OFFICE)
 
     run(main)
