@@ -46,9 +46,9 @@ EFFORTS = {
         40,
         1000,
         1000,
-        looks=True,
         values=99,
         thorough=True,
+        looks=True,
         phases=(Phase.generate, Phase.shrink),
     ),
 }

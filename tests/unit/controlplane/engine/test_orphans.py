@@ -1,5 +1,6 @@
 """Records that vanish without a teardown, their finalizer taken off by hand: data stays, the rest
-goes, and the next record of that name is not held for the one that went. Room is kept till then."""
+goes, and the next record of that name is not held for the one that went.
+"""
 
 from collections.abc import Mapping
 from typing import Any

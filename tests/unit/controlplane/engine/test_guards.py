@@ -1,0 +1,112 @@
+"""Guards that only misfortune tests: a wrong database, a gap in the changes, a broken stream."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from controlplane.engine.breaker import Breakers
+from controlplane.engine.index import Dependents
+from controlplane.engine.queue import Queue
+from controlplane.engine.sweep import UNSEEN_MAX
+from controlplane.engine.wakes import Wakes
+from controlplane.errors import SlowReaderError
+from controlplane.records import Change, Key, Stored
+from tests.support.bench import Bench, box_key
+from tests.support.platform import Platform
+from tests.support.toys import Thing
+from tests.support.virtual import LoopClock, run
+
+SWEPT_S = 1300.0
+
+
+def strangers_records(count: int) -> dict[str, Thing]:
+    """Things with our labels whose records no database of ours ever had."""
+    uids = [f"{number:08x}-1" for number in range(count)]
+    names = [f"box-shop-b{number}-{uid[:8]}" for number, uid in enumerate(uids)]
+    return {name: Thing(name, uid, 1) for name, uid in zip(names, uids, strict=True)}
+
+
+def swept(count: int) -> int:
+    async def main() -> int:
+        bench = Bench()
+        bench.world.things = strangers_records(count)
+        async with bench.running():
+            await bench.settle(SWEPT_S)
+            return count - len(bench.world.things)
+
+    return run(main)
+
+
+def test_leftovers_are_swept() -> None:
+    assert swept(UNSEEN_MAX) == UNSEEN_MAX
+
+
+def test_a_wrong_or_empty_database_takes_nothing_down() -> None:
+    assert swept(UNSEEN_MAX + 1) == 0
+
+
+class Gap:
+    """A view whose stream breaks at once."""
+
+    revision = 5
+
+    def list(self, kind: str, namespace: str | None = None, /) -> Sequence[Stored]:
+        body = b'{"metadata":{"name":"a"}}'
+        return [Stored(Key(kind, "shop", "a"), "u", 5, 1, body)]
+
+    async def watch(self, kinds: Any, since: int, /) -> AsyncIterator[Change]:
+        raise SlowReaderError("too far behind")
+        yield
+
+
+def test_after_a_gap_in_the_changes_everything_is_looked_at() -> None:
+    async def main() -> None:
+        clock, rng = LoopClock(), random.Random(0)
+        queue = Queue(clock, rng)
+        view: Any = Gap()
+        queues = {"Box": queue}
+        breakers = Breakers(clock, rng)
+        wakes = Wakes(view, queues, Dependents(), lambda stored: (), breakers, clock)
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(wakes.follow(0))
+            await asyncio.sleep(0.5)
+            assert queue.depth == 1
+            following.cancel()
+
+    run(main)
+
+
+def test_after_a_driver_came_back_everything_is_looked_at() -> None:
+    async def main() -> None:
+        platform = Platform()
+        async with platform.running():
+            await platform.settle(1)
+            web = await platform.apply("App", "web", image="web:1")
+            await platform.settle(30)
+            container = platform.engine.containers[platform.of(web)[0].id]
+            platform.engine.engine_down()
+            container.state = replace(container.state, running=False)
+            await platform.settle(1)
+            platform.engine.engine_up()
+            await platform.settle(3)
+            assert platform.of(web)[0].running
+
+    run(main)
+
+
+def test_every_write_of_the_engine_carries_its_epoch() -> None:
+    async def main() -> None:
+        bench = Bench()
+        async with bench.running():
+            await bench.namespace()
+            await bench.box("a", data="Delete", secret=True)
+            await bench.settle(10)
+            await bench.delete(box_key("a"))
+            await bench.settle(10)
+        mine = [write for write in bench.store.writes if write.actor == "system:agent"]
+        assert len(mine) > 5
+        assert {write.epoch for write in mine} == {bench.epoch}
+
+    run(main)
