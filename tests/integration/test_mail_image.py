@@ -5,6 +5,7 @@ import smtplib
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -44,16 +45,22 @@ def furnished(made: Bench) -> Running:
     return server
 
 
-def send(server: Running, *, sender: str = "alice@a.test") -> str:
+@contextmanager
+def logged_in(server: Running) -> Iterator[smtplib.SMTP]:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    text = f"From: {sender}\r\nTo: alice@a.test\r\nSubject: hello\r\n\r\nhello\r\n"
+    with smtplib.SMTP(server.address, 587, timeout=60) as client:
+        client.starttls(context=context)
+        client.login("alice@a.test", PASSWORD)
+        yield client
+
+
+def send(server: Running, *, headers: str = "From: alice@a.test") -> str:
+    text = f"{headers}\r\nTo: alice@a.test\r\nSubject: hello\r\n\r\nhello\r\n"
     try:
-        with smtplib.SMTP(server.address, 587, timeout=60) as client:
-            client.starttls(context=context)
-            client.login("alice@a.test", PASSWORD)
-            client.sendmail(sender, ["alice@a.test"], text)
+        with logged_in(server) as client:
+            client.sendmail("alice@a.test", ["alice@a.test"], text)
     except smtplib.SMTPException as exc:
         return str(exc)
     return "sent"
@@ -62,6 +69,41 @@ def send(server: Running, *, sender: str = "alice@a.test") -> str:
 def used(server: Running) -> int:
     found = mailctl(server, "observe-mailbox", address="alice@a.test", password=PASSWORD)
     return int(found["used_bytes"])
+
+
+HEADERS = {
+    "From alone": ("From: alice@a.test", "sent"),
+    "another's From": ("From: boss@a.test", "5.7.1"),
+    "space before the colon": ("From : boss@a.test", "5."),
+    "a second From": ("From: alice@a.test\r\nFrom : boss@a.test", "5.6.0"),
+    "another's Sender": ("From: alice@a.test\r\nSender: boss@a.test", "5.7.1"),
+    "two addresses": ("From: alice@a.test, boss@a.test", "5.7.1"),
+    "an encoded address": ("From: =?utf-8?q?boss=40a.test?=", "5.6.0"),
+    "no From": ("X-Nothing: here", "5.6.0"),
+}
+
+
+def test_nobody_writes_as_somebody_else_however_it_is_written(made: Bench) -> None:
+    server = furnished(made)
+    for name, (headers, wanted) in HEADERS.items():
+        assert wanted in send(server, headers=headers), name
+
+
+def test_a_message_ends_where_the_protocol_says(made: Bench) -> None:
+    """What looks like an end to careless servers smuggles no second message past the guard
+    (https://www.postfix.org/smtp-smuggling.html)."""
+    server = furnished(made)
+    second = "MAIL FROM:<boss@a.test>\r\nRCPT TO:<alice@a.test>\r\nDATA\r\nFrom: boss@a.test"
+    for end in ("\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r"):
+        raw = f"From: alice@a.test\r\n\r\nhello{end}{second}\r\n\r\nforged\r\n.\r\n"
+        with logged_in(server) as client:
+            client.mail("alice@a.test")
+            client.rcpt("alice@a.test")
+            client.docmd("DATA")
+            client.send(raw.encode())
+            client.getreply()
+    told = server.exec("sh", "-c", "cat /data/mail/*/*/*/mail/new/* 2>/dev/null || true")
+    assert "Return-Path: <boss@a.test>" not in told
 
 
 def test_mail_and_accounts_outlive_the_container(made: Bench) -> None:

@@ -56,6 +56,8 @@ postconf -e \
   "smtpd_helo_required = yes" \
   "disable_vrfy_command = yes" \
   "default_process_limit = 50" \
+  "smtpd_forbid_bare_newline = normalize" \
+  "smtpd_forbid_unauth_pipelining = yes" \
   "smtpd_sasl_type = dovecot" \
   "smtpd_sasl_path = private/auth" \
   "smtpd_sender_login_maps = $sql/senders.cf" \

@@ -64,7 +64,8 @@ class Guard(Milter.Base):
     @Milter.decode("bytes")
     def header(self, name, value):
         plain = name.encode() if isinstance(name, str) else name
-        self.fields.append((plain, value))
+        # `From : x` is a From header, too (RFC 5322, 4.5)
+        self.fields.append((plain.strip(), value))
         return Milter.CONTINUE
 
     def eoh(self):
@@ -94,9 +95,11 @@ class Guard(Milter.Base):
         """Only as oneself."""
         try:
             found = senders.from_addresses(self.values(b"from"))
+            sender = self.values(b"sender")
+            more = senders.from_addresses(sender) if sender else []
         except ValueError as error:
             return self.refuse("5.6.0", str(error))
-        for address in found:
+        for address in (*found, *more):
             if not senders.may_send(database, self.login, address):
                 return self.refuse("5.7.1", f"{self.login} may not send as {address}")
         self.domain = found[0].rpartition("@")[2]
