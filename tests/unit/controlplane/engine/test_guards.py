@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controlplane.engine.breaker import Breakers
@@ -11,9 +11,10 @@ from controlplane.engine.index import Dependents
 from controlplane.engine.queue import Queue
 from controlplane.engine.sweep import UNSEEN_MAX
 from controlplane.engine.wakes import Wakes
-from controlplane.errors import SlowReaderError
-from controlplane.records import Change, Key, Stored
+from controlplane.errors import ConflictError, SlowReaderError
+from controlplane.records import Change, Key, Stored, Write
 from tests.support.bench import Bench, box_key
+from tests.support.memory import MemoryStore
 from tests.support.platform import Platform
 from tests.support.toys import Thing
 from tests.support.virtual import LoopClock, run
@@ -113,5 +114,35 @@ def test_every_write_of_the_engine_carries_its_epoch() -> None:
         mine = [write for write in bench.store.writes if write.actor == "system:agent"]
         assert len(mine) > 5
         assert {write.epoch for write in mine} == {bench.epoch}
+
+    run(main)
+
+
+@dataclass(slots=True)
+class Contended(MemoryStore):
+    """Once `lost` is false, the engine's next write of a Box loses a race that nothing tells of."""
+
+    lost: bool = True
+
+    async def write(self, write: Write, /) -> Stored:
+        if write.epoch is not None and write.key.kind == "Box" and not self.lost:
+            self.lost = True
+            raise ConflictError("lost the race")
+        return await MemoryStore.write(self, write)
+
+
+def test_a_lost_race_is_run_again_at_once() -> None:
+    async def main() -> None:
+        store = Contended()
+        bench = Bench(store=store)
+        async with bench.running():
+            await bench.namespace()
+            await bench.box("a")
+            await bench.settle(30)
+            store.lost = False
+            await bench.edit(box_key("a"), size=7)
+            await bench.settle(5)
+            assert store.lost
+            assert bench.status(box_key("a"))["size"] == 7
 
     run(main)
