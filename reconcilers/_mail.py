@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from controlplane.plan import Resolved, SecretReader, Wait, Want
+from controlplane.plan import RecordStep, RemoveChild, Resolved, SecretReader, Wait, Want
 from drivers.mail import Mail, MailServer, Password
 from resources.meta import PLATFORM_NAMESPACE
 
@@ -135,3 +135,11 @@ def bad_password(name: str, *, there: bool) -> Wait:
         f"Secret '{name}' {what}: put {SHORTEST} to {LONGEST} printable characters under 'password'"
     )
     return Wait("PasswordInvalid" if there else "SecretMissing", message)
+
+
+def unused_secret(want: Want[Any], own: str, used: str) -> tuple[RecordStep, ...]:
+    """The Secret made for a record goes once another one is given and in use."""
+    child = want.children.get(("Secret", own))
+    if own == used or child is None or not child.owned or child.deleting:
+        return ()
+    return (RemoveChild("Secret", own),)

@@ -33,6 +33,7 @@ from reconcilers._mail import (
     other_service,
     password_of,
     place_of,
+    unused_secret,
 )
 from resources.mailbox import Mailbox, MailboxStatus
 from resources.meta import SecretRef
@@ -89,8 +90,7 @@ class MailboxReconciler(Reconciler[Mailbox, MailboxSeen, MailboxStep]):
     values: SecretReader
 
     def children(self, want: Mailbox, namespace_uid: str, /) -> tuple[ChildRef, ...]:
-        given = want.spec.password_secret_ref
-        return () if given is not None else (ChildRef("Secret", want.secret_name),)
+        return (ChildRef("Secret", want.own_secret_name),)
 
     def reads(self, want: Mailbox, /) -> tuple[str, ...]:
         given = want.spec.password_secret_ref
@@ -128,7 +128,8 @@ class MailboxReconciler(Reconciler[Mailbox, MailboxSeen, MailboxStep]):
             return Plan(wait=bad_password(want.record.secret_name, there=seen.has_secret))
         target = _target(want)
         if _is(target, seen.state):
-            return Plan()
+            record = want.record
+            return Plan(unused_secret(want, record.own_secret_name, record.secret_name))
         meta = want.record.metadata
         return Plan(
             (

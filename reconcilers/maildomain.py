@@ -24,7 +24,15 @@ from controlplane.plan import (
 )
 from drivers.mail import DomainSpec, DomainState
 from drivers.mail_keys import public_key
-from reconcilers._mail import MailServers, Place, is_gone, no_server, place_of, settings_of
+from reconcilers._mail import (
+    MailServers,
+    Place,
+    is_gone,
+    no_server,
+    place_of,
+    settings_of,
+    unused_secret,
+)
 from resources.maildomain import DnsRecord, MailDomain, MailDomainStatus
 from resources.meta import Condition, SecretRef
 
@@ -77,7 +85,7 @@ class MailDomainReconciler(Reconciler[MailDomain, MailDomainSeen, MailDomainStep
     def children(self, want: MailDomain, namespace_uid: str, /) -> tuple[ChildRef, ...]:
         # with or without a zone: what was published before has to go
         sets = tuple(ChildRef("RecordSet", _child_name(want, each)) for each in CHILDREN)
-        return (*_own_secret(want), *sets)
+        return (ChildRef("Secret", want.own_secret_name), *sets)
 
     def reads(self, want: MailDomain, /) -> tuple[str, ...]:
         given = want.spec.dkim.secret_ref
@@ -111,7 +119,8 @@ class MailDomainReconciler(Reconciler[MailDomain, MailDomainSeen, MailDomainStep
             meta = want.record.metadata
             serve = ServeDomain(seen.place, target, meta.namespace, want.record.secret_name)
             return Plan((*steps, serve))
-        return Plan(steps)
+        record = want.record
+        return Plan((*steps, *unused_secret(want, record.own_secret_name, record.secret_name)))
 
     def status(self, want: Want[MailDomain], seen: MailDomainSeen, /) -> Report:
         record = want.record
@@ -144,11 +153,6 @@ class MailDomainReconciler(Reconciler[MailDomain, MailDomainSeen, MailDomainStep
                 assert_never(step)
 
 
-def _own_secret(record: MailDomain) -> tuple[ChildRef, ...]:
-    given = record.spec.dkim.secret_ref
-    return () if given is not None else (ChildRef("Secret", record.secret_name),)
-
-
 def _child_name(record: MailDomain, what: str) -> str:
     return f"{record.metadata.name}-mail-{what}"
 
@@ -170,7 +174,7 @@ def _state(target: DomainSpec, key: str) -> DomainState:
 
 def _secret(want: Want[MailDomain]) -> tuple[RecordStep, ...]:
     """Its own Secret with a key, made once."""
-    if not _own_secret(want.record):
+    if want.record.spec.dkim.secret_ref is not None:
         return ()
     name = want.record.secret_name
     found = want.children.get(("Secret", name))

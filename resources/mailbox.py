@@ -149,7 +149,12 @@ class Mailbox(Resource[MailboxSpec, MailboxStatus]):
     def secret_name(self) -> str:
         """The Secret with its password."""
         given = self.spec.password_secret_ref
-        return f"{self.metadata.name}-mailbox" if given is None else given.name
+        return self.own_secret_name if given is None else given.name
+
+    @property
+    def own_secret_name(self) -> str:
+        """The Secret that is made for it where none is given."""
+        return f"{self.metadata.name}-mailbox"
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
         fix = "may not change; make another Mailbox and move the mail"

@@ -162,7 +162,12 @@ class MailDomain(Resource[MailDomainSpec, MailDomainStatus]):
     def secret_name(self) -> str:
         """The Secret with its key."""
         given = self.spec.dkim.secret_ref
-        return f"{self.metadata.name}-dkim" if given is None else given.name
+        return self.own_secret_name if given is None else given.name
+
+    @property
+    def own_secret_name(self) -> str:
+        """The Secret that is made for it where none is given."""
+        return f"{self.metadata.name}-dkim"
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
         fix = "may not change; make another MailDomain and move the mail"
