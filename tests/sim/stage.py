@@ -9,13 +9,13 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from controlplane.errors import ConflictError
+from controlplane.errors import AlreadyExistsError, ConflictError
 from controlplane.records import Key, Write
 from reconcilers.registry import RECONCILERS
 from resources._offers import OFFERS
@@ -121,7 +121,8 @@ class Stage:
         meta = obj["metadata"]
         key = Key(kind, meta.get("namespace", ""), meta["name"])
         if self.platform.find(key) is None:
-            await self.platform.records.create(kind, obj, actor=USER)
+            with suppress(AlreadyExistsError):  # another made it meanwhile, or the view is old
+                await self.platform.records.create(kind, obj, actor=USER)
         elif spec is not None:
             await self.edit(key, spec)
         return key
