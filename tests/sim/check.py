@@ -115,11 +115,21 @@ def _unsettled(stage: Stage) -> list[str]:
     found = []
     for kind in WORLDS:
         for stored in stage.platform.store.cache.list(kind):
-            if stored.deleting:
+            if stored.deleting and not _held(stage, stored):
                 found.append(f"{stored.key} is still being deleted: {said(stored, 'Synced')}")
-            elif not (settled(stored) or excused(stage, stored)):
+            elif not (stored.deleting or settled(stored) or excused(stage, stored)):
                 found.append(f"{stored.key} is not in sync: {said(stored, 'Synced')}")
     return found
+
+
+def _held(stage: Stage, stored: Stored) -> bool:
+    """Whether a deletion waits for a record that lives, and says for which."""
+    told = str(said(stored, "Synced"))
+    return any(
+        not each.deleting and f"{kind} '{each.key.name}'" in told
+        for kind in WORLDS
+        for each in stage.platform.store.cache.list(kind, stored.key.namespace)
+    )
 
 
 def _unlike(stage: Stage) -> list[str]:
