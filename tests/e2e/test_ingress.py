@@ -229,7 +229,7 @@ def test_a_name_in_a_zone_of_the_tenant_appears_there_by_itself(
     (name,) = (cloud.get("app", "web", "red") or {})["status"]["names"]
     spec = (cloud.get("recordset", name, "red") or {})["spec"]
     assert (spec["type"], spec["records"]) == ("A", ["192.0.2.80"])
-    assert ask(where, "www.red.example.net") == 200
+    eventually(lambda: ask(where, "www.red.example.net") == 200, within_s=30, what="routed")
     cloud.apply(web("red", "red.example.org"))
     cloud.wait_gone("recordset", name, "red", within_s=30)
     eventually(lambda: ask(where, "www.red.example.net") == 404, within_s=30, what="unrouted")

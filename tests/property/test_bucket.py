@@ -158,6 +158,8 @@ class BucketMachine(RuleBasedStateMachine):
     @rule()
     def again(self) -> None:
         """Deleted and made anew: what it holds is kept for the next of its name."""
+        # whose mark somebody took away just before, with objects in it, is nobody's afterwards
+        self.settle()
         self.settle(deleting=True)
         assert set(self.world.server.users) == {"bunker-theirs"}
         assert not [name for _, name in self.world.values.data if name.startswith("shop-")]
