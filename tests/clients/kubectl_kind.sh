@@ -5,35 +5,9 @@
 #   PLURAL=apps.bunker.cloud
 set -u
 : "${KUBECONFIG:?}" "${MANIFEST:?}" "${PLURAL:?}"
-KUBECTL=${KUBECTL:-kubectl}
 NS=kind-$RANDOM
 NAME=accepted
-WORK=$(mktemp -d)
-export HOME=$WORK # discovery cache of its own
-failed=0
-
-k() { timeout 30 "$KUBECTL" -n "$NS" "$@"; }
-
-# t NAME RC REGEX COMMAND...  (empty regex: any output)
-t() {
-  local name=$1 want=$2 regex=$3 out rc
-  shift 3
-  out=$("$@" 2>&1)
-  rc=$?
-  if [ "$rc" = "$want" ] && { [ -z "$regex" ] || grep -qE -- "$regex" <<<"$out"; }; then
-    echo "PASS  $name"
-    return
-  fi
-  failed=$((failed + 1))
-  echo "FAIL  $name (exit code $rc, wanted $want and /$regex/)"
-  sed 's/^/      | /' <<<"$out" | tail -8
-}
-
-cleanup() {
-  k delete namespace "$NS" --wait=false >/dev/null 2>&1
-  rm -rf "$WORK"
-}
-trap cleanup EXIT
+source "$(dirname "$0")/kubectl_lib.sh"
 
 sed 's/priority: 5/priority: 6/' "$MANIFEST" >"$WORK/changed.yaml"
 sed 's/priority: 5/bogusField: 1/' "$MANIFEST" >"$WORK/bad.yaml"

@@ -8,35 +8,10 @@
 # finalizer. The object is made in a namespace of its own.
 set -u
 : "${KUBECONFIG:?}" "${MANIFEST:?}" "${PLURAL:?}"
-KUBECTL=${KUBECTL:-kubectl}
 FIELD=${FIELD:-spec.priority} V1=${V1:-7} V2=${V2:-8} SCALE=${SCALE:-0} WAIT=${WAIT:-180}
 NS=live-$RANDOM
-WORK=$(mktemp -d)
-export HOME=$WORK # discovery cache of its own
-failed=0
-
-k() { timeout $((WAIT + 10)) "$KUBECTL" -n "$NS" "$@"; }
-
-# t NAME RC REGEX COMMAND...  (empty regex: any output)
-t() {
-  local name=$1 want=$2 regex=$3 out rc
-  shift 3
-  out=$("$@" 2>&1)
-  rc=$?
-  if [ "$rc" = "$want" ] && { [ -z "$regex" ] || grep -qE -- "$regex" <<<"$out"; }; then
-    echo "PASS  $name"
-    return
-  fi
-  failed=$((failed + 1))
-  echo "FAIL  $name (exit code $rc, wanted $want and /$regex/)"
-  sed 's/^/      | /' <<<"$out" | tail -8
-}
-
-cleanup() {
-  k delete namespace "$NS" --wait=false >/dev/null 2>&1
-  rm -rf "$WORK"
-}
-trap cleanup EXIT
+K_S=$((WAIT + 10))
+source "$(dirname "$0")/kubectl_lib.sh"
 
 field() { k get "$PLURAL" "$NAME" -o "jsonpath={.$1}"; }
 patch() { # VALUE -> a merge patch of FIELD

@@ -1,4 +1,7 @@
-"""One suite for the S3 driver on a real server (SeaweedFS in our own image) and on its fake."""
+"""One suite for the S3 driver on a real server (SeaweedFS in our own image) and on its fake.
+
+Over 400 lines, because one contract is read in one place.
+"""
 
 import os
 import uuid

@@ -45,7 +45,7 @@ class Host:
     """The API. One model in memory at a time: another one's turn ends the idle one's."""
 
     def __init__(self, library: Library, context: int, keep_alive_s: float) -> None:
-        self.library, self.context, self.keep_alive_s = library, context, keep_alive_s
+        self.models, self.context, self.keep_alive_s = library, context, keep_alive_s
         self.engines: dict[str, Engine] = {}
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=10))
 
@@ -72,12 +72,12 @@ class Host:
         return {"name": name, "model": name, **entry, "digest": digest, "details": details}
 
     async def tags(self, _: web.Request) -> web.Response:
-        listed = [self._entry(name, entry) for name, entry in self.library.here().items()]
+        listed = [self._entry(name, entry) for name, entry in self.models.here().items()]
         return web.json_response({"models": listed})
 
     async def ps(self, _: web.Request) -> web.Response:
         listed = []
-        for name, entry in self.library.here().items():
+        for name, entry in self.models.here().items():
             engine = self.engines.get(name)
             if engine is None or not engine.loaded:
                 continue
@@ -95,7 +95,7 @@ class Host:
     async def pull(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         name, insecure = full(str(body.get("model"))), body.get("insecure") is True
-        lines = self.library.pull(name, datetime.now(UTC).isoformat(), insecure=insecure)
+        lines = self.models.pull(name, datetime.now(UTC).isoformat(), insecure=insecure)
         if body.get("stream") is False:
             last = [line async for line in lines][-1]
             return web.json_response(last, status=500 if "error" in last else 200)
@@ -109,14 +109,14 @@ class Host:
     async def copy(self, request: web.Request) -> web.Response:
         body = await request.json()
         source = str(body.get("source"))
-        if not self.library.copy(full(source), full(str(body.get("destination")))):
+        if not self.models.copy(full(source), full(str(body.get("destination")))):
             return refused(404, f"model '{source}' not found")
         return web.Response()
 
     async def delete(self, request: web.Request) -> web.Response:
         _, name = await self._named(request)
         await self._forget(name)
-        self.library.delete(name)
+        self.models.delete(name)
         return web.Response()
 
     async def keep(self, request: web.Request) -> web.Response:
@@ -151,7 +151,7 @@ class Host:
         body = await request.json()
         given = str(body.get("model"))
         name = full(given)
-        if name not in self.library.here():
+        if name not in self.models.here():
             message = json.dumps({"error": f"model '{given}' not found"})
             raise web.HTTPNotFound(text=message, content_type="application/json")
         return body, name
@@ -160,7 +160,7 @@ class Host:
     async def _using(self, name: str) -> AsyncIterator[Engine]:
         engine = self.engines.get(name)
         if engine is None:
-            path = self.library.path(self.library.names[name]["digest"])
+            path = self.models.path(self.models.names[name]["digest"])
             engine = Engine(path, name, self.context, self.keep_alive_s)
             self.engines[name] = engine
         if not engine.loaded:

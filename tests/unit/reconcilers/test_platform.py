@@ -1,4 +1,7 @@
-"""Platform: what is planned for a service of the cloud itself, and where the plans lead."""
+"""Platform: what is planned for a service of the cloud itself, and where the plans lead.
+
+Over 400 lines, because one kind is asked in one place.
+"""
 
 from dataclasses import replace
 from pathlib import Path
