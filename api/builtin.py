@@ -7,7 +7,10 @@ They are descriptions only (KindInfo), so that discovery lists them and `kubectl
 from collections.abc import Mapping
 from typing import Final
 
-from resources.meta import Column, KindInfo
+from resources.columns import Column
+from resources.meta import (
+    KindInfo,
+)
 
 _READ: Final = ("get", "list", "watch")
 _AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")

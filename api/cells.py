@@ -13,7 +13,10 @@ from typing import Any, Final
 
 from api import jsonpath, podcells
 from api.ages import age
-from resources.meta import Column, KindInfo
+from resources.columns import Column
+from resources.meta import (
+    KindInfo,
+)
 
 Obj = Mapping[str, Any]
 

@@ -9,7 +9,10 @@ import uuid
 from typing import Any, Final
 
 from api.served import Catalogue, Served
-from resources.meta import Column, KindInfo
+from resources.columns import Column
+from resources.meta import (
+    KindInfo,
+)
 
 _NAMESPACE: Final = uuid.UUID("6f1f9a1e-57a3-4be0-9a53-3d2b1f0c7a11")
 CREATED: Final = "2026-01-01T00:00:00Z"

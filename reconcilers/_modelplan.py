@@ -9,6 +9,7 @@ from drivers.containers import ContainerState
 from drivers.models import ModelOrder, ModelState
 from reconcilers import _container as box
 from reconcilers import _modelserver as made
+from reconcilers._lifecycle import not_running
 from reconcilers._modelsource import Found, source_of
 from resources.model import PORT, Engine, Model, Phase
 
@@ -217,14 +218,8 @@ def phase_of(record: Model, state: ModelState | None) -> Phase:
 
 
 def readiness(want: Want[Model], seen: ModelSeen) -> tuple[str, str]:
-    if want.deleting:
-        return "Terminating", "it is being removed"
-    if seen.container is None:
-        return "NotCreated", "its container is not made yet"
-    if wait := box.trouble(seen.container):
-        return wait.reason, wait.message
-    if not seen.container.running or seen.container.paused:
-        return "NotRunning", "its container does not run and is being started"
+    if told := not_running(seen.container, deleting=want.deleting):
+        return told
     state = seen.model
     if state is None or not seen.answers:
         wait = silent(want, seen)

@@ -20,8 +20,8 @@ from drivers.containers import (
 )
 from drivers.models import ModelState
 from reconcilers import _container as box
+from reconcilers import _volumes as volumes
 from reconcilers._images import LLAMACPP
-from reconcilers._volumes import Keeping
 from resources.model import PORT, Model
 
 NO_FORWARDING: Final = {"net.ipv4.ip_forward": "0"}
@@ -51,9 +51,15 @@ class Place:
     network_id: str = ""
 
 
-def keeping(record: Model) -> Keeping:
+def volume_name(record: Model, namespace_uid: str) -> str:
+    """Name of the Volume for its file."""
+    return volumes.volume_name(record, namespace_uid, "gguf")
+
+
+def keeping(want: Want[Model]) -> volumes.Keeping:
     """The Volume for its file."""
-    return Keeping("gguf", record.spec.storage, None)
+    name = volume_name(want.record, want.namespace_uid)
+    return volumes.Keeping(name, "gguf", want.record.spec.storage, None)
 
 
 def inner_name(record: Model) -> str:

@@ -25,6 +25,8 @@ from resources.quantity import format_bytes, parse_bytes
 class Keeping:
     """The Volume that a record wants."""
 
+    name: str
+    """Of the Volume record: see volume_name."""
     engine: str
     """What writes the data: part of the claim, so that no other engine ever starts on it."""
     size_bytes: int
@@ -41,12 +43,11 @@ def volume_name(record: Record, namespace_uid: str, engine: str) -> str:
 
 def volume_steps(want: Want[Any], keeping: Keeping) -> tuple[RecordStep, ...]:
     """The Volume as it should be; empty: it is."""
-    name = volume_name(want.record, want.namespace_uid, keeping.engine)
-    volume = want.children.get(("Volume", name))
+    volume = want.children.get(("Volume", keeping.name))
     spec = _volume_spec(want, keeping, volume)
     if volume is not None and volume.owned and _holds(volume.spec, spec):
         return ()
-    return (EnsureChild("Volume", name, spec, adopt_if_equal=("claim",)),)
+    return (EnsureChild("Volume", keeping.name, spec, adopt_if_equal=("claim",)),)
 
 
 def mounted(volume: Owned | None, *, runs: bool) -> str | None:

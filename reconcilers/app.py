@@ -26,6 +26,7 @@ from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
 from reconcilers._domains import children_of, name_steps, names_of, published
+from reconcilers._lifecycle import removal
 from reconcilers._rollout import Replica, Rollout, backends, drained, rollout, routed
 from resources.app import App, AppStatus, HealthCheck
 
@@ -267,10 +268,8 @@ def _remove(replica: Replica) -> box.RemoveContainer:
 
 
 def _removal(want: Want[App], seen: AppSeen) -> tuple[box.ContainerStep, ...]:
-    steps: tuple[box.ContainerStep, ...] = tuple(_remove(r) for r in reversed(seen.replicas))
-    if seen.files_here:
-        steps += (box.RemoveSecrets(want.record.metadata.uid),)
-    return steps
+    states = tuple(replica.state for replica in reversed(seen.replicas))
+    return removal(want.record, states, files_here=seen.files_here, stop_timeout_s=STOP_TIMEOUT_S)
 
 
 def _portless(want: Want[App]) -> bool:

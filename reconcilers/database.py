@@ -3,25 +3,20 @@
 What differs between the engines is in _engines.py (what runs), _images.py (from which image) and
 _servers.py (how to ask and to heal).
 Deliberately not here: backups, pooling and parameters, which are kinds and fields to come.
-Over 400 lines, because the life of a volume and its password is one story, told in one place.
 """
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 from controlplane.clock import Clock
 from controlplane.plan import (
     ChildRef,
-    EnsureChild,
     EnsureSecret,
-    OrphanChild,
     Owned,
     Plan,
     Reconciler,
     RecordStep,
-    RemoveChild,
     Report,
     SecretReader,
     Wait,
@@ -38,6 +33,7 @@ from drivers.containers import (
 )
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
+from reconcilers import _volumes as volumes
 from reconcilers._engines import (
     command_of,
     env_of,
@@ -47,10 +43,11 @@ from reconcilers._engines import (
     tells_truth,
 )
 from reconcilers._images import ImageChoice, Source, image_for
+from reconcilers._lifecycle import file_steps, not_running, removal, served
 from reconcilers._servers import Answer, DatabaseServers, Login
+from reconcilers._volumes import Keeping, mounted, release, volume_steps, volume_wait
 from resources.database import VERSIONS, Database, DatabaseStatus
 from resources.meta import SecretRef
-from resources.quantity import format_bytes, parse_bytes
 
 STOP_TIMEOUT_S: Final = 60
 """A checkpoint or a save of a few GiB; killed before its end, a server recovers from its log."""
@@ -148,9 +145,10 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             return Plan(wait=wait)
         if records := self._records(want, seen):
             return Plan(records)
-        mount = _mounted(want, seen)
+        volume = _volume(want)
+        mount = mounted(volume, runs=seen.container is not None)
         if mount is None:
-            return Plan(wait=_volume_wait(want))
+            return Plan(wait=volume_wait(volume_name(want.record, want.namespace_uid), volume))
         return self._plan_server(want, seen, mount)
 
     def _plan_server(
@@ -160,11 +158,8 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         secret = want.children.get(("Secret", want.record.secret_name))
         files = files_of(want.record, secret.content_hmac if secret else "")
         steps = box.plan_container(spec, seen.container, seen.network_id)
-        if seen.files_version != box.version_of(files):
-            user = (self._image(want).uid, self._image(want).gid)
-            meta = want.record.metadata
-            write = box.WriteSecrets(meta.uid, meta.namespace, files, box.version_of(files), user)
-            steps = (write, *steps)
+        user = (self._image(want).uid, self._image(want).gid)
+        steps = (*file_steps(want.record, files, seen.files_version, user), *steps)
         if steps or seen.container is None:
             pull = () if seen.image_here else (box.EnsureImage(spec.image),)
             return Plan((*pull, *steps))
@@ -173,34 +168,20 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
     def _records(self, want: Want[Database], seen: DatabaseSeen) -> tuple[RecordStep, ...]:
         """Its Volume and its Secret, as they should be."""
         record = want.record
-        steps: list[RecordStep] = []
-        name = volume_name(record, want.namespace_uid)
-        volume = _volume(want)
-        spec = self._volume_spec(want)
-        if volume is None or not volume.owned or not _holds(volume.spec, spec):
-            steps.append(EnsureChild("Volume", name, spec, adopt_if_equal=("claim",)))
+        keeping = self._keeping(want)
+        steps = volume_steps(want, keeping)
         secret = want.children.get(("Secret", record.secret_name))
         keys = secret_keys(record)
         complete = secret is not None and secret.owned and keys.keys() <= set(secret.secret_keys)
         if not complete or not seen.secret_true:
-            steps.append(EnsureSecret(record.secret_name, keys, claim=name))
-        return tuple(steps)
+            steps += (EnsureSecret(record.secret_name, keys, claim=keeping.name),)
+        return steps
 
-    def _volume_spec(self, want: Want[Database]) -> dict[str, Any]:
+    def _keeping(self, want: Want[Database]) -> Keeping:
         record = want.record
-        meta = record.metadata
-        return {
-            "claim": {
-                "namespace": meta.namespace,
-                "namespaceUid": want.namespace_uid,
-                "kind": record.info.kind,
-                "name": meta.name,
-                "engine": record.spec.engine,
-            },
-            "major": _major(want),
-            "size": format_bytes(max(record.spec.storage_bytes, _volume_size(want))),
-            "secretRef": {"namespace": meta.namespace, "name": record.secret_name},
-        }
+        name = volume_name(record, want.namespace_uid)
+        size, secret = record.spec.storage_bytes, record.secret_name
+        return Keeping(name, record.spec.engine, size, secret, _major(want))
 
     def _image(self, want: Want[Database]) -> ImageChoice:
         return image_for(want.record.spec.engine, _major(want), source=self.images)
@@ -244,15 +225,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             volume=volume_name(record, want.namespace_uid),
             container=state.name if state else None,
         )
-        reason, message = _readiness(want, seen)
-        return Report(
-            status,
-            reason == "Serving",
-            reason,
-            message,
-            in_use=box.held(state) if state else box.held(),
-            recheck_after_s=SERVED_RECHECK_S if reason == "Serving" else None,
-        )
+        return served(status, state, _readiness(want, seen), SERVED_RECHECK_S)
 
     async def apply(self, step: DatabaseStep, /) -> None:
         match step:
@@ -274,9 +247,7 @@ def volume_name(record: Database, namespace_uid: str) -> str:
     """Name of its Volume: the same for the next record of this name, not for another tenant's."""
     if record.spec.volume_ref is not None:
         return record.spec.volume_ref.name
-    meta = record.metadata
-    parts = (record.info.singular, meta.namespace, meta.name, record.spec.engine, namespace_uid[:8])
-    return "-".join(parts)
+    return volumes.volume_name(record, namespace_uid, record.spec.engine)
 
 
 def _major(want: Want[Database]) -> str:
@@ -294,12 +265,6 @@ def _volume(want: Want[Database]) -> Owned | None:
     return want.children.get(("Volume", volume_name(want.record, want.namespace_uid)))
 
 
-def _volume_size(want: Want[Database]) -> int:
-    """What an existing Volume has: an adopted or grown one never shrinks."""
-    volume = _volume(want)
-    return parse_bytes(volume.spec.get("size", 0)) if volume else 0
-
-
 def _other_major(want: Want[Database]) -> Wait | None:
     """A retained Volume that another major wrote: no server would start on it."""
     volume = _volume(want)
@@ -313,42 +278,9 @@ def _other_major(want: Want[Database]) -> Wait | None:
     return Wait("VersionDiffers", message)
 
 
-def _holds(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a child's spec has all that is wanted; what else it says is its own business."""
-    return all(
-        _holds(found.get(key) or {}, value)
-        if isinstance(value, Mapping)
-        else found.get(key) == value
-        for key, value in wanted.items()
-    )
-
-
-def _mounted(want: Want[Database], seen: DatabaseSeen) -> str | None:
-    """Name of the engine's volume, once it is there. One that is being deleted under a server is
-    kept by the engine for as long as it is in use, and that server goes on."""
-    volume = _volume(want)
-    if volume is None or (seen.container is None and (volume.deleting or not volume.ready)):
-        return None
-    name = volume.status.get("dockerName")
-    return str(name) if name else None
-
-
-def _volume_wait(want: Want[Database]) -> Wait:
-    name = volume_name(want.record, want.namespace_uid)
-    volume = _volume(want)
-    if volume is not None and volume.deleting:
-        message = f"Volume '{name}' is being deleted; a new one is made when it is gone"
-        return Wait("VolumeDeleting", message, 1.0)
-    return Wait("VolumePending", f"waiting for Volume '{name}': see its conditions if it lasts")
-
-
 def _removal(want: Want[Database], seen: DatabaseSeen) -> tuple[DatabaseStep, ...]:
-    steps: tuple[DatabaseStep, ...] = ()
-    if seen.container is not None:
-        steps += (box.RemoveContainer(seen.container.id, STOP_TIMEOUT_S),)
-    if seen.files_here:
-        steps += (box.RemoveSecrets(want.record.metadata.uid),)
-    return steps
+    here = (seen.container,) if seen.container else ()
+    return removal(want.record, here, files_here=seen.files_here, stop_timeout_s=STOP_TIMEOUT_S)
 
 
 def _release(want: Want[Database]) -> tuple[RecordStep, ...]:
@@ -357,14 +289,7 @@ def _release(want: Want[Database]) -> tuple[RecordStep, ...]:
         ("Volume", volume_name(want.record, want.namespace_uid)),
         ("Secret", want.record.secret_name),
     )
-    owned = [
-        (child.kind, child.name)
-        for child in (want.children.get(name) for name in names)
-        if child is not None and child.owned and not child.deleting
-    ]
-    if want.record.spec.deletion_policy == "Retain":
-        return tuple(OrphanChild(kind, name) for kind, name in owned)
-    return tuple(RemoveChild(kind, name) for kind, name in owned)
+    return release(want, names, retain=want.record.spec.deletion_policy == "Retain")
 
 
 def _plan_answer(
@@ -388,30 +313,25 @@ def _plan_answer(
             )
             return Plan((heal,))
         case "silent":
-            starting = Wait("Starting", _silence(container), box.recheck_s(seen.age_s))
+            starting = Wait("Starting", _silence(want), box.recheck_s(seen.age_s))
             return Plan(wait=box.trouble(container) or starting)
         case _:
             assert_never(seen.answer)
 
 
-def _silence(container: ContainerState) -> str:
-    return (
-        f"container '{container.name}' runs and its server does not answer yet; if it lasts, "
-        "read its logs"
-    )
+def _silence(want: Want[Database]) -> str:
+    name = want.record.owned_name
+    return f"container '{name}' runs and its server does not answer yet; if it lasts, read its logs"
 
 
 def _readiness(want: Want[Database], seen: DatabaseSeen) -> tuple[str, str]:
-    if want.deleting:
-        return "Terminating", "it is being removed"
-    if seen.container is None:
-        return "NotCreated", "its container is not made yet"
-    if wait := box.trouble(seen.container):
-        return wait.reason, wait.message
-    if seen.answer == "serving":
-        return "Serving", "it answers and takes its password"
-    if seen.answer == "denied":
-        return "PasswordRejected", "it answers, and its password is being set to the Secret's"
-    if not seen.container.running or seen.container.paused:
-        return "NotRunning", "its container does not run and is being started"
-    return "Starting", _silence(seen.container)
+    if told := not_running(seen.container, deleting=want.deleting):
+        return told
+    match seen.answer:
+        case "serving":
+            return "Serving", "it answers and takes its password"
+        case "denied":
+            message = "it answers, and its password is being set to the Secret's"
+            return "PasswordRejected", message
+        case _:
+            return "Starting", _silence(want)

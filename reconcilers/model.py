@@ -31,6 +31,7 @@ from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers import _modelserver as made
 from reconcilers._images import LLAMACPP
+from reconcilers._lifecycle import file_steps, removal, served
 from reconcilers._modelplan import (
     SERVED_RECHECK_S,
     EnsureModel,
@@ -49,7 +50,6 @@ from reconcilers._modelsource import Credentials, located
 from reconcilers._volumes import (
     mounted,
     release,
-    volume_name,
     volume_steps,
     volume_wait,
 )
@@ -72,7 +72,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
 
     def children(self, want: Model, namespace_uid: str, /) -> tuple[ChildRef, ...]:
         secrets = ChildRef("Secret", want.secret_name), ChildRef("Secret", want.admin_name)
-        return (ChildRef("Volume", volume_name(want, namespace_uid, "gguf")), *secrets)
+        return (ChildRef("Volume", made.volume_name(want, namespace_uid)), *secrets)
 
     def reads(self, want: Model, /) -> tuple[str, ...]:
         ref = want.spec.source.secret_ref
@@ -169,7 +169,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
     def _container_steps(self, want: Want[Model], seen: ModelSeen) -> tuple[ModelStep, ...] | Wait:
         mount = None
         if want.record.spec.engine == "llamacpp":
-            name = volume_name(want.record, want.namespace_uid, "gguf")
+            name = made.volume_name(want.record, want.namespace_uid)
             volume = want.children.get(("Volume", name))
             mount = mounted(volume, runs=seen.container is not None)
             if mount is None:
@@ -183,13 +183,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             networks[seen.place.network] = seen.place.network_id
         steps: tuple[ModelStep, ...] = box.plan_container(spec, seen.container, networks)
         files = made.secret_files(want)
-        if seen.files_version != box.version_of(files):
-            meta = want.record.metadata
-            version = box.version_of(files)
-            steps = (
-                box.WriteSecrets(meta.uid, meta.namespace, files, version, made.USER),
-                *steps,
-            )
+        steps = (*file_steps(want.record, files, seen.files_version, made.USER), *steps)
         if steps and not seen.image_here:
             steps = (box.EnsureImage(spec.image), *steps)
         return steps
@@ -199,7 +193,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
         record = want.record
         steps: list[RecordStep] = []
         if record.spec.engine == "llamacpp":
-            steps += volume_steps(want, made.keeping(record))
+            steps += volume_steps(want, made.keeping(want))
         wanted: dict[str, dict[str, str | Generated | Template]] = {
             record.secret_name: made.secret_keys(record),
             record.admin_name: {"token": Generated()},
@@ -220,11 +214,11 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             names = (made.inner_name(record),) if seen.model.phase != "empty" else ()
             for name in (*names, *seen.model.others):
                 steps += (RemoveModel("ollama", seen.place.url, name),)
-        if seen.container is not None:
-            steps += (box.RemoveContainer(seen.container.id, made.STOP_TIMEOUT_S),)
-        if seen.files_here:
-            steps += (box.RemoveSecrets(record.metadata.uid),)
-        volume = ("Volume", volume_name(record, want.namespace_uid, "gguf"))
+        here = (seen.container,) if seen.container else ()
+        steps += removal(
+            record, here, files_here=seen.files_here, stop_timeout_s=made.STOP_TIMEOUT_S
+        )
+        volume = ("Volume", made.volume_name(record, want.namespace_uid))
         secrets = (("Secret", record.secret_name), ("Secret", record.admin_name))
         return Plan((*steps, *release(want, (volume, *secrets), retain=False)))
 
@@ -245,19 +239,11 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             endpoint=f"http://{record.metadata.name}:{PORT}/v1",
             published=f"{publish.address}:{want.ports[0]}" if publish and want.ports else None,
             secret_ref=SecretRef(name=record.secret_name) if known else None,
-            volume=volume_name(record, want.namespace_uid, "gguf") if llamacpp else None,
+            volume=made.volume_name(record, want.namespace_uid) if llamacpp else None,
             image=state.image if state else None,
             container=state.name if state else None,
         )
-        reason, message = readiness(want, seen)
-        return Report(
-            status,
-            reason == "Serving",
-            reason,
-            message,
-            in_use=box.held(state) if state else box.held(),
-            recheck_after_s=SERVED_RECHECK_S if reason == "Serving" else None,
-        )
+        return served(status, state, readiness(want, seen), SERVED_RECHECK_S)
 
     # --- apply ---
 

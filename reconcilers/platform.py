@@ -27,6 +27,7 @@ from drivers.probe import Probe, Target
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers._images import Source
+from reconcilers._lifecycle import removal
 from reconcilers._platform_seen import (
     SERVED_RECHECK_S,
     PlatformSeen,
@@ -199,8 +200,8 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
         keys = secret_keys(want)
         if record.spec.storage_bytes:
             secret_name = record.secret_name if keys else None
-            keeping = Keeping(record.spec.service, record.spec.storage_bytes, secret_name)
-            steps += volume_steps(want, keeping)
+            name, size = self._volume_name(want), record.spec.storage_bytes
+            steps += volume_steps(want, Keeping(name, record.spec.service, size, secret_name))
         secret = want.children.get(("Secret", record.secret_name))
         complete = secret is not None and secret.owned and keys.keys() <= set(secret.secret_keys)
         if keys and not (complete and seen.secret_true):
@@ -323,13 +324,8 @@ def _networks_of(part: Part, seen: PlatformSeen) -> dict[str, str]:
 
 
 def _removal(want: Want[Platform], seen: PlatformSeen) -> tuple[box.ContainerStep, ...]:
-    steps: tuple[box.ContainerStep, ...] = tuple(
-        box.RemoveContainer(state.id, STOP_TIMEOUT_S)
-        for state in (*seen.doubles, *seen.containers.values())
-    )
-    if seen.files_here:
-        steps += (box.RemoveSecrets(want.record.metadata.uid),)
-    return steps
+    states = (*seen.doubles, *seen.containers.values())
+    return removal(want.record, states, files_here=seen.files_here, stop_timeout_s=STOP_TIMEOUT_S)
 
 
 def _secret_ref(want: Want[Platform]) -> SecretRef | None:

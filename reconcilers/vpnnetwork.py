@@ -18,6 +18,7 @@ from controlplane.plan import (
     Generated,
     Plan,
     Reconciler,
+    RecordStep,
     RemoveChild,
     Report,
     SecretReader,
@@ -28,7 +29,6 @@ from controlplane.plan import (
 from drivers.containers import (
     Containers,
     ContainerSpec,
-    ContainerState,
     Limits,
     NetworkAttachment,
     PublishedPort,
@@ -46,6 +46,8 @@ from drivers.wireguard import (
 from drivers.wireguard_keys import public_key_of
 from reconcilers import _container as box
 from reconcilers._images import WIREGUARD
+from reconcilers._lifecycle import file_steps, not_running, removal, served
+from reconcilers._volumes import release
 from reconcilers._vpngateway import (
     VpnNetworkSeen,
     as_seen,
@@ -144,14 +146,12 @@ class VpnNetworkReconciler(Reconciler[VpnNetwork, VpnNetworkSeen, VpnNetworkStep
         sync: tuple[SyncInterface, ...] = ()
         if not steps and seen.container is not None and seen.interface is not None:
             sync = (SyncInterface(seen.container.id),)
-        if seen.files_version != box.version_of(files):
-            meta = want.record.metadata
-            write = box.WriteSecrets(meta.uid, meta.namespace, files, box.version_of(files), ROOT)
-            return Plan((*self._pull(seen, steps), write, *steps, *sync))
+        if writes := file_steps(want.record, files, seen.files_version, ROOT):
+            return Plan((*self._pull(seen, steps), *writes, *steps, *sync))
         if steps or seen.container is None:
             return Plan((*self._pull(seen, steps), *steps))
         if seen.interface is None:
-            starting = Wait("Starting", _starting(seen.container), box.recheck_s(seen.age_s))
+            starting = Wait("Starting", _starting(want.record), box.recheck_s(seen.age_s))
             return Plan(wait=box.trouble(seen.container) or starting)
         return Plan() if as_wanted(seen, config) else Plan(sync)
 
@@ -208,15 +208,7 @@ class VpnNetworkReconciler(Reconciler[VpnNetwork, VpnNetworkSeen, VpnNetworkStep
             connected=sum(lease.connected for lease in peers),
             seen_time=told,
         )
-        reason, message = _readiness(want, seen)
-        return Report(
-            status,
-            reason == "Serving",
-            reason,
-            message,
-            in_use=box.held(state) if state else box.held(),
-            recheck_after_s=RECHECK_S if reason == "Serving" else None,
-        )
+        return served(status, state, _readiness(want, seen), RECHECK_S)
 
     async def apply(self, step: VpnNetworkStep, /) -> None:
         match step:
@@ -285,16 +277,10 @@ def _not_yet(want: Want[VpnNetwork], seen: VpnNetworkSeen) -> Wait | None:
 
 def _removal(
     want: Want[VpnNetwork], seen: VpnNetworkSeen
-) -> tuple[VpnNetworkStep | RemoveChild, ...]:
-    steps: tuple[VpnNetworkStep | RemoveChild, ...] = ()
-    if seen.container is not None:
-        steps += (box.RemoveContainer(seen.container.id, STOP_TIMEOUT_S),)
-    if seen.files_here:
-        steps += (box.RemoveSecrets(want.record.metadata.uid),)
-    secret = want.children.get(("Secret", want.record.secret_name))
-    if secret is not None and secret.owned and not secret.deleting:
-        steps += (RemoveChild("Secret", secret.name),)
-    return steps
+) -> tuple[VpnNetworkStep | RecordStep, ...]:
+    here = (seen.container,) if seen.container else ()
+    steps = removal(want.record, here, files_here=seen.files_here, stop_timeout_s=STOP_TIMEOUT_S)
+    return (*steps, *release(want, (("Secret", want.record.secret_name),), retain=False))
 
 
 def _files(record: VpnNetwork, config: GatewayConfig, content: str) -> tuple[box.SecretFile, ...]:
@@ -305,19 +291,14 @@ def _files(record: VpnNetwork, config: GatewayConfig, content: str) -> tuple[box
     )
 
 
-def _starting(container: ContainerState) -> str:
-    return f"container '{container.name}' runs and has no interface yet; if it lasts, read its logs"
+def _starting(record: VpnNetwork) -> str:
+    name = record.owned_name
+    return f"container '{name}' runs and has no interface yet; if it lasts, read its logs"
 
 
 def _readiness(want: Want[VpnNetwork], seen: VpnNetworkSeen) -> tuple[str, str]:
-    if want.deleting:
-        return "Terminating", "it is being removed"
-    if seen.container is None:
-        return "NotCreated", "its container is not made yet"
-    if wait := box.trouble(seen.container):
-        return wait.reason, wait.message
-    if not seen.container.running or seen.container.paused:
-        return "NotRunning", "its container does not run and is being started"
+    if told := not_running(seen.container, deleting=want.deleting):
+        return told
     if seen.interface is None:
-        return "Starting", _starting(seen.container)
+        return "Starting", _starting(want.record)
     return "Serving", "the gateway serves"

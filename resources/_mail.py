@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
-from resources.meta import Column
+from resources.columns import Column, ready
 from resources.quantity import Bytes, format_bytes
 from resources.text import Matches
 
@@ -55,14 +55,7 @@ def _quota(value: int) -> int:
 QuotaBytes = Annotated[Bytes, AfterValidator(_quota)]
 """Whole MiB: Mailcow knows nothing finer."""
 
-READY: Final = Column(
-    "Ready", '.status.conditions[?(@.type=="Ready")].status', description="Whether it works"
-)
-REASON: Final = Column(
-    "Reason",
-    '.status.conditions[?(@.type=="Ready")].reason',
-    description="Why it is or isn't ready",
-)
+READY: Final = ready("Whether it works")
 SERVICE: Final = Column(
     "Service", ".spec.service", priority=1, description="Platform service that serves it"
 )

@@ -9,10 +9,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
+from resources.columns import AGE, CPU, MEMORY, PUBLISHED, REASON, Column, ready
 from resources.meta import (
-    AGE,
     MAP_BY_NAME,
-    Column,
     ConfigMapRef,
     Footprint,
     KindInfo,
@@ -234,25 +233,15 @@ class App(Resource[AppSpec, AppStatus]):
             Column(
                 "Serving", ".status.serving", description="Replicas that serve, of those wanted"
             ),
-            Column(
-                "Ready",
-                '.status.conditions[?(@.type=="Ready")].status',
-                description="Whether it serves",
-            ),
-            Column(
-                "Reason",
-                '.status.conditions[?(@.type=="Ready")].reason',
-                description="Why it is or isn't ready",
-            ),
+            ready("Whether it serves"),
+            REASON,
             Column("Endpoint", ".status.endpoint", description="Where it is reached"),
             AGE,
             Column("Image", ".spec.image", priority=1, description="Image it runs"),
-            Column("CPU", ".status.allocation.cpu", priority=1, description="CPU it holds"),
-            Column(
-                "Memory", ".status.allocation.memory", priority=1, description="Memory it holds"
-            ),
+            CPU,
+            MEMORY,
             Column("Backends", ".status.backends", "integer", 1, "Replicas its domains lead to"),
-            Column("Published", ".status.published", priority=1, description="Address on the host"),
+            PUBLISHED,
         ),
         scalable=True,
         needs_namespace_network=True,

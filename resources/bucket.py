@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from resources.changes import fixed
+from resources.columns import AGE, REASON, Column, ready
 from resources.meta import (
-    AGE,
     MAP_BY_NAME,
     Bool,
-    Column,
     FieldError,
     Int,
     KindInfo,
@@ -210,16 +210,8 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
         categories=("all",),
         columns=(
             Column("Bucket", ".status.bucket", description="Its name on the server"),
-            Column(
-                "Ready",
-                '.status.conditions[?(@.type=="Ready")].status',
-                description="Whether it can be used",
-            ),
-            Column(
-                "Reason",
-                '.status.conditions[?(@.type=="Ready")].reason',
-                description="Why it is or isn't ready",
-            ),
+            ready("Whether it can be used"),
+            REASON,
             Column("Keys", ".status.accessKeys", "integer", description="How many keys it has"),
             Column("Endpoint", ".status.endpoint", description="Where Apps reach the server"),
             AGE,
@@ -263,17 +255,10 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
         return self
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
-        return tuple(
-            FieldError(
-                f"spec.{field}",
-                "FieldValueForbidden",
-                f"may not change from '{was}'; make a new Bucket and copy the objects",
-            )
-            for field, was, now in (
-                ("server", old.spec.server, self.spec.server),
-                ("bucketName", old.bucket_name, self.bucket_name),
-            )
-            if was != now
+        return fixed(
+            "make a new Bucket and copy the objects",
+            ("server", old.spec.server, self.spec.server),
+            ("bucketName", old.bucket_name, self.bucket_name),
         )
 
 

@@ -11,7 +11,16 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, Field
 
-from resources.meta import AGE, Bool, Column, FieldError, Int, KindInfo, Model, Record, Resource
+from resources.columns import AGE, Column
+from resources.meta import (
+    Bool,
+    FieldError,
+    Int,
+    KindInfo,
+    Model,
+    Record,
+    Resource,
+)
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 from resources.text import DataKey

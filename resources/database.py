@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar, Final, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, model_validator
 
+from resources.changes import fixed, only_grows
+from resources.columns import AGE, CPU, MEMORY, PUBLISHED, REASON, Column, ready
 from resources.meta import (
-    AGE,
-    Column,
     FieldError,
     Footprint,
     KindInfo,
@@ -154,25 +154,15 @@ class Database(Resource[DatabaseSpec, DatabaseStatus]):
         columns=(
             Column("Engine", ".spec.engine", description="Kind of database"),
             Column("Version", ".status.version", description="Major version that runs"),
-            Column(
-                "Ready",
-                '.status.conditions[?(@.type=="Ready")].status',
-                description="Whether it serves",
-            ),
-            Column(
-                "Reason",
-                '.status.conditions[?(@.type=="Ready")].reason',
-                description="Why it is or isn't ready",
-            ),
+            ready("Whether it serves"),
+            REASON,
             Column("Endpoint", ".status.endpoint", description="Where Apps reach it"),
             AGE,
             Column("Plan", ".spec.plan", priority=1, description="Its size by name"),
-            Column("CPU", ".status.allocation.cpu", priority=1, description="CPU it holds"),
-            Column(
-                "Memory", ".status.allocation.memory", priority=1, description="Memory it holds"
-            ),
+            CPU,
+            MEMORY,
             Column("Volume", ".status.volume", priority=1, description="Where its data is"),
-            Column("Published", ".status.published", priority=1, description="Address on the host"),
+            PUBLISHED,
         ),
         needs_namespace_network=True,
     )
@@ -199,20 +189,15 @@ class Database(Resource[DatabaseSpec, DatabaseStatus]):
         return () if self.spec.publish is None else (self.spec.publish.port,)
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
-        errors = [
-            FieldError(
-                f"spec.{field}",
-                "FieldValueForbidden",
-                f"may not change from {was!r}; make a new Database and move the data",
-            )
-            for field, was, now in (
+        errors = list(
+            fixed(
+                "make a new Database and move the data",
                 ("engine", old.spec.engine, self.spec.engine),
                 ("database", old.spec.database or "app", self.spec.database or "app"),
                 ("username", old.spec.username or "app", self.spec.username or "app"),
                 ("volumeRef", _name(old.spec.volume_ref), _name(self.spec.volume_ref)),
             )
-            if was != now
-        ]
+        )
         running = old.spec.version or old.status.version
         if self.spec.version and running and self.spec.version != running:
             fix = (
@@ -220,11 +205,7 @@ class Database(Resource[DatabaseSpec, DatabaseStatus]):
                 "to one major; make a new Database of that version and move the data (pg_dump)"
             )
             errors.append(FieldError("spec.version", "FieldValueForbidden", fix))
-        if self.spec.storage_bytes < old.spec.storage_bytes:
-            fix = (
-                f"may only grow; set spec.storage to {format_bytes(old.spec.storage_bytes)} or more"
-            )
-            errors.append(FieldError("spec.storage", "FieldValueInvalid", fix))
+        errors += only_grows("storage", old.spec.storage_bytes, self.spec.storage_bytes)
         return tuple(errors)
 
 

@@ -4,7 +4,12 @@ from typing import ClassVar
 
 from pydantic import model_validator
 
-from resources.meta import AGE, Amounts, Column, KindInfo, Resource
+from resources.columns import AGE, Column
+from resources.meta import (
+    Amounts,
+    KindInfo,
+    Resource,
+)
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 

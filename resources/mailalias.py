@@ -4,8 +4,17 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from resources._mail import READY, REASON, SERVICE, LocalPart, MailAddress
-from resources.meta import AGE, Bool, Column, FieldError, KindInfo, NameClaim, Ref, Resource
+from resources._mail import READY, SERVICE, LocalPart, MailAddress
+from resources.changes import fixed
+from resources.columns import AGE, REASON, Column
+from resources.meta import (
+    Bool,
+    FieldError,
+    KindInfo,
+    NameClaim,
+    Ref,
+    Resource,
+)
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 from resources.text import DnsLabel
@@ -90,13 +99,9 @@ class MailAlias(Resource[MailAliasSpec, MailAliasStatus]):
         return (self.spec.service,)
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
-        fix = "may not change; make another MailAlias"
-        return tuple(
-            FieldError(f"spec.{field}", "FieldValueForbidden", fix)
-            for field, was, now in (
-                ("domainRef", old.spec.domain_ref, self.spec.domain_ref),
-                ("localPart", old.local_part, self.local_part),
-                ("service", old.spec.service, self.spec.service),
-            )
-            if was != now
+        return fixed(
+            "make another MailAlias",
+            ("domainRef", old.spec.domain_ref.name, self.spec.domain_ref.name),
+            ("localPart", old.local_part, self.local_part),
+            ("service", old.spec.service, self.spec.service),
         )

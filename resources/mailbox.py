@@ -4,11 +4,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from resources._mail import READY, REASON, SERVICE, LocalPart, MailAddress, QuotaBytes
+from resources._mail import READY, SERVICE, LocalPart, MailAddress, QuotaBytes
+from resources.changes import fixed
+from resources.columns import AGE, REASON, Column
 from resources.meta import (
-    AGE,
     Bool,
-    Column,
     FieldError,
     KindInfo,
     Model,
@@ -157,13 +157,9 @@ class Mailbox(Resource[MailboxSpec, MailboxStatus]):
         return f"{self.metadata.name}-mailbox"
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
-        fix = "may not change; make another Mailbox and move the mail"
-        return tuple(
-            FieldError(f"spec.{field}", "FieldValueForbidden", fix)
-            for field, was, now in (
-                ("domainRef", old.spec.domain_ref, self.spec.domain_ref),
-                ("localPart", old.local_part, self.local_part),
-                ("service", old.spec.service, self.spec.service),
-            )
-            if was != now
+        return fixed(
+            "make another Mailbox and move the mail",
+            ("domainRef", old.spec.domain_ref.name, self.spec.domain_ref.name),
+            ("localPart", old.local_part, self.local_part),
+            ("service", old.spec.service, self.spec.service),
         )

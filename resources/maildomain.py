@@ -5,12 +5,12 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from resources._mail import READY, REASON, SERVICE, MailAddress, MailDomainName
+from resources._mail import READY, SERVICE, MailAddress, MailDomainName
+from resources.changes import fixed
+from resources.columns import AGE, REASON, Column
 from resources.dns import registrable
 from resources.meta import (
-    AGE,
     Bool,
-    Column,
     FieldError,
     KindInfo,
     Model,
@@ -170,12 +170,8 @@ class MailDomain(Resource[MailDomainSpec, MailDomainStatus]):
         return f"{self.metadata.name}-dkim"
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
-        fix = "may not change; make another MailDomain and move the mail"
-        return tuple(
-            FieldError(f"spec.{field}", "FieldValueForbidden", fix)
-            for field, was, now in (
-                ("domain", old.spec.domain, self.spec.domain),
-                ("service", old.spec.service, self.spec.service),
-            )
-            if was != now
+        return fixed(
+            "make another MailDomain and move the mail",
+            ("domain", old.spec.domain, self.spec.domain),
+            ("service", old.spec.service, self.spec.service),
         )

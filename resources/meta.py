@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, Type
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 from pydantic.alias_generators import to_camel, to_snake
 
+from resources.columns import Column
 from resources.docstrings import describe
 from resources.quantity import Bytes, Millicores, format_bytes, format_millicores
 from resources.text import DnsLabel, DnsSubdomain
@@ -305,27 +306,6 @@ class ConditionType(StrEnum):
     SYNCED = "Synced"
     STALLED = "Stalled"
     ADMITTED = "Admitted"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A printer column of `kubectl get`.
-
-    `path` is a JSONPath such as `.spec.engine` or
-    `.status.conditions[?(@.type=="Ready")].status`; `type` is string, integer, date or quantity;
-    priority > 0 shows with `-o wide` only. An integer column whose path leads to a map or a list
-    shows how many entries it has.
-    """
-
-    name: str
-    path: str
-    type: str = "string"
-    priority: int = 0
-    description: str = ""
-
-
-AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
-"""The column every kind has."""
 
 
 @dataclass(frozen=True, slots=True)

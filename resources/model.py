@@ -4,10 +4,10 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, Strict, model_validator
 
+from resources.changes import fixed, only_grows
+from resources.columns import AGE, CPU, MEMORY, PUBLISHED, REASON, Column, ready
 from resources.meta import (
-    AGE,
     Bool,
-    Column,
     FieldError,
     Footprint,
     KindInfo,
@@ -220,28 +220,18 @@ class Model(Resource[ModelSpec, ModelStatus]):
         categories=("all",),
         columns=(
             Column("Engine", ".spec.engine", description="What runs it"),
-            Column(
-                "Ready",
-                '.status.conditions[?(@.type=="Ready")].status',
-                description="Whether it serves",
-            ),
-            Column(
-                "Reason",
-                '.status.conditions[?(@.type=="Ready")].reason',
-                description="Why it is or isn't ready",
-            ),
+            ready("Whether it serves"),
+            REASON,
             Column("Progress", ".status.progress", description="How much of it is here"),
             Column("Size", ".status.size", description="Size of the model"),
             Column("Loaded", ".status.loaded", description="Whether it is in memory"),
             Column("Endpoint", ".status.endpoint", description="Where Apps reach it"),
             AGE,
             Column("Digest", ".status.digest", priority=1, description="What is here"),
-            Column("CPU", ".status.allocation.cpu", priority=1, description="CPU it holds"),
-            Column(
-                "Memory", ".status.allocation.memory", priority=1, description="Memory it holds"
-            ),
+            CPU,
+            MEMORY,
             Column("Volume", ".status.volume", priority=1, description="Where its file is"),
-            Column("Published", ".status.published", priority=1, description="Address on the host"),
+            PUBLISHED,
         ),
         needs_namespace_network=True,
         refs=(("spec.source.bucketRef", "Bucket"),),
@@ -273,19 +263,11 @@ class Model(Resource[ModelSpec, ModelStatus]):
         return (self.spec.service,) if self.spec.engine == "ollama" else ()
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
-        errors = [
-            FieldError(
-                f"spec.{field}",
-                "FieldValueForbidden",
-                f"may not change from '{was}'; make a new Model and delete this one",
-            )
-            for field, was, now in (
+        return (
+            *fixed(
+                "make a new Model and delete this one",
                 ("engine", old.spec.engine, self.spec.engine),
                 ("service", old.spec.service, self.spec.service),
-            )
-            if was != now
-        ]
-        if self.spec.storage < old.spec.storage:
-            fix = f"may only grow; set spec.storage to {format_bytes(old.spec.storage)} or more"
-            errors.append(FieldError("spec.storage", "FieldValueInvalid", fix))
-        return tuple(errors)
+            ),
+            *only_grows("storage", old.spec.storage, self.spec.storage),
+        )

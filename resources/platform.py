@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from resources._offers import OFFERS, Offer, Service
+from resources.changes import fixed, only_grows
+from resources.columns import AGE, CPU, MEMORY, REASON, Column, ready
 from resources.meta import (
-    AGE,
     MAP_BY_NAME,
     PLATFORM_NAMESPACE,
-    Column,
     FieldError,
     Footprint,
     KindInfo,
@@ -171,23 +171,13 @@ class Platform(Resource[PlatformSpec, PlatformStatus]):
         categories=("all",),
         columns=(
             Column("Service", ".spec.service", description="What it is"),
-            Column(
-                "Ready",
-                '.status.conditions[?(@.type=="Ready")].status',
-                description="Whether it serves",
-            ),
-            Column(
-                "Reason",
-                '.status.conditions[?(@.type=="Ready")].reason',
-                description="Why it is or isn't ready",
-            ),
+            ready("Whether it serves"),
+            REASON,
             Column("Endpoint", ".status.endpoint", description="Where the host reaches it"),
             Column("Version", ".status.version", description="Release that runs"),
             AGE,
-            Column("CPU", ".status.allocation.cpu", priority=1, description="CPU it holds"),
-            Column(
-                "Memory", ".status.allocation.memory", priority=1, description="Memory it holds"
-            ),
+            CPU,
+            MEMORY,
             Column("Volume", ".status.volume", priority=1, description="Where its data is"),
             Column("Image", ".status.image", priority=1, description="Image it runs from"),
         ),
@@ -226,12 +216,9 @@ class Platform(Resource[PlatformSpec, PlatformStatus]):
         return tuple(port.port for port in self.spec.publish)
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
-        errors: list[FieldError] = []
-        if self.spec.service != old.spec.service:
-            fix = f"may not change from '{old.spec.service}'; make another Platform record"
-            errors.append(FieldError("spec.service", "FieldValueForbidden", fix))
-        if self.spec.storage_bytes < old.spec.storage_bytes:
-            least = format_bytes(old.spec.storage_bytes)
-            fix = f"may only grow; set spec.storage to {least} or more"
-            errors.append(FieldError("spec.storage", "FieldValueInvalid", fix))
-        return tuple(errors)
+        return (
+            *fixed(
+                "make another Platform record", ("service", old.spec.service, self.spec.service)
+            ),
+            *only_grows("storage", old.spec.storage_bytes, self.spec.storage_bytes),
+        )

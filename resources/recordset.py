@@ -5,8 +5,13 @@ from typing import ClassVar, Self
 from pydantic import model_validator
 
 from resources.answers import Answers
+from resources.columns import AGE, Column, ready
 from resources.dns import clash
-from resources.meta import AGE, Column, KindInfo, Ref, Resource
+from resources.meta import (
+    KindInfo,
+    Ref,
+    Resource,
+)
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 
@@ -41,11 +46,7 @@ class RecordSet(Resource[RecordSetSpec, RecordSetStatus]):
             Column("Zone", ".spec.zoneRef.name", description="The Zone it is in"),
             Column("Name", ".spec.name", description="Name within the zone"),
             Column("Type", ".spec.type", description="Type of its records"),
-            Column(
-                "Ready",
-                '.status.conditions[?(@.type=="Ready")].status',
-                description="Whether the zone serves it",
-            ),
+            ready("Whether the zone serves it"),
             Column(
                 "Reason",
                 '.status.conditions[?(@.type=="Ready")].reason',

@@ -7,10 +7,18 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from resources.meta import AGE, Column, FieldError, Footprint, KindInfo, Model, Resource
+from resources.changes import fixed, only_grows
+from resources.columns import AGE, Column
+from resources.meta import (
+    FieldError,
+    Footprint,
+    KindInfo,
+    Model,
+    Resource,
+)
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
-from resources.quantity import Bytes, format_bytes
+from resources.quantity import Bytes
 from resources.text import DnsLabel, DnsSubdomain
 
 
@@ -96,14 +104,10 @@ class Volume(Resource[VolumeSpec, VolumeStatus]):
         return Footprint(disk_bytes=self.spec.size)
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
-        errors: list[FieldError] = []
-        if self.spec.size < old.spec.size:
-            fix = f"may only grow; write at least {format_bytes(old.spec.size)}"
-            errors.append(FieldError("spec.size", "FieldValueInvalid", fix))
+        errors = list(only_grows("size", old.spec.size, self.spec.size))
         if self.spec.claim != old.spec.claim and self.metadata.owner_references:
             fix = "is in use; delete the record that owns the volume first (its data is kept)"
             errors.append(FieldError("spec.claim", "FieldValueForbidden", fix))
-        if self.spec.docker_name != old.spec.docker_name:
-            fix = "may not change; make a second Volume for another volume of the engine"
-            errors.append(FieldError("spec.dockerName", "FieldValueForbidden", fix))
+        another = "make a second Volume for another volume of the engine"
+        errors += fixed(another, ("dockerName", old.spec.docker_name, self.spec.docker_name))
         return tuple(errors)

@@ -6,10 +6,9 @@ from typing import Annotated, ClassVar, Final, Self
 from pydantic import AfterValidator, Field
 
 from resources._vpnlease import VpnLease
+from resources.columns import AGE, REASON, Column, ready
 from resources.meta import (
-    AGE,
     Bool,
-    Column,
     FieldError,
     Footprint,
     Int,
@@ -117,16 +116,8 @@ class VpnNetwork(Resource[VpnNetworkSpec, VpnNetworkStatus]):
         columns=(
             Column("Subnet", ".spec.subnet", description="Network inside the tunnel"),
             Column("Endpoint", ".status.endpoint", description="What clients connect to"),
-            Column(
-                "Ready",
-                '.status.conditions[?(@.type=="Ready")].status',
-                description="Whether the gateway serves",
-            ),
-            Column(
-                "Reason",
-                '.status.conditions[?(@.type=="Ready")].reason',
-                description="Why it is or isn't ready",
-            ),
+            ready("Whether the gateway serves"),
+            REASON,
             Column("Peers", ".status.peers", "integer", description="How many VpnPeers it has"),
             Column(
                 "Connected", ".status.connected", "integer", description="How many are connected"

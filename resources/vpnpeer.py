@@ -6,10 +6,9 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field
 
+from resources.columns import AGE, REASON, Column, ready
 from resources.meta import (
-    AGE,
     Bool,
-    Column,
     FieldError,
     Int,
     KindInfo,
@@ -107,16 +106,8 @@ class VpnPeer(Resource[VpnPeerSpec, VpnPeerStatus]):
         columns=(
             Column("Network", ".spec.networkRef.name", description="What it connects to"),
             Column("Address", ".status.address", description="Its address in the tunnel"),
-            Column(
-                "Ready",
-                '.status.conditions[?(@.type=="Ready")].status',
-                description="Whether the gateway lets it in",
-            ),
-            Column(
-                "Reason",
-                '.status.conditions[?(@.type=="Ready")].reason',
-                description="Why it is or isn't ready",
-            ),
+            ready("Whether the gateway lets it in"),
+            REASON,
             Column("Connected", ".status.connected", "boolean", description="Whether it is there"),
             Column("Handshake", ".status.lastHandshake", "date", description="Since when"),
             AGE,

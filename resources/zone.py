@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import AfterValidator, Field, Strict, model_validator
 
 from resources.answers import SET_LIST, Answers, Ttl
+from resources.changes import fixed
+from resources.columns import AGE, REASON, Column, ready
 from resources.dns import DomainName, HostName, clash, within
 from resources.meta import (
-    AGE,
     Bool,
-    Column,
     ConfigMapRef,
     FieldError,
     KindInfo,
@@ -181,16 +181,8 @@ class Zone(Resource[ZoneSpec, ZoneStatus]):
         sees_dependents=True,
         columns=(
             Column("Domain", ".spec.domain", description="The domain"),
-            Column(
-                "Ready",
-                '.status.conditions[?(@.type=="Ready")].status',
-                description="Whether it is answered",
-            ),
-            Column(
-                "Reason",
-                '.status.conditions[?(@.type=="Ready")].reason',
-                description="Why it is or isn't ready",
-            ),
+            ready("Whether it is answered"),
+            REASON,
             Column("Sets", ".status.served", "integer", description="Record sets served"),
             Column("Signed", ".status.signed", description="Whether answers are signed"),
             Column("Serial", ".status.serial", description="Serial of the zone"),
@@ -217,15 +209,8 @@ class Zone(Resource[ZoneSpec, ZoneStatus]):
         return (self.spec.service,)
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
-        return tuple(
-            FieldError(
-                f"spec.{field}",
-                "FieldValueForbidden",
-                f"may not change from {was!r}; make a new Zone and delete this one",
-            )
-            for field, was, now in (
-                ("domain", old.spec.domain, self.spec.domain),
-                ("service", old.spec.service, self.spec.service),
-            )
-            if was != now
+        return fixed(
+            "make a new Zone and delete this one",
+            ("domain", old.spec.domain, self.spec.domain),
+            ("service", old.spec.service, self.spec.service),
         )

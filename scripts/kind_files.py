@@ -17,7 +17,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from resources.meta import AGE, Column, Footprint, KindInfo, Resource, Resources
+from resources.columns import AGE, Column, ready
+from resources.meta import (Footprint, KindInfo, Resource, Resources,)
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 from resources.text import ImageReference
@@ -46,11 +47,7 @@ class {Kind}(Resource[{Kind}Spec, {Kind}Status]):
         singular="{kind}",
         categories=("all",),
         columns=(
-            Column(
-                "Ready",
-                '.status.conditions[?(@.type=="Ready")].status',
-                description="Whether it serves",
-            ),
+            ready("Whether it serves"),
             AGE,
             Column("Image", ".spec.image", priority=1, description="Image it runs from"),
         ),

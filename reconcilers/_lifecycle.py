@@ -1,0 +1,61 @@
+"""What kinds with containers plan and tell alike: secret files, their end, their state. Pure."""
+
+from controlplane.plan import Report
+from drivers.containers import ContainerState
+from reconcilers import _container as box
+from resources.meta import Record, Status
+
+
+def file_steps(
+    record: Record,
+    files: tuple[box.SecretFile | box.SecretFolder, ...],
+    seen_version: str | None,
+    user: tuple[int, int],
+) -> tuple[box.WriteSecrets, ...]:
+    """Writes the secret files, for that uid and gid to read; empty: they are as they should be."""
+    version = box.version_of(files)
+    if seen_version == version:
+        return ()
+    meta = record.metadata
+    return (box.WriteSecrets(meta.uid, meta.namespace, files, version, user),)
+
+
+def removal(
+    record: Record, states: tuple[ContainerState, ...], *, files_here: bool, stop_timeout_s: int
+) -> tuple[box.ContainerStep, ...]:
+    """Its containers, in that order, and then the files that they read."""
+    steps: tuple[box.ContainerStep, ...] = tuple(
+        box.RemoveContainer(state.id, stop_timeout_s) for state in states
+    )
+    if files_here:
+        steps += (box.RemoveSecrets(record.metadata.uid),)
+    return steps
+
+
+def not_running(state: ContainerState | None, *, deleting: bool) -> tuple[str, str] | None:
+    """Reason and message for a record whose one container doesn't run; None: it runs."""
+    if deleting:
+        return "Terminating", "it is being removed"
+    if state is None:
+        return "NotCreated", "its container is not made yet"
+    if wait := box.trouble(state):
+        return wait.reason, wait.message
+    if not state.running or state.paused:
+        return "NotRunning", "its container does not run and is being started"
+    return None
+
+
+def served(
+    status: Status, state: ContainerState | None, told: tuple[str, str], recheck_s: float
+) -> Report:
+    """A report of a record with one container, Ready by reason `Serving` alone."""
+    reason, message = told
+    serving = reason == "Serving"
+    return Report(
+        status,
+        serving,
+        reason,
+        message,
+        in_use=box.held(state) if state else box.held(),
+        recheck_after_s=recheck_s if serving else None,
+    )
