@@ -1,9 +1,11 @@
 """Planted bugs: each a small patch that says what it breaks and by which command it is caught.
 
-All by hand, with times: `python -m tests.sim.planting`, or some by name. A bug that survives its
-command is a hole in the tests; a command that can't run has caught nothing.
+All by hand, with times: `python -m tests.sim.planting`, or some by name; `--jobs 2` at once. Their
+figures go where CP_FIGURES says, else to `.figures/planted.jsonl`. A bug that survives its command
+is a hole in the tests; a command that can't run has caught nothing.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -11,9 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tests.support.figures import tell
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = ROOT / "tests/planted"
@@ -131,14 +136,29 @@ def _run(root: Path, words: tuple[str, ...]) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr)[-2000:]
 
 
+def told(found: Hunt) -> Hunt:
+    """Left for `scripts/test --report`, and handed on."""
+    took_s = round(found.took_s, 1)
+    tell("planted bugs", 1, caught=found.caught, took_s=took_s, bug=found.bug.name)
+    return found
+
+
 def main(argv: list[str]) -> int:
-    wanted = [bug for bug in bugs() if not argv or bug.name in argv]
+    parser = argparse.ArgumentParser(prog="python -m tests.sim.planting")
+    parser.add_argument("names", nargs="*", metavar="bug", help="all of them if none is named")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at once")
+    given = parser.parse_args(argv)
+    os.environ.setdefault("CP_FIGURES", str(ROOT / ".figures/planted.jsonl"))
+    Path(os.environ["CP_FIGURES"]).parent.mkdir(exist_ok=True)
+    wanted = [bug for bug in bugs() if not given.names or bug.name in given.names]
     found = []
-    for bug in wanted:
-        done = hunt(bug)
-        found.append(done)
-        verdict = "caught" if done.caught else f"SURVIVED (exit {done.code})"
-        print(f"{verdict:10} {done.took_s:6.1f} s  {bug.name}: {bug.says}", flush=True)
+    with ThreadPoolExecutor(given.jobs) as jobs:
+        for done in jobs.map(lambda bug: told(hunt(bug)), wanted):
+            found.append(done)
+            verdict = "caught" if done.caught else f"SURVIVED (exit {done.code})"
+            print(
+                f"{verdict:10} {done.took_s:6.1f} s  {done.bug.name}: {done.bug.says}", flush=True
+            )
     times = sorted(each.took_s for each in found if each.caught)
     median_s = times[len(times) // 2] if times else 0.0
     print(f"{len(times)} of {len(found)} caught, median {median_s:.1f} s")

@@ -6,8 +6,7 @@ import time
 import pytest
 
 from tests.sim.conftest import effort_of_the_mode
-from tests.sim.planting import Bug, bugs, hunt
-from tests.support.figures import tell
+from tests.sim.planting import Bug, bugs, hunt, told
 
 DAY_S = 24 * 3600
 
@@ -22,6 +21,5 @@ def rotation() -> list[Bug]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("bug", rotation(), ids=lambda bug: bug.name)
 def test_planted_bug_is_caught(bug: Bug) -> None:
-    found = hunt(bug)
-    tell("planted bugs", 1, caught=found.caught, took_s=round(found.took_s, 1), bug=bug.name)
+    found = told(hunt(bug))
     assert found.caught, f"{bug.says} It survived: pytest {' '.join(bug.caught_by)}\n{found.told}"

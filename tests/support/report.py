@@ -23,11 +23,13 @@ def table(found: Iterable[Row]) -> list[str]:
     """Figures by name, planted bugs, recovery times."""
     sums: defaultdict[str, float] = defaultdict(float)
     kinds: defaultdict[str, set[str]] = defaultdict(set)
-    planted: list[Row] = []
+    planted: dict[str, Row] = {}
     times: defaultdict[str, list[float]] = defaultdict(list)
     for row in found:
         if row["name"] == "planted bugs":
-            planted.append(row)
+            # some of them are in several runs: the last one counts
+            last = planted.get(row["bug"], row)
+            planted[row["bug"]] = max(last, row, key=lambda each: float(each["at"]))
         elif row["name"] == "recovery":
             times[row["what"]].append(float(row["took_s"]))
         else:
@@ -38,7 +40,7 @@ def table(found: Iterable[Row]) -> list[str]:
         over = f", {len(kinds[name])} kinds" if kinds[name] else ""
         lines.append(f"| {name} | {count:,.0f}{over} |")
     if planted:
-        caught = [float(row["took_s"]) for row in planted if row["caught"]]
+        caught = [float(row["took_s"]) for row in planted.values() if row["caught"]]
         middle = f", median {median(caught):.0f} s" if caught else ""
         lines.append(f"| planted bugs caught | {len(caught)} of {len(planted)}{middle} |")
     for what, taken in sorted(times.items()):
