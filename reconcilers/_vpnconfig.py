@@ -8,6 +8,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from controlplane.plan import Derived, Generated, SecretValue, Template
@@ -103,18 +104,20 @@ def qr_svg(values: Mapping[str, str]) -> str:
 def qr_text(values: Mapping[str, str]) -> str:
     """The configuration in block characters, for a terminal: dark on light."""
     out = io.StringIO()
-    _code(values).terminal(out, compact=True)
+    _code(values.get(CONFIG, "")).terminal(out, compact=True)
     return out.getvalue()
 
 
 def _drawn(values: Mapping[str, str], *, kind: str, scale: int) -> bytes:
     out = io.BytesIO()
-    _code(values).save(out, kind=kind, scale=scale)
+    _code(values.get(CONFIG, "")).save(out, kind=kind, scale=scale)
     return out.getvalue()
 
 
-def _code(values: Mapping[str, str]) -> Any:
+@lru_cache(maxsize=1)
+def _code(text: str) -> Any:
+    """The three pictures of a configuration are drawn one after the other, and it costs 20 ms."""
     # Imported where it is used: few passes make a code.
     import segno
 
-    return segno.make_qr(values.get(CONFIG, ""), error=QR_ERROR)
+    return segno.make_qr(text, error=QR_ERROR)

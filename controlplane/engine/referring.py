@@ -6,6 +6,7 @@ version cannot read is still seen, and what stands for it outside is not taken f
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 
@@ -26,13 +27,19 @@ class Referring:
             kind for kind, model in models.items() if model.info.sees_dependents
         )
         self._sources = {kind: self._kinds_naming(kind) for kind in self._seeing}
+        # each pass over a server asks it of every record that may name one
+        self._known: WeakKeyDictionary[Stored, tuple[Key, ...]] = WeakKeyDictionary()
 
     def targets(self, stored: Stored) -> tuple[Key, ...]:
         """Records of kinds that see their dependents which `stored` names."""
         model = self._models.get(stored.key.kind)
         if model is None or not self._names_any(model):
             return ()
-        return tuple(dict.fromkeys(self._targets(model, stored)))
+        found = self._known.get(stored)
+        if found is None:
+            found = tuple(dict.fromkeys(self._targets(model, stored)))
+            self._known[stored] = found
+        return found
 
     def sources(self, target: Key) -> tuple[Stored, ...]:
         """Every record that names `target`, sorted by kind, namespace and name."""

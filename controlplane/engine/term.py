@@ -245,17 +245,22 @@ class Term:
         return [*found, self.garbage.worker]
 
     async def _count(self) -> None:
+        told = -1
         while True:
-            for kind in self.queues:
-                counts = dict.fromkeys(TOLD, 0)
-                for stored in self._setup.view.list(kind):
-                    status = orjson.loads(stored.body).get("status") or {}
-                    for item in status.get("conditions") or ():
-                        for condition in told_as(item):
-                            counts[condition] = counts.get(condition, 0) + 1
-                for condition, number in counts.items():
-                    self._setup.metrics.records.labels(kind, condition).set(number)
+            if told != (told := self._setup.view.revision):
+                self._tell_counts()
             await self._setup.clock.sleep(COUNT_S)
+
+    def _tell_counts(self) -> None:
+        for kind in self.queues:
+            counts = dict.fromkeys(TOLD, 0)
+            for stored in self._setup.view.list(kind):
+                status = orjson.loads(stored.body).get("status") or {}
+                for item in status.get("conditions") or ():
+                    for condition in told_as(item):
+                        counts[condition] = counts.get(condition, 0) + 1
+            for condition, number in counts.items():
+                self._setup.metrics.records.labels(kind, condition).set(number)
 
     def _controller(self, kind: str) -> Controller:
         return Controller(
