@@ -11,33 +11,19 @@ exceeds capacity - reserved.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from typing import Final
 
+from controlplane.line import HOST, NOTHING, Claim, Line
 from controlplane.records import Key
 from resources.meta import Footprint
 from resources.quantity import format_bytes, format_millicores
 
-NOTHING: Final = Footprint()
+_ONE: Final = Footprint(1, 1, 1)
 UNLIMITED: Final = Footprint(2**62, 2**62, 2**62)
 """A Quota that limits nothing: larger than any host, small enough to add to."""
 TOP_HOLDERS: Final = 3
 """How many holders a refusal names: enough to act on, short enough for one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What one record holds of the host."""
-
-    uid: str
-    key: Key
-    held: Footprint
-    priority: int = 0
-    created: str = ""
-    """Creation time, RFC 3339: among equal priorities the older goes first."""
-
-    @property
-    def order(self) -> tuple[int, str, str]:
-        return (-self.priority, self.created, self.uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +62,8 @@ class Ledger:
         self._capacity: Footprint | None = None
         self._quotas: dict[str, Footprint] = {}
         self._claims: dict[str, Claim] = {}
-        self._waiting: dict[str, Claim] = {}
+        self._line = Line(self._delta, self._fits)
+        self._holding: dict[tuple[Footprint, str | None], list[tuple[Footprint, Key, str]]] = {}
         self._used: dict[str, Footprint] = {}
         self._allocated = NOTHING
         self._reserved = NOTHING
@@ -104,7 +91,7 @@ class Ledger:
         return uid in self._claims
 
     def waits(self, uid: str) -> bool:
-        return uid in self._waiting
+        return uid in self._line
 
     # --- what limits ---
 
@@ -116,20 +103,23 @@ class Ledger:
     ) -> None:
         """Set what may be handed out of the host (`capacity`: what it has minus `reserved`), and
         each namespace's quota. What is held already stays held, even beyond."""
-        self._capacity = capacity
         self._reserved = reserved
-        self._quotas = dict(quotas)
+        if (capacity, quotas) != (self._capacity, self._quotas):
+            self._capacity = capacity
+            self._quotas = dict(quotas)
+            self._line.room_changed()
 
     # --- claims ---
 
     def load(self, claims: Iterable[Claim], waiting: Iterable[Claim] = ()) -> None:
         """Start over from what the store says is allocated, and from who waited before."""
         self._claims.clear()
+        self._holding.clear()
         self._used.clear()
         self._allocated = NOTHING
-        self._waiting = {claim.uid: claim for claim in waiting}
         for claim in claims:
             self._set(claim)
+        self._line.load(waiting)
 
     def ask(self, want: Claim) -> Granted | Refused:
         """Take room for `want.held` on top of what the record holds; all or nothing.
@@ -141,13 +131,13 @@ class Ledger:
         held = self.held(want.uid)
         target = held.at_least(want.held)
         if target == held:
-            self._waiting.pop(want.uid, None)
+            self._line.leave(want.uid)
             return Granted(held)
         refused = self._refusal(want, target - held)
         if refused is not None:
-            self._waiting[want.uid] = want
+            self._line.refused(want)
             return refused
-        self._waiting.pop(want.uid, None)
+        self._line.granted(want, target - held)
         self._set(replace(want, held=target))
         return Granted(target)
 
@@ -160,30 +150,23 @@ class Ledger:
         self._set(replace(claim, held=held))
         if held == NOTHING:
             del self._claims[uid]
+        self._line.room_changed()
 
     def release(self, uid: str) -> None:
         """Nothing of it exists any more."""
         claim = self._claims.pop(uid, None)
-        self._waiting.pop(uid, None)
+        self._line.leave(uid)
         if claim is not None:
             self._add(claim.key.namespace, NOTHING - claim.held)
+            self._line.room_changed()
 
     def withdraw(self, uid: str) -> None:
         """It waits no longer (paused, deleted, or stuck for another reason)."""
-        self._waiting.pop(uid, None)
+        self._line.leave(uid)
 
     def wakeable(self) -> list[Key]:
         """Who waits and would be admitted now, in order, each beside those before it."""
-        if self._capacity is None:
-            return []
-        found: list[Key] = []
-        taken: dict[str, Footprint] = {}
-        for claim in sorted(self._waiting.values(), key=lambda each: each.order):
-            delta = self.held(claim.uid).at_least(claim.held) - self.held(claim.uid)
-            if self._fits(claim.key.namespace, delta, taken):
-                _take(taken, claim.key.namespace, delta)
-                found.append(claim.key)
-        return found
+        return self._line.fitting()
 
     # --- arithmetic ---
 
@@ -193,28 +176,20 @@ class Ledger:
         self._add(claim.key.namespace, claim.held - (before.held if before else NOTHING))
 
     def _add(self, namespace: str, delta: Footprint) -> None:
+        self._holding.clear()
         self._allocated += delta
         self._used[namespace] = self.used(namespace) + delta
         if self._used[namespace] == NOTHING:
             del self._used[namespace]
 
-    def _ahead(self, want: Claim) -> dict[str, Footprint]:
-        """Room that those before `want` will take: by namespace, and "*" for the host."""
-        taken: dict[str, Footprint] = {}
-        for claim in sorted(self._waiting.values(), key=lambda each: each.order):
-            if claim.uid == want.uid:
-                continue
-            if claim.order >= want.order:
-                break
-            delta = self.held(claim.uid).at_least(claim.held) - self.held(claim.uid)
-            if self._fits(claim.key.namespace, delta, taken):
-                _take(taken, claim.key.namespace, delta)
-        return taken
+    def _delta(self, claim: Claim) -> Footprint:
+        held = self.held(claim.uid)
+        return held.at_least(claim.held) - held
 
     def _fits(self, namespace: str, delta: Footprint, taken: Mapping[str, Footprint]) -> bool:
         if self._capacity is None:
             return False
-        host = self._capacity - self._allocated - taken.get("*", NOTHING)
+        host = self._capacity - self._allocated - taken.get(HOST, NOTHING)
         return _short(delta, host) == NOTHING and (
             namespace not in self._quotas
             or _short(delta, self._room(namespace) - taken.get(namespace, NOTHING)) == NOTHING
@@ -227,11 +202,11 @@ class Ledger:
         namespace = want.key.namespace
         if self._capacity is None:
             return Refused("CapacityUnknown", "the host's capacity is not known yet")
-        taken = self._ahead(want)
+        taken = self._line.ahead(want)
         room = self._room(namespace) - taken.get(namespace, NOTHING)
         if (short := _short(delta, room)) != NOTHING:
             return self._tell("QuotaExceeded", f"the quota of namespace '{namespace}'", short, want)
-        host = self._capacity - self._allocated - taken.get("*", NOTHING)
+        host = self._capacity - self._allocated - taken.get(HOST, NOTHING)
         if (short := _short(delta, host)) != NOTHING:
             return self._tell("BudgetExceeded", "the host", short, want)
         return None
@@ -243,23 +218,25 @@ class Ledger:
 
     def _holders(self, short: Footprint, want: Claim, *, within: bool) -> str:
         """The largest holders of what is short, the first short component deciding."""
-        claims = [
-            claim
-            for claim in self._claims.values()
-            if claim.uid != want.uid and (not within or claim.key.namespace == want.key.namespace)
-        ]
-        sized = [(_masked(claim.held, short), claim.key) for claim in claims]
-        top = sorted(
-            (item for item in sized if item[0] != NOTHING),
-            key=lambda item: (-item[0].cpu_millicores, -item[0].memory_bytes,
-                              -item[0].disk_bytes, item[1]),
-        )  # fmt: skip
-        return ", ".join(f"{key} ({describe(size)})" for size, key in top[:TOP_HOLDERS])
+        found = self._largest(_masked(_ONE, short), want.key.namespace if within else None)
+        others = [item for item in found if item[2] != want.uid]
+        return ", ".join(f"{key} ({describe(size)})" for size, key, _ in others[:TOP_HOLDERS])
 
-
-def _take(taken: dict[str, Footprint], namespace: str, delta: Footprint) -> None:
-    for scope in ("*", namespace):
-        taken[scope] = taken.get(scope, NOTHING) + delta
+    def _largest(self, parts: Footprint, namespace: str | None) -> list[tuple[Footprint, Key, str]]:
+        """Sought once after each change of claims, not for each of many that are refused."""
+        if (parts, namespace) not in self._holding:
+            sized = [
+                (_masked(claim.held, parts), claim.key, claim.uid)
+                for claim in self._claims.values()
+                if namespace in (None, claim.key.namespace)
+            ]
+            self._holding[parts, namespace] = nsmallest(
+                TOP_HOLDERS + 1,
+                (item for item in sized if item[0] != NOTHING),
+                key=lambda item: (-item[0].cpu_millicores, -item[0].memory_bytes,
+                                  -item[0].disk_bytes, item[1]),
+            )  # fmt: skip
+        return self._holding[parts, namespace]
 
 
 def _short(delta: Footprint, room: Footprint) -> Footprint:

@@ -8,10 +8,11 @@ equal to what was stored when the pass is over.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from controlplane.budget import Claim, Ledger, Refused
+from controlplane.budget import Ledger, Refused
 from controlplane.engine.port import Routes
 from controlplane.engine.resolve import allocation_of
 from controlplane.errors import RetryableError
+from controlplane.line import Claim
 from controlplane.names import NameBook
 from controlplane.ports import PortPool
 from controlplane.records import Key, Stored

@@ -1,12 +1,16 @@
 """The ledger, against an oracle that adds up claims without it."""
 
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from controlplane.budget import NOTHING, Claim, Granted, Ledger, Refused, describe
+from controlplane.budget import Granted, Ledger, Refused, describe
+from controlplane.line import NOTHING, Claim
 from controlplane.records import Key
 from resources.meta import Footprint
 
@@ -78,6 +82,19 @@ def test_room_is_kept_for_those_ahead_that_fit() -> None:
     assert isinstance(book.ask(claim("old", 3000, created="0")), Granted)
 
 
+def test_room_is_kept_for_those_ahead_when_another_was_served_first() -> None:
+    book = ledger()
+    book.ask(claim("holder", 4000))
+    for name in ("1", "3", "4"):
+        book.ask(claim(name, 1000))
+    book.release("holder")
+    assert [key.name for key in book.wakeable()] == ["1", "3", "4"]
+    assert isinstance(book.ask(claim("3", 1000)), Granted)
+    assert isinstance(book.ask(claim("2", 2500)), Refused)
+    assert isinstance(book.ask(claim("2", 2000)), Granted)
+    assert [key.name for key in book.wakeable()] == ["1"]
+
+
 def test_priority_goes_before_age() -> None:
     book = ledger()
     book.ask(claim("holder", 4000))
@@ -127,6 +144,29 @@ def test_describe_leaves_out_zeroes(amount: Footprint, text: str) -> None:
     assert describe(amount) == text
 
 
+def test_an_ask_packs_the_line_once_however_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it costs to ask doesn't grow with those that wait, as long as no room is freed."""
+    looked: list[str] = []
+    plain = Ledger._fits
+
+    def counted(self: Ledger, namespace: str, *rest: Any) -> bool:
+        looked.append(namespace)
+        return plain(self, namespace, *rest)
+
+    monkeypatch.setattr(Ledger, "_fits", counted)
+    book = ledger()
+    book.load([claim("holder", 4000)], [claim(f"w{n:04}", 300) for n in range(1000)])
+    for n in range(1000):
+        assert isinstance(book.ask(claim(f"w{n:04}", 300)), Refused)
+    assert len(looked) == 1000
+    book.release("holder")
+    looked.clear()
+    assert len(book.wakeable()) == 4000 // 300
+    for n in range(4000 // 300):
+        assert isinstance(book.ask(claim(f"w{n:04}", 300)), Granted)
+    assert len(looked) == 1000
+
+
 @dataclass
 class _Model:
     """The oracle: what each record holds, by plain addition."""
@@ -139,12 +179,32 @@ class _Model:
         mine = [size for uid, size in self.held.items() if uid.startswith(namespace)]
         return sum(size[0] for size in mine), sum(size[1] for size in mine)
 
-    def fits(self, uid: str, size: tuple[int, int]) -> bool:
+    def more(self, uid: str, size: tuple[int, int]) -> tuple[int, int]:
         old = self.held.get(uid, (0, 0))
+        return max(old[0], size[0]) - old[0], max(old[1], size[1]) - old[1]
+
+    def fits(self, uid: str, size: tuple[int, int], ahead: Sequence[Claim] = ()) -> bool:
+        """Beside what those ahead take that fit themselves, each beside those before it."""
+        return self._fits_beside(uid, size, self._taken(ahead))
+
+    def _taken(self, line: Sequence[Claim]) -> dict[str, tuple[int, int]]:
+        """The plain definition: first come, first served, of those that fit."""
+        taken = {"": (0, 0), "q": (0, 0)}
+        for claim in line:
+            size = claim.held.cpu_millicores, claim.held.memory_bytes
+            if self._fits_beside(claim.uid, size, taken):
+                more = self.more(claim.uid, size)
+                for scope in ("", "q") if claim.uid[0] == "q" else ("",):
+                    taken[scope] = taken[scope][0] + more[0], taken[scope][1] + more[1]
+        return taken
+
+    def _fits_beside(
+        self, uid: str, size: tuple[int, int], taken: Mapping[str, tuple[int, int]]
+    ) -> bool:
+        more = self.more(uid, size)
         for i in (0, 1):
-            more = max(old[i], size[i]) - old[i]
-            limited = uid.startswith("q") and self.used("q")[i] + more > self.quota[i]
-            if more and (self.used()[i] + more > self.capacity[i] or limited):
+            limited = uid[0] == "q" and self.used("q")[i] + taken["q"][i] + more[i] > self.quota[i]
+            if more[i] and (self.used()[i] + taken[""][i] + more[i] > self.capacity[i] or limited):
                 return False
         return True
 
@@ -169,18 +229,21 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(uid=st.sampled_from(UIDS), size=SIZES, priority=st.integers(0, 2))
     def ask(self, uid: str, size: tuple[int, int], priority: int) -> None:
+        self.ask_for(uid, size, priority)
+
+    def ask_for(self, uid: str, size: tuple[int, int], priority: int) -> None:
         want = Claim(uid, Key("App", uid[0], uid), Footprint(*size), priority, uid)
-        fits = self.model.fits(uid, size)
+        line = sorted(self.waiting.values(), key=lambda each: each.order)
+        ahead = [each for each in line if each.uid != uid and each.order < want.order]
+        fits = self.model.fits(uid, size, ahead)
         answer = self.book.ask(want)
+        assert isinstance(answer, Granted) == (fits or self.model.more(uid, size) == (0, 0))
         if isinstance(answer, Granted):
-            assert fits
             old = self.model.held.get(uid, (0, 0))
             if max(old[0], size[0]) or max(old[1], size[1]):
                 self.model.held[uid] = (max(old[0], size[0]), max(old[1], size[1]))
             self.waiting.pop(uid, None)
         else:
-            ahead = [c for c in self.waiting.values() if c.uid != uid and c.order < want.order]
-            assert not fits or ahead, "refused, and nobody is ahead"
             self.waiting[uid] = want
 
     @precondition(lambda self: self.model.held)
@@ -229,6 +292,17 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.book.wakeable() == []
 
     @invariant()
+    def wakes_those_that_fit(self) -> None:
+        line = sorted(self.waiting.values(), key=lambda each: each.order)
+        sizes = [(each.held.cpu_millicores, each.held.memory_bytes) for each in line]
+        fitting = [
+            each.key
+            for n, (each, size) in enumerate(zip(line, sizes, strict=True))
+            if self.model.fits(each.uid, size, line[:n])
+        ]
+        assert self.book.wakeable() == fitting
+
+    @invariant()
     def adds_up(self) -> None:
         used = self.model.used()
         totals = self.book.totals()
@@ -239,3 +313,29 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_long_line_is_served_as_plainly_defined(seed: int) -> None:
+    """Small claims, so that many wait and many fit: those are packed once, and kept up to date."""
+    rng = random.Random(seed)
+    machine = LedgerMachine()
+    uids = [f"{scope}{n:02}" for scope in "qo" for n in range(12)]
+    for _ in range(300):
+        uid = rng.choice(uids)
+        act = rng.choice(("ask", "ask", "ask", "ask", "release", "withdraw", "resize", "wake"))
+        match act:
+            case "ask":
+                again = machine.waiting.get(uid)
+                size = (rng.randint(0, 15), rng.randint(0, 15))
+                if again is not None and rng.random() < 0.6:
+                    size = again.held.cpu_millicores, again.held.memory_bytes
+                machine.ask_for(uid, size, rng.choice((0, 0, 0, 1)))
+            case "release" | "withdraw":
+                getattr(machine, act)(uid=uid)
+            case "resize":
+                machine.resize(capacity=(rng.randint(20, 160), rng.randint(20, 160)))
+            case _ if rng.random() < 0.2:
+                machine.wake()
+        machine.wakes_those_that_fit()
+        machine.adds_up()
