@@ -40,8 +40,8 @@ def bar(index: int, row: dict[str, Any]) -> str:
 
 
 def chart(rows: list[dict[str, Any]]) -> str:
-    """The whole picture; rows without a goal are left out."""
-    shown = [row for row in rows if row["goal"]]
+    """The whole picture; rows without a goal are left out ("less", of 0, is one)."""
+    shown = [row for row in rows if row["goal"] or row["better"] == "less"]
     height = 60 + len(shown) * ROW
     line = LEFT + SCALE
     return (

@@ -100,6 +100,38 @@ def within(
     )
 
 
+def none_of(
+    name: str,
+    unit: str,
+    bad: Sequence[float],
+    peer_name: str,
+    all_: Sequence[float],
+    *,
+    setup: str,
+) -> Row:
+    """A row of something that must not happen even once in any round: sums, not medians."""
+    ratios = [mine / whole for mine, whole in zip(bad, all_, strict=True)]
+    return Row(
+        name=name,
+        value=sum(bad),
+        unit=unit,
+        peer_name=peer_name,
+        peer=sum(all_),
+        ratio=sum(bad) / sum(all_),
+        goal=0.0,
+        better="less",
+        spread=(min(ratios), max(ratios)),
+        rounds=len(ratios),
+        setup=setup,
+    )
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """The value that `part` of them are at most: 0.99 for p99."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+
+
 def tell(rows: Sequence[Row]) -> None:
     """One line a row, and the same as JSON lines into the file named by BENCH_JSON."""
     for row in rows:

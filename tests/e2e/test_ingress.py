@@ -1,81 +1,28 @@
 """Requests from outside reach the App that has the name, and none is lost when it changes."""
 
-import http.client
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import pytest
 
-from reconcilers._images import DEMO
 from tests.e2e.cloud import ROOT, Cloud, Json, condition, eventually
 from tests.e2e.conftest import MakeCloud, make_namespace
+from tests.e2e.routing import ask, load, routed, web, with_ingress
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(420)]
-CLIENTS = 6
 DEPLOYS = 5
-
-
-def web(namespace: str, host: str, **spec: object) -> Json:
-    return {
-        "apiVersion": "bunker.cloud/v1",
-        "kind": "App",
-        "metadata": {"name": "web", "namespace": namespace},
-        "spec": {
-            "image": DEMO,
-            "port": 8080,
-            "surge": 1,
-            "resources": {"cpu": "200m", "memory": "96Mi"},
-            "healthCheck": {"path": "/healthz"},
-            "domains": [{"host": host}],
-            "env": [{"name": "WHO", "value": namespace}],
-            **spec,
-        },
-    }
 
 
 @pytest.fixture(scope="module")
 def outside(make_cloud: MakeCloud) -> Iterator[tuple[Cloud, str]]:
     """A cloud with an ingress and two tenants; and where the ingress is on the host."""
     with make_cloud() as cloud:
-        folder = ROOT / "manifests/platform"
-        for name in ("00-namespace", "ingress"):
-            cloud.kubectl("apply", "-f", str(folder / f"{name}.yaml"))
-        record = cloud.wait_ready("platform", "ingress", "platform", within_s=90)
+        where = with_ingress(cloud)
         for tenant in ("red", "blue"):
             make_namespace(cloud, tenant)
             cloud.apply(web(tenant, f"{tenant}.example.org"))
         for tenant in ("red", "blue"):
             routed(cloud, tenant)
-        yield cloud, record["status"]["published"]["web"]
-
-
-def routed(cloud: Cloud, tenant: str) -> Json:
-    def settled() -> Json | None:
-        record = cloud.is_ready("app", "web", tenant)
-        status = (record or {}).get("status") or {}
-        whole = status.get("replicas") == status.get("updatedReplicas")
-        return record if status.get("routed") and whole else None
-
-    found = eventually(settled, within_s=90, what=f"App {tenant}/web is routed")
-    assert found is not None
-    return found
-
-
-def ask(where: str, host: str, path: str = "/healthz") -> int:
-    link = http.client.HTTPConnection(where, timeout=10)
-    try:
-        link.request("GET", path, headers={"Host": host})
-        answer = link.getresponse()
-        answer.read()
-        return answer.status
-    except TimeoutError:
-        return 0
-    finally:
-        link.close()
+        yield cloud, where
 
 
 def test_each_name_leads_to_its_own_app_and_no_other_name_to_any(
@@ -138,49 +85,6 @@ def test_a_name_belongs_to_one_tenant_and_is_given_on_when_it_is_free(
     routed(cloud, "red")
 
 
-@dataclass
-class Load:
-    """Clients that ask again and again, half of them over one connection."""
-
-    where: str
-    host: str
-    stopped: threading.Event = field(default_factory=threading.Event)
-    answers: Counter[str] = field(default_factory=Counter)
-
-    def client(self, *, keep: bool) -> None:
-        link = http.client.HTTPConnection(self.where, timeout=10)
-        while not self.stopped.is_set():
-            try:
-                link.request("GET", "/healthz", headers={"Host": self.host})
-                answer = link.getresponse()
-                answer.read()
-                self.answers[str(answer.status)] += 1
-            except (OSError, http.client.HTTPException) as exc:
-                self.answers[type(exc).__name__] += 1
-                link.close()
-            if not keep:
-                link.close()
-            time.sleep(0.01)  # so that the clients leave the machine to the deploys
-        link.close()
-
-
-@contextmanager
-def load(where: str, host: str) -> Iterator[Load]:
-    made = Load(where, host)
-    threads = [
-        threading.Thread(target=made.client, kwargs={"keep": number % 2 == 0})
-        for number in range(CLIENTS)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield made
-    finally:
-        made.stopped.set()
-        for thread in threads:
-            thread.join(timeout=30)
-
-
 @pytest.mark.parametrize(
     "shape", [{"replicas": 1, "surge": 1}, {"replicas": 2, "surge": 0}], ids=["surge", "in turn"]
 )
@@ -192,11 +96,11 @@ def test_no_request_is_lost_while_the_app_changes_again_and_again(
     routed(cloud, "blue")
     with load(where, "blue.example.org") as running:
         for number in range(DEPLOYS):
-            before = sum(running.answers.values())
+            before = running.asked
             env = [{"name": "VERSION", "value": str(number)}]
             cloud.apply(web("blue", "blue.example.org", env=env, **shape))
             routed(cloud, "blue")
-            assert sum(running.answers.values()) > before
+            assert running.asked > before
     assert running.answers.keys() == {"200"}, running.answers
     assert running.answers["200"] > 50 * DEPLOYS
 
