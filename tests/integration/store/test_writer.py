@@ -35,6 +35,7 @@ from tests.integration.store.writing import (
 )
 
 pytestmark = pytest.mark.postgres
+SOCKET = ".s.PGSQL.5432"
 
 
 @pytest.fixture
@@ -166,7 +167,10 @@ async def test_a_stale_epoch_is_refused(store: PostgresStore, database: Database
         await store.write(update(kept, "after release", epoch=new.epoch))
 
 
-async def test_what_cannot_be_stored_fails_alone(store: PostgresStore) -> None:
+@pytest.mark.parametrize("already", [0, 1])
+async def test_what_cannot_be_stored_fails_alone(store: PostgresStore, already: int) -> None:
+    for n in range(already):
+        await store.write(create(f"already{n}"))
     outcomes = await asyncio.gather(
         store.write(create("before")),
         store.write(create("nul\0")),
@@ -196,13 +200,11 @@ async def test_a_cancelled_write_is_not_made_or_is_made_whole(
 async def test_a_lost_commit_is_resolved(
     postgres_cluster: EmbeddedPostgres, database: Database, short_folder: str, lose: str
 ) -> None:
-    folder = short_folder
-    socket = ".s.PGSQL.5432"
-    proxy = Proxy(str(postgres_cluster.home / "run" / socket))
-    through = Database(database.dsn.replace(str(postgres_cluster.home / "run"), folder))
+    proxy = Proxy(str(postgres_cluster.home / "run" / SOCKET))
+    through = Database(database.dsn.replace(str(postgres_cluster.home / "run"), short_folder))
     cache = Cache()
     async with (
-        proxy.listening(str(Path(folder) / socket)),
+        proxy.listening(str(Path(short_folder) / SOCKET)),
         PostgresStore(through, cache).running() as store,
     ):
         base = await store.write(create("a"))
@@ -218,6 +220,24 @@ async def test_a_lost_commit_is_resolved(
             assert cache.get(base.key) == base
         newest = await revisions(database)
         assert newest == [1000, 1001] if lose == "reply" else [1000]
+
+
+async def test_a_connection_lost_in_undoing_a_batch_fails_it(
+    postgres_cluster: EmbeddedPostgres, database: Database, short_folder: str
+) -> None:
+    proxy = Proxy(str(postgres_cluster.home / "run" / SOCKET), b"ROLLBACK")
+    through = Database(database.dsn.replace(str(postgres_cluster.home / "run"), short_folder))
+    async with (
+        proxy.listening(str(Path(short_folder) / SOCKET)),
+        PostgresStore(through, Cache()).running() as store,
+        asyncio.timeout(30),  # its callers were never answered
+    ):
+        proxy.lose = "rollback"
+        with pytest.raises(StoreUnavailableError):
+            await store.write(create("nul\0"))
+        assert proxy.lost == 1
+        await eventually(lambda: store.healthy)
+        await store.write(create("a"))
 
 
 async def test_many_writes_of_one_key_keep_their_order(store: PostgresStore, cache: Cache) -> None:

@@ -49,12 +49,14 @@ async def eventually(claim: Callable[[], bool], *, timeout_s: float = 5.0) -> No
 
 
 class Proxy:
-    """Stands between a client and PostgreSQL's socket, and loses a COMMIT or its reply."""
+    """Stands between a client and PostgreSQL's socket, and loses a message with a word in it
+    (COMMIT, say), or the reply to it."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, word: bytes = b"COMMIT") -> None:
         self.upstream = upstream
+        self.word = word
         self.lose: str = ""
-        """`commit`: it never arrives; `reply`: it is carried out, and the answer is lost."""
+        """`reply`: it is carried out, and the answer is lost; anything else: it never arrives."""
         self.lost = 0
 
     @asynccontextmanager
@@ -82,10 +84,10 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
     ) -> None:
         while data := await reader.read(65536):
-            if self.lose and b"COMMIT" in data:
+            if self.lose and self.word in data:
                 how, self.lose = self.lose, ""
                 self.lost += 1
-                if how == "commit":
+                if how != "reply":
                     raise ConnectionError("lost on the way there")
                 losing.set()
             writer.write(data)
