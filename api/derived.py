@@ -233,11 +233,11 @@ class _Derived:
             if before is not None and before.body == after.body and not change.synthetic:
                 return None
             verb = change.verb if before is not None else "create"
-            return replace(change, verb=verb, after=after, before=before, memo={})
+            return change._replace(verb=verb, after=after, before=before, memo={})
         if before is None:
             return None
         gone = replace(before, revision=change.revision)
-        return replace(change, verb="delete", after=gone, before=before, memo={})
+        return change._replace(verb="delete", after=gone, before=before, memo={})
 
 
 def scalable(infos: Iterable[KindInfo]) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ class Cache:
         watched = bool(self._watchers)
         for verb, stored in changes:
             assert stored.revision == self._revision + 1, "a revision is missing"
-            change = Change(stored.revision, verb, stored, self._take(verb, stored))
+            change = Change(stored.revision, verb, stored, self._take(verb, stored), {})
             self._revision = stored.revision
             self._ring.add(change)
             if watched:
@@ -137,7 +137,7 @@ class Cache:
         self._ring.clear(revision)
         for verb, stored in changes:
             before = self._take(verb, stored)
-            self._tell(Change(stored.revision, verb, stored, before, synthetic=True))
+            self._tell(Change(stored.revision, verb, stored, before, {}, synthetic=True))
         self._revision = revision
         self._wake_waiters()
 

@@ -25,7 +25,7 @@ def at(revision: int, colour: str, name: str = "a") -> Stored:
 def change(
     verb: Literal["create", "update", "delete"], before: str | None, after: str, **kwargs: Any
 ) -> Change:
-    return Change(2, verb, at(2, after, **kwargs), at(1, before, **kwargs) if before else None)
+    return Change(2, verb, at(2, after, **kwargs), at(1, before, **kwargs) if before else None, {})
 
 
 @pytest.mark.parametrize(
