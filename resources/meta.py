@@ -267,6 +267,8 @@ class Allocation(Model):
     """Host ports held."""
     names: tuple[NameClaim, ...] = ()
     """Names held that nobody else may have."""
+    spec: dict[str, Any] | None = None
+    """The spec that this was committed for, from an edit of it until the edit is admitted."""
 
     @property
     def footprint(self) -> Footprint:

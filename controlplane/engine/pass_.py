@@ -4,7 +4,7 @@ Level-based: it looks at the record and the world, never at what woke it. Errors
 controller.py alone turns them into conditions and requeues.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from controlplane import events
@@ -13,7 +13,7 @@ from controlplane.conditions import Fact, Reason, Summary, find, truth
 from controlplane.engine.admission import allocation
 from controlplane.engine.held import first_start
 from controlplane.engine.parts import Parts
-from controlplane.engine.resolve import NAMESPACE, AnyReconciler, allocation_of, parse
+from controlplane.engine.resolve import NAMESPACE, AnyReconciler, allocation_of, former, parse
 from controlplane.engine.writer import Change
 from controlplane.errors import ConflictError
 from controlplane.plan import (
@@ -72,6 +72,8 @@ class Pass:
     base: Stored | None = None
     report: Report | None = None
     admitted: Fact | None = None
+    refused: Refused | None = None
+    """What is asked for has no room; what was admitted before is kept up meanwhile."""
     expired: bool = False
     """Set by the controller on timeout: no further step begins."""
     asked: bool = False
@@ -164,6 +166,8 @@ class Pass:
         if record.deleting and look.plan.converged:
             return await self._let_go(look)
         synced = Fact("True", Reason.RECONCILED)
+        if self.refused is not None:
+            synced = Fact("False", self.refused.reason, self.refused.message)
         if record.deleting:
             synced = Fact(
                 "False", Reason.DELETING, look.plan.wait.message if look.plan.wait else ""
@@ -187,7 +191,7 @@ class Pass:
     def _held(self, record: Record, look: _Look, granted: Allocation | None) -> Allocation | None:
         """What is to stay committed: the smaller size once it is observed; nothing at all for
         what neither began nor needs anything."""
-        if granted is None or record.deleting:
+        if granted is None or record.deleting or self.refused is not None:
             return granted
         assert self.base is not None
         if allocation_of(self.base) is None and (
@@ -265,21 +269,35 @@ class Pass:
         return Result("waiting", wait.recheck_after_s, changed=changed)
 
     async def _refuse(self, record: Record, stored: Stored, refused: Refused) -> Result:
-        """No room. What runs goes on at the size it has, and is looked at but not touched."""
-        self.admitted = Fact("False", refused.reason, refused.message)
-        synced = Fact("False", refused.reason, refused.message)
+        """No room. What runs goes on at the size it has, and is healed by the spec that it was
+        admitted with; without one it is looked at but not touched."""
+        self.refused = refused
+        synced = self.admitted = Fact("False", refused.reason, refused.message)
         before = allocation_of(stored)
-        if before is None:
-            ready = Fact("False", refused.reason, refused.message)
-            change = Change(Summary(synced, ready=ready, admitted=self.admitted))
+        older = former(self.parts.models[self.key.kind], stored)
+        if before is not None and older is not None:
+            result = await self._converge(older, stored, before)
         else:
-            look = await self._look(record, before, None)
-            change = Change(self._summary(look, synced), look.report.status)
-        changed = await self._write(change)
-        if changed:
+            if before is None:
+                ready = Fact("False", refused.reason, refused.message)
+                change = Change(Summary(synced, ready=ready, admitted=self.admitted))
+            else:
+                look = await self._look(record, before, None)
+                change = Change(self._summary(look, synced), look.report.status)
+            result = Result("waiting", changed=await self._write(change))
+        self._tell_refusal(stored, refused)
+        if result.outcome not in ("waiting", "converged"):
+            return result
+        again_s = [each for each in (result.requeue_s, refused.retry_after_s) if each is not None]
+        return replace(result, outcome="waiting", requeue_s=min(again_s, default=None))
+
+    def _tell_refusal(self, stored: Stored, refused: Refused) -> None:
+        """Once for each that is new."""
+        conditions = (stored.obj.get("status") or {}).get("conditions") or ()
+        was = find(conditions, "Admitted") or {}
+        if (was.get("reason"), was.get("message")) != (refused.reason, refused.message):
             told = events.happened(stored, "Warning", refused.reason, f"waited: {refused.message}")
             self.parts.recorder.tell(told)
-        return Result("waiting", refused.retry_after_s, changed=changed)
 
     # --- shared ---
 

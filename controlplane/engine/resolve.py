@@ -18,7 +18,7 @@ from controlplane.engine.referring import PLATFORM, Referring
 from controlplane.errors import TerminalError
 from controlplane.plan import Binding, ChildRef, Dependent, Owned, Reconciler, Resolved, Want
 from controlplane.records import Key, Stored, View
-from resources.meta import PLATFORM_NAMESPACE, Allocation, KindInfo, Record
+from resources.meta import PLATFORM_NAMESPACE, Allocation, KindInfo, Record, Spec
 
 NAMESPACE: Final = "Namespace"
 SECRET: Final = "Secret"  # noqa: S105  # the name of a kind
@@ -59,6 +59,20 @@ def allocation_of(stored: Stored) -> Allocation | None:
     if found is None:
         return None
     return _allocation(orjson.dumps(found))
+
+
+def former(model: type[Record], stored: Stored) -> Record | None:
+    """The record by the spec that its allocation was committed for, while a later one waits to be
+    admitted; None if there is none, or nothing is to be done by it."""
+    held = allocation_of(stored)
+    if held is None or held.spec is None:
+        return None
+    try:
+        record = model.model_validate({**stored.obj, "spec": held.spec})
+    except ValidationError:
+        return None
+    spec = getattr(record, "spec", None)
+    return None if isinstance(spec, Spec) and spec.paused else record
 
 
 @lru_cache(maxsize=8192)

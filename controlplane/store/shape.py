@@ -96,6 +96,18 @@ def updated(
     return made
 
 
+def with_former_spec(base: Mapping[str, Any], made: Obj) -> Obj:
+    """`made` with the spec that its allocation was committed for, if this edit of `base` is the
+    first since: what runs is healed by that one until the new one is admitted, and the engine's
+    next commit drops it."""
+    status = made.get("status") or {}
+    allocation = status.get("allocation")
+    if not allocation or "spec" in allocation or made.get("spec") == base.get("spec"):
+        return made
+    former = {**allocation, "spec": base.get("spec") or {}}
+    return {**made, "status": {**status, "allocation": former}}
+
+
 def deleting(info: KindInfo, base: Mapping[str, Any], *, now: str, propagation: str) -> Obj | None:
     """The object marked for deletion; None when nothing holds it and it can go at once."""
     meta = {**base["metadata"]}

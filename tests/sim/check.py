@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -10,7 +10,7 @@ import orjson
 from controlplane.records import Key, Stored, Write
 from drivers.containers import LABEL_SLOT, NetworkState, VolumeState
 from resources.kinds import KIND_INFOS, MODELS
-from resources.meta import PLATFORM_NAMESPACE, Allocation, Footprint, Reference, Spec
+from resources.meta import PLATFORM_NAMESPACE, Allocation, Footprint, NameClaim, Reference, Spec
 from tests.sim.snapshot import GONE, world_of
 from tests.sim.stage import Stage
 from tests.sim.worlds import WORLDS
@@ -23,9 +23,8 @@ NEVER: Final = frozenset({"InternalError", "NoProgress", "TimedOut"})
 """Reasons that are bugs wherever they turn up."""
 
 
-def _room() -> Footprint:
-    spec: Any = HOST["spec"]
-    host: Any = MODELS["Host"].model_validate({**HOST, "spec": spec})
+def _room(host: Any = HOST) -> Footprint:
+    host = MODELS["Host"].model_validate(host)
     kept: Footprint = host.spec.reserved.footprint
     whole: Footprint = host.spec.capacity.footprint
     return whole - kept
@@ -92,7 +91,8 @@ class Strangers:
 
 def problems(stage: Stage) -> list[str]:
     """What is wrong once everything has settled."""
-    return [*_orphans(stage), *_doubles(stage), *_unsettled(stage), *_unlike(stage)]
+    found = [*_orphans(stage), *_doubles(stage), *_unsettled(stage), *_unlike(stage)]
+    return found + _needless(stage)
 
 
 def _orphans(stage: Stage) -> list[str]:
@@ -133,17 +133,72 @@ def _held(stage: Stage, stored: Stored) -> bool:
 
 
 def _unlike(stage: Stage) -> list[str]:
-    """Each kind's own oracle, for what is admitted and settled."""
+    """Each kind's own oracle, for what is admitted and settled; while an edit waits to be
+    admitted, by the spec from before it."""
     found = []
     for kind, world in WORLDS.items():
         for stored in stage.platform.store.cache.list(kind):
-            if world.expected is None or excused(stage, stored) or stored.deleting:
+            if world.expected is None or stored.deleting:
+                continue
+            shape = stored if not refused(stored) else _before(stored)
+            if shape is None or excused(stage, shape):
                 continue
             try:
-                world.expected(stage.platform, MODELS[kind].model_validate(stored.obj))
+                world.expected(stage.platform, MODELS[kind].model_validate(shape.obj))
             except (AssertionError, KeyError, ValueError) as exc:
                 found.append(f"{stored.key} is not what it asks for: {exc!r}")
     return found
+
+
+def _before(stored: Stored) -> Stored | None:
+    """The record as it was admitted last, and as if it were so now; None if it never was."""
+    status = stored.obj.get("status") or {}
+    spec = (status.get("allocation") or {}).get("spec")
+    if spec is None:
+        return None
+    admitted = {"type": "Admitted", "status": "True", "reason": "Admitted"}
+    told = [each for each in status["conditions"] if each["type"] != "Admitted"]
+    obj = {**stored.obj, "spec": spec, "status": {**status, "conditions": [*told, admitted]}}
+    return replace(stored, body=orjson.dumps(obj))
+
+
+def _needless(stage: Stage) -> list[str]:
+    """Refused a name that nobody else has, or room that there is and nobody else waits for."""
+    every = [stored for kind in WORLDS for stored in stage.platform.store.cache.list(kind)]
+    held = {stored.key: _allocation(stored) for stored in every}
+    room = _room(stage.platform.get(Key("Host", "", "host")).obj) - sum(
+        (each.footprint for each in held.values()), Footprint()
+    )
+    waiting = [stored for stored in every if _lacks(stored, "BudgetExceeded")]
+    found = []
+    for stored in every:
+        record = MODELS[stored.key.kind].model_validate(stored.obj)
+        others = [name for key, each in held.items() if key != stored.key for name in each.names]
+        if _lacks(stored, "NameTaken") and not any(
+            _bars(other, claim) for claim in record.claims for other in others
+        ):
+            found.append(f"{stored.key} is refused a name that nobody has")
+        has = held[stored.key].footprint
+        if waiting == [stored] and (record.footprint.at_least(has) - has).fits(room):
+            found.append(f"{stored.key} is refused room that there is")
+    return found
+
+
+def _allocation(stored: Stored) -> Allocation:
+    return Allocation.model_validate((stored.obj.get("status") or {}).get("allocation") or {})
+
+
+def _lacks(stored: Stored, what: str) -> bool:
+    return not stored.deleting and condition(stored, "Admitted").get("reason") == what
+
+
+def _bars(other: NameClaim, claim: NameClaim) -> bool:
+    if (other.scope, other.name) == (claim.scope, claim.name):
+        return True
+    names = f".{other.name}", f".{claim.name}"
+    return other.subtree and claim.subtree and (
+        names[0].endswith(names[1]) or names[1].endswith(names[0])
+    )  # fmt: skip
 
 
 def condition(stored: Stored, kind: str) -> dict[str, Any]:
@@ -160,14 +215,20 @@ def settled(stored: Stored) -> bool:
     return condition(stored, "Synced").get("status") == "True"
 
 
+def refused(stored: Stored) -> bool:
+    """For lack of room, of a name, or of a port."""
+    return condition(stored, "Admitted").get("status") == "False"
+
+
 def excused(stage: Stage, stored: Stored) -> bool:
-    """Paused, refused for lack of room, stopped until an edit, or waiting for another record."""
+    """Paused, not admitted, stopped until an edit, or waiting for another record."""
     record = MODELS[stored.key.kind].model_validate(stored.obj)
     spec = getattr(record, "spec", None)
-    refused = condition(stored, "Admitted").get("status") != "True"
+    asks = condition(stored, "Admitted").get("status") != "True"
     return (
         (isinstance(spec, Spec) and spec.paused)
-        or (refused and record.footprint != Footprint())
+        or refused(stored)
+        or (asks and record.footprint != Footprint())
         or condition(stored, "Stalled").get("status") == "True"
         or any(not _ready(stage, stored, ref) for ref in record.references)
         or any(not _serves(stage, name) for name in record.services)

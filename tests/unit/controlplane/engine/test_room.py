@@ -7,7 +7,7 @@ import pytest
 from controlplane.engine.resolve import allocation_of
 from controlplane.records import Write
 from resources.meta import Footprint
-from tests.support.bench import Bench, box_key
+from tests.support.bench import USER, Bench, box_key
 from tests.support.virtual import run
 
 MIB = 2**20
@@ -107,6 +107,47 @@ def test_growth_that_does_not_fit_leaves_what_runs_alone() -> None:
             await bench.delete(box_key("b"))
             await bench.settle()
             assert bench.status(box_key("a"))["allocation"]["cpu"] == "2"
+
+    run(main)
+
+
+def test_growth_that_waits_leaves_the_admitted_size_to_be_healed() -> None:
+    async def main() -> None:
+        bench = watched(Bench(capacity=CAPACITY))
+        async with bench.running():
+            await bench.namespace()
+            await bench.settle()
+            await bench.box("a", cpu="1", size=1)
+            await bench.box("b", cpu="1")
+            await bench.settle()
+            base = bench.get(box_key("a"))
+            bigger = {**base.obj, "spec": {"cpu": "2"}}
+            asked = await bench.records.update(base, bigger, actor=USER, dry_run=True)
+            assert "spec" not in asked.obj["status"]["allocation"], "kubectl diff stays short"
+            await bench.edit(box_key("a"), cpu="2", size=2)
+            await bench.edit(box_key("a"), cpu="3", size=3)
+            await bench.settle()
+            thing = bench.thing(box_key("a"))
+            assert thing is not None
+            assert thing.size == 1
+            assert bench.status(box_key("a"))["allocation"]["spec"] == {"cpu": "1", "size": 1}
+            bench.break_thing(box_key("a"))
+            await bench.settle(700)
+            assert bench.thing(box_key("a")) == thing
+            assert bench.condition(box_key("a"), "Synced")["reason"] == "BudgetExceeded"
+            assert bench.reasons().count("BudgetExceeded") == 1
+        async with bench.running():
+            bench.break_thing(box_key("a"))
+            await bench.settle(700)
+            assert bench.thing(box_key("a")) == thing, "after a restart, too"
+            await bench.delete(box_key("b"))
+            await bench.edit(box_key("a"), cpu="2")
+            await bench.settle()
+            grown = bench.thing(box_key("a"))
+            assert grown is not None
+            assert grown.size == 3
+            assert bench.condition(box_key("a"), "Synced")["status"] == "True"
+            assert "spec" not in bench.status(box_key("a"))["allocation"]
 
     run(main)
 
