@@ -10,6 +10,8 @@ from typing import Final
 
 from controlplane.errors import RetryableError
 
+SUBNET_IN_USE: Final = "SubnetInUse"
+"""Reason of a driver's error: something outside has the subnet, though no route told of it."""
 PREFIX: Final = 24
 """254 addresses a namespace: more than one host runs containers."""
 
@@ -20,6 +22,7 @@ class SubnetPool:
     def __init__(self, pool: str) -> None:
         self._pool = IPv4Network(pool)
         self._held: dict[str, IPv4Network] = {}
+        self._refused: set[IPv4Network] = set()
 
     def load(self, held: Iterable[tuple[str, str]]) -> None:
         """Start over from (uid, CIDR) pairs, as the store has them."""
@@ -32,11 +35,13 @@ class SubnetPool:
         """
         if uid in self._held:
             return str(self._held[uid])
-        taken = [*self._held.values(), *_networks(avoid)]
+        taken = [*self._held.values(), *self._refused, *_networks(avoid)]
         for subnet in self._pool.subnets(new_prefix=max(PREFIX, self._pool.prefixlen)):
             if not any(subnet.overlaps(other) for other in taken):
                 self._held[uid] = subnet
                 return str(subnet)
+        # what was refused long ago may be free by now
+        self._refused.clear()
         raise RetryableError(
             f"cannot allocate a subnet: every /{PREFIX} of {self._pool} is in use; "
             "delete namespaces or enlarge the pool",
@@ -46,6 +51,13 @@ class SubnetPool:
 
     def holds(self, uid: str) -> bool:
         return uid in self._held
+
+    def give_up(self, uid: str) -> None:
+        """Somebody outside has the record's subnet: it is given another, and nobody this one as
+        long as there are others."""
+        subnet = self._held.pop(uid, None)
+        if subnet is not None:
+            self._refused.add(subnet)
 
     def release(self, uid: str) -> None:
         self._held.pop(uid, None)

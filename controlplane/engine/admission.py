@@ -16,7 +16,7 @@ from controlplane.line import Claim
 from controlplane.names import NameBook
 from controlplane.ports import PortPool
 from controlplane.records import Key, Stored
-from controlplane.subnets import SubnetPool
+from controlplane.subnets import SUBNET_IN_USE, SubnetPool
 from resources.meta import Allocation, Footprint, NameClaim, Record, Spec
 
 
@@ -63,6 +63,11 @@ class Admission:
             self.changed()
         if found is None or found.subnet is None:
             self.subnets.release(stored.uid)
+
+    def failed(self, uid: str, reason: str) -> None:
+        """A step failed for what was granted: something else is granted when it asks again."""
+        if reason == SUBNET_IN_USE:
+            self.subnets.give_up(uid)
 
     def release(self, uid: str) -> None:
         """Nothing of the record exists any more, and the store says so."""

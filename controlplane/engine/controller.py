@@ -166,6 +166,7 @@ class Controller:
         )
         if run.base is None or failure.silent:
             return failed
+        self._parts.admission.failed(run.base.uid, failure.reason)
         summary = failure.summary(run.base, run.report, run.admitted)
         try:
             before = run.base

@@ -6,6 +6,7 @@ the world: tests inspect it, break it and count its writes there.
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import Literal
 
 from controlplane.errors import ConflictError, ControlPlaneError, RetryableError, TerminalError
@@ -143,6 +144,12 @@ class FakeContainers:
         lost = self._change("ensure_network")
         found = self.engine.network_named(spec.name)
         if found is None:
+            if any(_overlap(spec.subnet, each.subnet) for each in self.engine.networks.values()):
+                raise RetryableError(
+                    f"cannot create network '{spec.name}': its subnet overlaps another's",
+                    retry_after_s=5.0,
+                    reason="SubnetInUse",
+                )
             self.engine.count("create_network")
             found = NetworkState(self.engine.new_id(), spec.name, spec.owner, spec.subnet)
             self.engine.networks[found.id] = found
@@ -371,6 +378,10 @@ class FakeContainers:
 def _raise(lost: ControlPlaneError | None) -> None:
     if lost is not None:
         raise lost
+
+
+def _overlap(one: str, other: str) -> bool:
+    return IPv4Network(one).overlaps(IPv4Network(other))
 
 
 def _taken(what: str) -> RetryableError:

@@ -385,6 +385,13 @@ async def test_delete_container_leaves_foreign_ones_alone(world: World) -> None:
 # -- networks and volumes
 
 
+async def test_taken_subnet_is_told_as_such(world: World) -> None:
+    await world.driver.ensure_network(network_spec(world))
+    with pytest.raises(RetryableError) as caught:
+        await world.driver.ensure_network(network_spec(world, "second"))
+    assert caught.value.reason == "SubnetInUse"
+
+
 async def test_ensure_network_twice_is_once(world: World) -> None:
     wanted = network_spec(world)
     assert await world.driver.observe_network(wanted.name) is None

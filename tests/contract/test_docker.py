@@ -233,13 +233,6 @@ async def test_duplicate_networks_are_resolved_to_the_oldest(world: DockerWorld)
     assert [state.id for state in await world.driver.list_networks()] == [first]
 
 
-async def test_taken_subnet_is_told_as_such(world: DockerWorld) -> None:
-    await world.driver.ensure_network(network_spec(world))
-    with pytest.raises(RetryableError) as caught:
-        await world.driver.ensure_network(network_spec(world, "second"))
-    assert caught.value.reason == "SubnetInUse"
-
-
 async def test_delete_container_leaves_no_anonymous_volume(
     world: DockerWorld, docker_client: APIClient
 ) -> None:

@@ -27,3 +27,13 @@ def test_restart_takes_up_what_the_store_says() -> None:
     assert pool.assign("b") == "10.201.1.0/24"
     with pytest.raises(RetryableError, match="every /24"):
         pool.assign("c")
+
+
+def test_one_that_was_given_up_is_taken_again_only_when_there_is_no_other() -> None:
+    pool = SubnetPool("10.201.0.0/23")
+    assert pool.assign("a") == "10.201.0.0/24"
+    pool.give_up("a")
+    assert pool.assign("a") == "10.201.1.0/24"
+    with pytest.raises(RetryableError, match="every /24"):
+        pool.assign("b")
+    assert pool.assign("b") == "10.201.0.0/24"

@@ -1,6 +1,7 @@
 """The real kinds under the real engine on fake drivers: made, healed, adopted, deleted."""
 
 from controlplane.records import Key
+from drivers.containers import NetworkState
 from tests.support.platform import Platform
 from tests.support.virtual import run
 
@@ -150,5 +151,27 @@ def test_host_tells_what_is_allocated() -> None:
             status = platform.status(host)
             assert status["free"]["cpu"] == "0"
             assert status["allocated"]["cpu"] == "3500m"
+
+    run(main)
+
+
+def test_a_namespace_whose_subnet_another_took_gets_another_one() -> None:
+    async def main() -> None:
+        platform = Platform()
+        async with platform.running():
+            await platform.settle(1)
+            keys = await quickstart(platform)
+            ours = platform.engine.network_named(platform.status(SHOP)["network"])
+            assert ours is not None
+            platform.engine.remove_network(ours.name)
+            theirs = NetworkState(platform.engine.new_id(), "theirs", None, ours.subnet)
+            platform.engine.networks[theirs.id] = theirs
+            await platform.settle(60)
+            again = platform.engine.network_named(ours.name)
+            assert again is not None
+            assert again.subnet == platform.status(SHOP)["allocation"]["subnet"] != ours.subnet
+            assert platform.engine.networks[theirs.id] == theirs
+            for key in (SHOP, *keys):
+                assert platform.ready(key), f"{key}: {platform.condition(key)}"
 
     run(main)
