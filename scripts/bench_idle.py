@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench_process import cpu_s, pss_mib, rss_mib, server_pids
+
 NAMESPACE = "bench-idle"
 LIMIT_MIB = 150
 LIMIT_PERCENT = 1.0
 DATA = Path(os.environ.get("CP_DATA_DIR") or "/var/lib/bunker")
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def kubectl(data: Path, *args: str, body: str | None = None) -> str:
@@ -55,38 +56,6 @@ def ready(data: Path) -> int:
         for item in found["items"]
         for condition in item.get("status", {}).get("conditions", ())
     )
-
-
-def cpu_s(pids: list[int]) -> float:
-    ticks = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICKS
-
-
-def rss_mib(pid: int) -> float:
-    rows = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(row.split()[1]) / 1024 for row in rows if row.startswith("VmRSS"))
-
-
-def pss_mib(pids: list[int]) -> float:
-    """Shared memory counted once."""
-    total = 0
-    for pid in pids:
-        rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        total += next(int(row.split()[1]) for row in rows if row.startswith("Pss:"))
-    return total / 1024
-
-
-def server_pids(data: Path) -> list[int]:
-    """The bundled PostgreSQL: the postmaster and its children."""
-    first = int((data / "postgres/data/postmaster.pid").read_text().split("\n", 1)[0])
-    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-    return [first, *(int(pid) for pid in children)]
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ acknowledged to watcher has it at 200 writes/s, one event to 1,000 watchers, mem
 
 import argparse
 import asyncio
+import os
 import random
 import shutil
 import statistics
@@ -16,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import uvloop
+from bench_process import rss_mib
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -118,16 +120,11 @@ async def fan_out(store: PostgresStore, cache: Cache, watchers: int) -> float:
     return took
 
 
-def rss_mib() -> float:
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in x)
-    return int(line.split()[1]) / 1024
-
-
 async def measure(store: PostgresStore, cache: Cache, options: argparse.Namespace) -> None:
     for count in (1000, options.records):
-        empty, had = rss_mib(), len(cache)
+        empty, had = rss_mib(os.getpid()), len(cache)
         await fill(store, cache, count)
-        grown = (rss_mib() - empty) * 1024 / max(1, len(cache) - had)
+        grown = (rss_mib(os.getpid()) - empty) * 1024 / max(1, len(cache) - had)
         rate = await updates_a_second(store, cache, options.seconds)
         began = time.perf_counter()
         for _ in range(200):

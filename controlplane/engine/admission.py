@@ -151,6 +151,14 @@ def _claim(record: Record | None, stored: Stored, held: Footprint) -> Claim:
     )
 
 
+def holds_or_waits(stored: Stored) -> bool:
+    """Whether `load` has anything to take from it: most records hold nothing and wait for
+    nothing, and need not be parsed any further at a start."""
+    if b'"allocation"' in stored.body:
+        return True
+    return b'"Admitted"' in stored.body and _waited(stored)
+
+
 def _waited(stored: Stored) -> bool:
     conditions = (stored.obj.get("status") or {}).get("conditions") or ()
     return any(

@@ -18,6 +18,7 @@ from controlplane.engine.children import CLAIM_LABEL, without_owner
 from controlplane.engine.port import AGENT, RecordsPort
 from controlplane.engine.queue import Priority, Queue
 from controlplane.engine.resolve import NAMESPACE
+from controlplane.engine.slices import in_slices
 from controlplane.errors import ConflictError, ControlPlaneError, NotFoundError, StaleEpochError
 from controlplane.records import Change, Key, Stored, View
 from resources.meta import FINALIZER, KindInfo
@@ -232,7 +233,7 @@ class Garbage:
     async def _scan(self) -> None:
         self.jobs.add_after(SCAN, SCAN_S, Priority.RESYNC)
         for kind in self.infos:
-            for stored in self.view.list(kind):
+            async for stored in in_slices(self.view.list(kind)):
                 if kind == events.KIND:
                     await self._expire(stored)
                     continue

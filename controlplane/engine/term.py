@@ -14,7 +14,7 @@ import structlog
 
 from controlplane.budget import Ledger
 from controlplane.clock import Clock
-from controlplane.engine.admission import Admission
+from controlplane.engine.admission import Admission, holds_or_waits
 from controlplane.engine.breaker import Breakers
 from controlplane.engine.children import Children
 from controlplane.engine.controller import Controller, Tuning
@@ -27,9 +27,10 @@ from controlplane.engine.port import AGENT, Limits, RecordsPort, Routes, Sweeper
 from controlplane.engine.progress import Progress
 from controlplane.engine.queue import Priority, Queue
 from controlplane.engine.recorder import Recorder
-from controlplane.engine.resolve import AnyReconciler, Resolver, parse
+from controlplane.engine.resolve import AnyReconciler, Resolver, forget_parsed, parse
 from controlplane.engine.room import Departures, Room
 from controlplane.engine.secretdata import generate
+from controlplane.engine.slices import in_slices
 from controlplane.engine.sweep import Sweep
 from controlplane.engine.wakes import Wakes
 from controlplane.engine.writer import Writer
@@ -152,6 +153,8 @@ class Term:
             guard=leadership.guard,
             contents=self.garbage.contents,
         )
+        self._since = 0
+        """The revision that the ledgers were read at."""
         self.controllers = [self._controller(kind) for kind in setup.reconcilers]
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -159,9 +162,8 @@ class Term:
         passes end: by themselves while it leads, before their next step when it doesn't."""
         if not await self._begin():
             return
-        since = self._setup.view.revision
         async with asyncio.TaskGroup() as tasks:
-            loops = [tasks.create_task(_kept_up(loop), name="loop") for loop in self._loops(since)]
+            loops = [tasks.create_task(_kept_up(loop), name="loop") for loop in self._loops()]
             workers = [tasks.create_task(work(), name="worker") for work in self._workers()]
             self.wakes.everything(Priority.RESYNC)
             await either(stopping.wait(), self._leadership.over())
@@ -194,8 +196,10 @@ class Term:
                 _log.info("term_not_begun", error=str(exc))
                 await self._setup.clock.sleep(RESTART_S)
                 continue
+            # from before the read: what changes while it goes on is taken again afterwards
+            self._since = self._setup.view.revision
             self.room.read_limits()
-            self.admission.load(self._held())
+            self.admission.load(await self._held())
             return True
         return False
 
@@ -210,13 +214,13 @@ class Term:
             except AlreadyExistsError:
                 continue
 
-    def _held(self) -> list[tuple[Record | None, Stored]]:
+    async def _held(self) -> list[tuple[Record | None, Stored]]:
         found: list[tuple[Record | None, Stored]] = []
         for kind in self._setup.reconcilers:
-            for stored in self._setup.view.list(kind):
-                # most records hold nothing; parsing 10,000 of them would delay every start
-                if b'"allocation"' in stored.body or b'"Admitted"' in stored.body:
+            async for stored in in_slices(self._setup.view.list(kind)):
+                if holds_or_waits(stored):
                     found.append((self._typed(stored), stored))
+                forget_parsed(stored)
         return found
 
     def _typed(self, stored: Stored) -> Record | None:
@@ -227,10 +231,10 @@ class Term:
 
     # --- what runs ---
 
-    def _loops(self, since: int) -> list[Loop]:
+    def _loops(self) -> list[Loop]:
         loops: list[Loop] = [queue.run for queue in self.queues.values()]
         loops += [self.garbage.jobs.run, self.room.run, self.room.tell, self.recorder.run]
-        loops += [lambda: self.wakes.follow(since), self._count]
+        loops += [lambda: self.wakes.follow(self._since), self._count]
         if self._setup.sweepers:
             loops.append(self.sweep.run)
         for source in self._setup.wake_sources:
@@ -248,13 +252,13 @@ class Term:
         told = -1
         while True:
             if told != (told := self._setup.view.revision):
-                self._tell_counts()
+                await self._tell_counts()
             await self._setup.clock.sleep(COUNT_S)
 
-    def _tell_counts(self) -> None:
+    async def _tell_counts(self) -> None:
         for kind in self.queues:
             counts = dict.fromkeys(TOLD, 0)
-            for stored in self._setup.view.list(kind):
+            async for stored in in_slices(self._setup.view.list(kind)):
                 status = orjson.loads(stored.body).get("status") or {}
                 for item in status.get("conditions") or ():
                     for condition in told_as(item):

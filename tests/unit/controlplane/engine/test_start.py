@@ -1,0 +1,110 @@
+"""A start with many records: nothing holds the loop, nothing stampedes, nothing is left parsed."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controlplane.engine.slices import SLICE
+from controlplane.records import Stored
+from tests.support.bench import Bench, box_key
+from tests.support.toys import Thing, World
+from tests.support.virtual import run
+
+RECORDS = 10 * SLICE
+
+
+@dataclass(slots=True)
+class Counting(World):
+    """Counts looks that are under way at once."""
+
+    running: int = 0
+    most: int = 0
+
+    async def observe(self, name: str) -> Thing | None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0.01)
+        self.running -= 1
+        return await World.observe(self, name)
+
+
+async def filled(bench: Bench) -> None:
+    """Records that a former process has looked at; half are paused, and hold no room."""
+    async with bench.running():
+        await bench.namespace()
+        await bench.settle()
+        for number in range(RECORDS):
+            await bench.box(f"b{number}", cpu="1m", paused=number % 2 == 0)
+        await bench.settle(60)
+
+
+def boxes(bench: Bench) -> list[Stored]:
+    return list(bench.store.cache.list("Box"))
+
+
+def parsed(bench: Bench) -> int:
+    return sum("obj" in stored.__dict__ for stored in boxes(bench))
+
+
+def test_a_start_serves_the_loop_between_slices_and_keeps_parsed_what_holds_room_alone() -> None:
+    async def main() -> tuple[int, int]:
+        bench = Bench()
+        await filled(bench)
+        turns = kept = 0
+
+        async def others() -> None:
+            nonlocal turns, kept
+            while bench.ledger.held(boxes(bench)[1].uid).cpu_millicores == 0:
+                turns += 1
+                await asyncio.sleep(0)
+            kept = parsed(bench)
+
+        async with bench.running(), asyncio.TaskGroup() as group:
+            group.create_task(others())
+        return turns, kept
+
+    turns, kept = run(main)
+    assert turns >= RECORDS // SLICE
+    assert kept <= RECORDS // 2
+
+
+def test_a_start_looks_at_each_record_once_and_at_few_at_a_time() -> None:
+    async def main() -> None:
+        bench = Bench(world=Counting())
+        assert isinstance(bench.world, Counting)
+        await filled(bench)
+        bench.world.calls.clear()
+        bench.world.most, writes = 0, len(bench.store.writes)
+        async with bench.running():
+            await bench.settle(60)
+            assert bench.world.calls == {"observe": RECORDS // 2 + 1}  # and its namespace
+            assert bench.world.most <= bench.tuning.workers + 1  # and its namespace
+            assert len(bench.store.writes) == writes
+            assert parsed(bench) == 0
+
+    run(main)
+
+
+def test_what_changes_while_a_start_reads_is_not_missed() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await filled(bench)
+        first, last = box_key("b1"), box_key(f"b{RECORDS - 1}")
+        uid = bench.get(first).uid
+        await bench.change(first, _bare)
+        async with bench.running():
+            for _ in range(4):
+                await asyncio.sleep(0)  # the first slices have been read
+            await bench.delete(first)
+            await bench.settle(60)
+            assert bench.find(first) is None
+            assert not bench.ledger.holds(uid)
+            assert bench.ledger.held(bench.get(last).uid).cpu_millicores == 1
+
+    run(main)
+
+
+def _bare(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the finalizer that would keep it till the agent has looked."""
+    return {**obj, "metadata": {**obj["metadata"], "finalizers": []}}
