@@ -174,7 +174,7 @@ class Cloud:
             self.control_plane("stop-store")
         with self.engine() as engine:
             filters: Filters = {"label": f"bunker.cloud/instance={self.instance}"}
-            for container in engine.containers.list(all=True, filters=filters):
+            for container in engine.containers.list(all=True, filters=filters, ignore_removed=True):
                 container.remove(force=True, v=True)
             for network in engine.networks.list(filters=filters):
                 network.remove()
@@ -300,7 +300,7 @@ class Cloud:
             f"bunker.cloud/namespace={namespace}",
             f"bunker.cloud/name={name}",
         ]
-        found = engine.containers.list(all=True, filters={"label": labels})
+        found = engine.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
         return sorted(found, key=lambda container: container.name or "")
 
     def leftovers(self, uid: str = "") -> list[str]:
@@ -311,7 +311,10 @@ class Cloud:
         with self.engine() as engine:
             filters: Filters = {"label": labels}
             return [
-                *(f"container {c.name}" for c in engine.containers.list(all=True, filters=filters)),
+                *(
+                    f"container {c.name}"
+                    for c in engine.containers.list(all=True, filters=filters, ignore_removed=True)
+                ),
                 *(f"network {n.name}" for n in engine.networks.list(filters=filters)),
                 *(f"volume {v.name}" for v in engine.volumes.list(filters=filters)),
             ]
