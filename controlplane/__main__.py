@@ -326,7 +326,6 @@ def make_agent(shared: Shared) -> Acting:
             secrets_root=str(secrets),
             images=settings.images,
             url=settings.docker_host or os.environ.get("DOCKER_HOST") or DOCKER_SOCKET,
-            starts=max(2, os.cpu_count() or 2),
             verify_s=settings.relist_s,
         ),
         clock=shared.clock,

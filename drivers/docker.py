@@ -68,13 +68,18 @@ class DockerContainers:
         return self._config.url
 
     async def observe_engine(self) -> EngineInfo:
+        if (known := self.cache.engine.get("")) is not None:
+            return known
+        stamp = self.cache.engine.stamp()
         raw = await self._calls.read("inspect the engine", "/info")
-        return EngineInfo(
+        info = EngineInfo(
             version=raw["ServerVersion"],
             cpus=int(raw["NCPU"]),
             memory_bytes=int(raw["MemTotal"]),
             root_dir=raw["DockerRootDir"],
         )
+        self.cache.engine.put("", info, stamp)
+        return info
 
     async def observe_container(self, name: str, owner_uid: str, /) -> ContainerState | None:
         return await self._running.observe(name, owner_uid)

@@ -4,10 +4,17 @@ Belongs to the event loop's thread. It is trusted only while an event stream is 
 never by a destructive call.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Generic, TypeVar
 
-from drivers.containers import LABEL_CONTAINER, ContainerState, ImageState, NetworkState, Owner
+from drivers.containers import (
+    LABEL_CONTAINER,
+    ContainerState,
+    EngineInfo,
+    ImageState,
+    NetworkState,
+    Owner,
+)
 
 T = TypeVar("T")
 
@@ -33,8 +40,7 @@ class Remembered(Generic[T]):
         return self._clock
 
     def put(self, key: str, answer: T, stamp: int) -> None:
-        overtaken = max(self._dropped_at.get(key, 0), self._cleared_at) > stamp
-        if self.live and not overtaken:
+        if self.live and not self.overtaken(key, stamp):
             self._answers[key] = answer
 
     def get(self, key: str) -> T | None:
@@ -55,6 +61,18 @@ class Remembered(Generic[T]):
             self._dropped_at.clear()
             self._cleared_at = self._clock
 
+    def revise(self, key: str, change: Callable[[T], T | None]) -> None:
+        """What is told of a change says what it is now (None: it doesn't); an answer that is
+        under way may be from before."""
+        known = self._answers.get(key)
+        self.invalidate(key)
+        if known is not None and (now := change(known)) is not None:
+            self._answers[key] = now
+
+    def overtaken(self, key: str, stamp: int) -> bool:
+        """Whether something told of a change since the stamp was taken."""
+        return max(self._dropped_at.get(key, 0), self._cleared_at) > stamp
+
     def clear(self) -> None:
         self._clock += 1
         self._cleared_at = self._clock
@@ -70,6 +88,10 @@ class InspectCache:
         self.containers: Remembered[ContainerState] = Remembered()
         self.networks: Remembered[NetworkState] = Remembered()
         self.images: Remembered[ImageState] = Remembered()
+        self.engine: Remembered[EngineInfo] = Remembered()
+        """The engine itself, under "": asking makes it run its helpers for their versions."""
+        self.starting: set[str] = set()
+        """Containers whose start is under way: who asked for it looks at them after."""
         self.known = Known()
         self.resets = 0
         """Tells an answer begun before a reconnect from one begun after."""
@@ -104,7 +126,7 @@ class InspectCache:
     def _reset(self) -> None:
         self.resets += 1
         self.known.complete = False
-        for part in (self.containers, self.networks, self.images):
+        for part in (self.containers, self.networks, self.images, self.engine):
             part.live = self._streams > 0
             part.clear()
 

@@ -6,7 +6,9 @@ Making and correcting them is docker_ensure.py's.
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from controlplane.errors import ConflictError, RetryableError
 from drivers.containers import (
@@ -23,6 +25,14 @@ from drivers.docker_inspect import container_state
 Json = Mapping[str, Any]
 
 
+@dataclass(eq=False)
+class _Look:
+    """An inspection under way, and what is known of changes since it began."""
+
+    stamp: int
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class DockerRunning:
     """The container verbs of Containers, but ensure."""
 
@@ -31,6 +41,7 @@ class DockerRunning:
         self._cache = cache
         self._instance = calls.config.instance
         self._swap_limited: bool | None = None
+        self._looks: WeakValueDictionary[str, _Look] = WeakValueDictionary()
 
     async def observe(self, name: str, owner_uid: str) -> ContainerState | None:
         return self._cache.find(owner_uid, name) or await self.find(name, owner_uid)
@@ -49,6 +60,11 @@ class DockerRunning:
             return tuple(self._cache.known.of_owner(owner_uid))
         raws = await self.raw_list("list containers", f"{LABEL_UID}={owner_uid}")
         return [str(raw["Id"]) for raw in raws]
+
+    def surely_absent(self, name: str, owner_uid: str) -> bool:
+        """True if, as far as events tell, this owner has none of that name nor made under it."""
+        known = self._cache.known
+        return known.complete and name not in known.of_owner(owner_uid).values()
 
     async def find(self, name: str, owner_uid: str) -> ContainerState | None:
         """Live, and remembered: by name, else by the name it was made under."""
@@ -75,7 +91,14 @@ class DockerRunning:
         return [str(raw["Id"]) for raw in ordered]
 
     async def _cached_or_inspected(self, container_id: str) -> ContainerState | None:
-        return self._cache.containers.get(container_id) or await self.inspect(container_id)
+        known = self._cache.containers
+        if (found := known.get(container_id)) is not None:
+            return found
+        look = self._looks.get(container_id)
+        if look is None or known.overtaken(container_id, look.stamp):
+            look = self._looks[container_id] = _Look(known.stamp())
+        async with look.lock:  # several ask after each event; one of them asks the engine
+            return known.get(container_id) or await self.inspect(container_id)
 
     async def inspect(self, name_or_id: str) -> ContainerState | None:
         if self._swap_limited is None:
@@ -106,6 +129,7 @@ class DockerRunning:
         return owner_uid is None or state.owner.uid == owner_uid
 
     async def start(self, container_id: str) -> None:
+        self._cache.starting.add(container_id)
         try:
             # Already running: 304, which is no error.
             await self._act(container_id, "start", pool="start")
@@ -114,6 +138,8 @@ class DockerRunning:
                 raise
             # "cannot start a paused container, try unpause instead"
             await self._act(container_id, "unpause")
+        finally:
+            self._cache.starting.discard(container_id)
 
     async def stop(self, container_id: str, timeout_s: int) -> None:
         state = await self.inspect(container_id)

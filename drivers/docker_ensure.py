@@ -35,7 +35,9 @@ class DockerEnsure:
         async with self._one_at_a_time[spec.name]:
             body = self._body(spec, secret_env)
             network_ids = await self._network_ids(spec)
-            found = await self._running.find(spec.name, spec.owner.uid)
+            found = None
+            if not self._running.surely_absent(spec.name, spec.owner.uid):
+                found = await self._running.find(spec.name, spec.owner.uid)
             if found is None:
                 found = await self._create(spec, body)
             if found.digest != spec.digest and not same_digest(found.digest, spec):

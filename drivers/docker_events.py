@@ -8,19 +8,19 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 from controlplane.clock import Clock
 from controlplane.errors import RetryableError
-from drivers.containers import LABEL_CONTAINER, LABEL_INSTANCE, Owner, OwnerChanged
-from drivers.docker_cache import InspectCache, Known
+from drivers.containers import Owner, OwnerChanged
+from drivers.docker_cache import InspectCache
 from drivers.docker_errors import EngineError
-from drivers.docker_inspect import owner_of
+from drivers.docker_told import Event, joined_or_left, read_event
 
 if TYPE_CHECKING:
     from drivers.docker_sdk import Engine, Stream
 
-Event = Mapping[str, Any]
 Snapshot = Mapping[str, tuple[Owner | None, object]]
 """`container:<id>`, `network:<name>`, `volume:<name>` -> owner and what a list tells of it."""
 
@@ -35,57 +35,9 @@ _FILTERS: Final[Mapping[str, list[str]]] = {
 }
 _RECONNECT_S: Final = (0.1, 0.2, 0.5, 1.0)
 DOUBT_TURNS: Final = 10
-"""Each container is inspected anew in every so-many-th verify: with 50 of them and 60 s, five
-inspections of 3 ms a minute."""
+"""Each container and network is inspected anew in every so-many-th verify: with 50 of them and
+60 s, five inspections of 3 ms a minute."""
 PENDING_LIMIT: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What one event means: the thing it names, and whose it is."""
-
-    thing: str
-    owner: Owner
-    what: str
-    wakes: bool = True
-
-
-def read_event(event: Event, known: Known, instance: str) -> Told | None:
-    """None for what isn't ours. Learns from creations, forgets what is destroyed."""
-    actor = event.get("Actor") or {}
-    kind, action, thing = event.get("Type", ""), str(event.get("Action", "")), actor.get("ID", "")
-    attributes: Mapping[str, str] = actor.get("Attributes") or {}
-    if kind == "container":
-        return _container_event(thing, action, attributes, known, instance)
-    if kind == "network" and action in {"connect", "disconnect"}:
-        container = attributes.get("container", "")
-        return _told("container", container, known.owner_of(container), f"network {action}")
-    if action not in {"destroy", "remove"}:
-        return None
-    if kind == "network":
-        name = attributes.get("name", "")
-        return _told("network", name, known.networks.get(name), "network destroy")
-    if kind == "volume":
-        return _told("volume", thing, known.volumes.get(thing), "volume destroy")
-    return None
-
-
-def _told(kind: str, thing: str, owner: Owner | None, what: str) -> Told | None:
-    return None if owner is None else Told(f"{kind}:{thing}", owner, what)
-
-
-def _container_event(
-    container: str, action: str, attributes: Mapping[str, str], known: Known, instance: str
-) -> Told | None:
-    owner = owner_of(attributes)
-    if owner is None or attributes.get(LABEL_INSTANCE) != instance:
-        return None
-    if action == "destroy":
-        known.drop(container)
-    else:
-        known.add(container, owner, attributes.get(LABEL_CONTAINER, ""))
-    # Nobody but us makes containers with our labels: a creation tells the engine nothing.
-    return Told(f"container:{container}", owner, f"container {action}", wakes=action != "create")
 
 
 @dataclass(slots=True)
@@ -272,7 +224,7 @@ class Watch:
 
     def _on_event(self, event: Event) -> None:
         self._forget(event)
-        told = read_event(event, self._cache.known, self._instance)
+        told = read_event(event, self._cache.known, self._instance, self._cache.starting)
         if told is None:
             return
         self._touched.add(told.thing)
@@ -288,7 +240,8 @@ class Watch:
         if kind == "container":
             self._cache.containers.invalidate(actor.get("ID", ""))
         elif kind == "network":
-            self._cache.networks.invalidate(attributes.get("name", ""))
+            change = partial(joined_or_left, event)
+            self._cache.networks.revise(attributes.get("name", ""), change)
             self._cache.containers.invalidate(attributes.get("container", ""))
         elif kind == "image":
             # By id here, by reference in the cache; images change too rarely to care.
@@ -297,6 +250,7 @@ class Watch:
     async def _verify(self) -> None:
         before = self._listed
         self._verify_at = self._clock.monotonic() + self._verify_s
+        self._cache.engine.clear()
         try:
             now = await self._snapshot()
         except RetryableError:
@@ -317,12 +271,11 @@ class Watch:
                     self._inbox.put(owner, "missed event")
 
     def _doubt_some(self, now: Snapshot) -> None:
-        """Limits, restarts and mounts show in no list. In turn, a tenth of the containers is
-        inspected anew at the next look, so that a lost event hides them for ten verifies at most.
-        """
-        containers = sorted(thing for thing in now if thing.startswith("container:"))
+        """Limits, restarts and mounts show in no list, nor does who is in a network. In turn, a
+        tenth of all is inspected anew at the next look, so that a lost event hides them for ten
+        verifies at most."""
         self._turn = (self._turn + 1) % DOUBT_TURNS
-        for thing in containers[self._turn :: DOUBT_TURNS]:
+        for thing in sorted(now)[self._turn :: DOUBT_TURNS]:
             self._distrust(thing)
 
     def _distrust(self, thing: str) -> None:

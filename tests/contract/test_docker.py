@@ -473,6 +473,32 @@ async def test_unchanged_world_costs_the_engine_no_call(world: DockerWorld) -> N
         assert before == (cache.containers.misses, cache.networks.misses, cache.images.misses)
 
 
+async def test_a_new_container_costs_the_engine_few_calls(world: DockerWorld) -> None:
+    driver = cast("DockerContainers", world.driver)
+    wanted = await with_network(world)
+    uid, network = wanted.owner.uid, wanted.networks[0].network
+    async with listening(driver) as listener:
+        await asyncio.sleep(0.3)  # the list that tells who owns what is taken
+        await driver.observe_network(network)
+        await driver.observe_engine()
+        await driver.observe_container("nobody", uid)
+        world.lossy.asked.clear()
+        made = await driver.ensure_container(wanted)
+        await driver.start_container(made.id)
+        await listener.until("container start")
+        await asyncio.gather(*(driver.list_containers(uid) for _ in range(3)))
+        found = await driver.observe_network(network)
+        await driver.observe_engine()
+        assert found is not None
+        assert found.container_ids == (made.id,)
+        assert world.lossy.asked == {
+            "POST /containers/create": 1,
+            "POST /containers/{}/start": 1,
+            "GET /containers/{}/json": 2,  # once made, and once started
+        }
+        assert "network connect" not in {change.what for _, change in listener.told}
+
+
 async def test_renamed_container_is_found_while_events_are_read(world: DockerWorld) -> None:
     driver = cast("DockerContainers", world.driver)
     wanted = spec(world)

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -114,9 +115,14 @@ class FakeWorld:
 
 
 class LossyEngine(Engine):
-    """Does what is asked, and now and then doesn't say so."""
+    """Does what is asked, counts it, and now and then doesn't say so."""
 
     lose: str = ""
+    asked: Counter[str]
+
+    def __init__(self, url: str, *, timeout_s: float, pool_size: int) -> None:
+        super().__init__(url, timeout_s=timeout_s, pool_size=pool_size)
+        self.asked = Counter()
 
     def call(
         self,
@@ -127,6 +133,7 @@ class LossyEngine(Engine):
         body: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> Any:
+        self.asked[f"{method} {path}"] += 1
         answer = super().call(method, path, *args, query=query, body=body, timeout_s=timeout_s)
         if method == "POST" and self.lose and path == self.lose:
             self.lose = ""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,11 +16,14 @@ from drivers.containers import (
     LABEL_NAME,
     LABEL_NAMESPACE,
     LABEL_UID,
+    EngineInfo,
+    NetworkState,
     Owner,
     OwnerChanged,
 )
 from drivers.docker_cache import InspectCache, Known
-from drivers.docker_events import DOUBT_TURNS, Event, Inbox, Snapshot, Watch, read_event
+from drivers.docker_events import DOUBT_TURNS, Inbox, Snapshot, Watch
+from drivers.docker_told import Event, read_event
 
 OWNER = Owner("u1", "App", "ns", "shop")
 LABELS = {
@@ -88,6 +92,21 @@ def test_read_event_learns_from_a_creation_without_waking() -> None:
     assert learning.of_owner("u1") == {"c1": "shop"}
     read_event(event("container", "destroy", **LABELS), learning, "me")
     assert learning.of_owner("u1") == {}
+
+
+def test_a_start_of_our_own_wakes_nobody_before_it_has_ended() -> None:
+    connect = event("network", "connect", "n1", name="net", container="c1")
+    told = read_event(connect, known(), "me", {"c1"})
+    assert told is not None
+    assert not told.wakes
+    for given, starting in (
+        (connect, {"c2"}),
+        (event("network", "disconnect", "n1", name="net", container="c1"), {"c1"}),
+        (event("container", "start", **LABELS), {"c1"}),
+    ):
+        told = read_event(given, known(), "me", starting)
+        assert told is not None
+        assert told.wakes
 
 
 def test_inbox_tells_each_owner_once() -> None:
@@ -224,15 +243,59 @@ async def test_strangers_events_drop_what_they_touch() -> None:
     assert await soon(watch) is None
 
 
-async def test_verify_doubts_every_container_in_turn() -> None:
+NETWORK = NetworkState("n1", "net", OWNER, "10.0.0.0/24", ("c1",))
+
+
+@pytest.mark.parametrize(
+    ("given", "inside"),
+    [
+        (event("network", "connect", "n1", name="net", container="c2"), ("c1", "c2")),
+        (event("network", "connect", "n1", name="net", container="c1"), ("c1",)),
+        (event("network", "disconnect", "n1", name="net", container="c1"), ()),
+        (event("network", "connect", "n1", name="other", container="c2"), ("c1",)),
+        (event("network", "connect", "n2", name="net", container="c2"), None),
+        (event("network", "destroy", "n1", name="net"), None),
+    ],
+)
+async def test_events_say_who_is_in_a_network(given: Event, inside: tuple[str, ...] | None) -> None:
+    """What is remembered of a network outlives fifty containers that join it."""
+    wire = Wire()
+    wire.lists = [{}]
+    watch, cache = watch_of(wire)
+    wire.connect()
+    cache.networks.put("net", NETWORK, cache.networks.stamp())
+    stamp = cache.networks.stamp()
+    wire.tell(given)
+    found = cache.networks.get("net")
+    assert (found and found.container_ids) == inside
+    if given["Actor"]["Attributes"]["name"] == "net":
+        cache.networks.put("net", replace(NETWORK, container_ids=("late",)), stamp)
+        assert cache.networks.get("net") == found, "an answer from before the event"
+    watch.stop()
+
+
+async def test_verify_asks_for_the_engine_anew() -> None:
+    wire = Wire()
+    wire.lists = [{}]
+    watch, cache = watch_of(wire)
+    wire.connect()
+    cache.engine.put("", EngineInfo("1", 1, 1, "/"), cache.engine.stamp())
+    await watch._verify()
+    assert cache.engine.get("") is None
+    watch.stop()
+
+
+async def test_verify_doubts_everything_in_turn() -> None:
     """Limits show in no list: what a lost event hid is looked at anew within ten verifies."""
     wire = Wire()
-    wire.lists = [{f"container:c{n}": (OWNER, "running") for n in range(25)}]
+    things = [*(f"container:c{n}" for n in range(25)), *(f"network:n{n}" for n in range(3))]
+    wire.lists = [dict.fromkeys(things, (OWNER, "as it was"))]
     watch, cache = watch_of(wire, verify_s=0.0)
     watch.start()
     wire.connect()
-    before = cache.containers.stamp()
+    before = (cache.containers.stamp(), cache.networks.stamp())
     for _ in range(DOUBT_TURNS):
         await watch._verify()
-    assert cache.containers.stamp() - before == 25, "each of them once"
+    assert cache.containers.stamp() - before[0] == 25, "each of them once"
+    assert cache.networks.stamp() - before[1] == 3, "each of them once"
     watch.stop()

@@ -320,7 +320,7 @@ async def test_one_that_does_not_answer_is_asked_less_and_less_often() -> None:
         plan, _ = await made.look(app(healthCheck={"path": "/healthz"}))
         assert plan.wait is not None
         waits.append(plan.wait.recheck_after_s)
-    assert waits == [0.1, 0.5, 10.0]
+    assert waits == [0.02, 0.5, 10.0]
 
 
 async def test_without_a_port_running_is_enough_once_it_stays_up() -> None:
