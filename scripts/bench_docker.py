@@ -1,8 +1,8 @@
 """Containers: from a record to Ready, fifty at once, and back after a kill; beside bare Docker.
 
-A private installation runs as for the end-to-end tests. The peers do the same on the same engine:
+A private installation runs as for the end-to-end tests. The peers (bench_peers.py) make the same
+containers on the same engine, in turns with ours, and ask their servers over TCP as ours does:
 the least calls of the Docker SDK, docker-compose (Debian's package), and Docker's restart policy.
-Both sides have the same image, command, CPU and memory limits, and ask the server over TCP.
 """
 
 import argparse
@@ -10,114 +10,38 @@ import json
 import os
 import shutil
 import signal
-import socket
+import ssl
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from http.client import HTTPSConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import docker
-import yaml
 from bench_lib import Row, beside, tell, within
+from bench_peers import PORT, READY_S, Bare, Model, bare_docker, until
 from docker.models.containers import Container
 
 from tests.e2e.cloud import Cloud
 
-IMAGE = "bunker.local/redis:7"
-PORT = 6379
-NS = "bench"
-LABEL = "bunker-bench"
-CPU_MILLICORES = 250
-MEMORY_BYTES = 64 * 2**20
-MANY_CPU_MILLICORES = 20
-MANY_MEMORY_BYTES = 24 * 2**20
-READY_S = 180.0
-WORKERS = 2
-"""Bare starts at once: as many as cores was fastest (16 containers: 2 at a time 3.8 s, 4 at a time
-5.8 s, one by one 5.6 s)."""
-
-
-def until(probe: Callable[[], bool], *, every_s: float = 0.005) -> None:
-    end = time.monotonic() + READY_S
-    while not probe():
-        if time.monotonic() > end:
-            raise SystemExit("error: a benchmark's server did not start")
-        time.sleep(every_s)
-
-
-def answers(address: str) -> bool:
-    """Whether a TCP connection is taken: what an App without a path is asked."""
-    try:
-        with socket.create_connection((address, PORT), timeout=0.5):
-            return True
-    except OSError:
-        return False
-
-
-# --- bare Docker ---
-
-
-class Bare:
-    """The least calls that make a container which answers."""
-
-    def __init__(self, engine: docker.DockerClient) -> None:
-        self.engine = engine
-        self.network = engine.networks.create(f"{LABEL}-net", labels={LABEL: "1"})
-
-    def run(self, name: str, millicores: int, memory: int, **more: Any) -> Container:
-        container = self.engine.containers.create(
-            IMAGE,
-            ["redis-server", "--save", "", "--protected-mode", "no"],
-            name=f"{LABEL}-{name}",
-            labels={LABEL: "1"},
-            network=self.network.name,
-            nano_cpus=millicores * 1_000_000,
-            mem_limit=memory,
-            **more,
-        )
-        container.start()
-        return container
-
-    def wait(self, *containers: Container) -> None:
-        """Until each of them answers."""
-        for container in containers:
-            until(lambda each=container: answers(self.address(each)))
-
-    def address(self, container: Container) -> str:
-        if not container.attrs["NetworkSettings"]["Networks"][self.network.name]["IPAddress"]:
-            container.reload()
-        found: str = container.attrs["NetworkSettings"]["Networks"][self.network.name]["IPAddress"]
-        return found
-
-    def clear(self) -> None:
-        left = self.engine.containers.list(all=True, filters={"label": LABEL})
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda each: each.remove(force=True, v=True), left))
-
-    def close(self) -> None:
-        self.clear()
-        self.network.remove()
-
-
-@contextmanager
-def bare_docker(cloud: Cloud) -> Iterator[Bare]:
-    with cloud.engine() as engine:
-        bare = Bare(engine)
-        try:
-            yield bare
-        finally:
-            bare.close()
+IMAGE: Final = "bunker.local/redis:7"
+NS: Final = "bench"
+APPS: Final = f"/apis/bunker.cloud/v1/namespaces/{NS}/apps"
+ONE: Final = (250, 64 * 2**20)
+"""CPU in millicores and memory in bytes of one App; of one of many: MANY."""
+MANY: Final = (20, 24 * 2**20)
+AT_ONCE: Final = (2, 4, 8, 16)
+"""Bare containers made and started at once: the fastest of these is the peer."""
+WRITERS: Final = 8
 
 
 # --- ours ---
 
 
-def app(name: str, millicores: int, memory: int) -> dict[str, Any]:
+def app(name: str, size: tuple[int, int]) -> dict[str, Any]:
     return {
         "apiVersion": "bunker.cloud/v1",
         "kind": "App",
@@ -126,23 +50,56 @@ def app(name: str, millicores: int, memory: int) -> dict[str, Any]:
             "image": IMAGE,
             "command": ["redis-server", "--save", "", "--protected-mode", "no"],
             "port": PORT,
-            "resources": {"cpu": f"{millicores}m", "memory": memory},
+            "resources": {"cpu": f"{size[0]}m", "memory": size[1]},
         },
     }
 
 
-def make(cloud: Cloud, record: dict[str, Any]) -> None:
-    path = f"/apis/bunker.cloud/v1/namespaces/{NS}/apps"
-    answer = cloud.call("POST", path, record)
-    assert answer.status == 201, answer.body
+def made(cloud: Cloud, names: Sequence[str], size: tuple[int, int]) -> float:
+    """Seconds from the first record's creation until a watcher has been told that all are Ready.
+
+    The connections are open before the clock starts, as those of bare Docker's client are.
+    """
+    waiting = ThreadPoolExecutor(1).submit(wait_ready, cloud, set(names))
+    headers = {"Authorization": f"Bearer {cloud.token()}", "Content-Type": "application/json"}
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    writers = []
+    for _ in range(min(WRITERS, len(names))):
+        writer = HTTPSConnection("127.0.0.1", cloud.port, timeout=20, context=context)
+        writer.connect()
+        writers.append(writer)
+
+    def write(number: int) -> None:
+        for name in names[number :: len(writers)]:
+            writers[number].request("POST", APPS, json.dumps(app(name, size)), headers)
+            answer = writers[number].getresponse()
+            assert (answer.read(), answer.status)[1] == 201, answer.status
+
+    time.sleep(1)  # the watch is open
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(writers)) as pool:
+        list(pool.map(write, range(len(writers))))
+    waiting.result()
+    took_s = time.monotonic() - began
+    for writer in writers:
+        writer.close()
+    return took_s
+
+
+def model_of(cloud: Cloud, bare: Bare, size: tuple[int, int]) -> Model:
+    """How ours makes a container of this size."""
+    made(cloud, ["model"], size)
+    model = Model.of(cloud.containers("model", NS, engine=bare.engine)[0])
+    remove(cloud, "model")
+    return model
 
 
 def wait_ready(cloud: Cloud, names: set[str]) -> None:
     """Return once all of these Apps have been Ready, as a watcher sees it."""
     kubectl = Path(shutil.which("kubectl") or "kubectl")
     watch = subprocess.Popen(
-        [kubectl, f"--kubeconfig={cloud.kubeconfig}", "get", "--raw",
-         f"/apis/bunker.cloud/v1/namespaces/{NS}/apps?watch=1"],
+        [kubectl, f"--kubeconfig={cloud.kubeconfig}", "get", "--raw", f"{APPS}?watch=1"],
         stdout=subprocess.PIPE,
     )  # fmt: skip
     assert watch.stdout is not None
@@ -171,19 +128,13 @@ def remove(cloud: Cloud, *names: str) -> None:
 
 
 def one_ready(cloud: Cloud, bare: Bare, rounds: int) -> Row:
+    model = model_of(cloud, bare, ONE)
     ours, theirs = [], []
     for turn in range(rounds + 1):
-        began = time.monotonic()
-        bare.wait(bare.run(f"one{turn}", CPU_MILLICORES, MEMORY_BYTES))
-        theirs.append(time.monotonic() - began)
-        bare.clear()
-        waiting = ThreadPoolExecutor(1).submit(wait_ready, cloud, {f"one{turn}"})
-        time.sleep(0.3)  # the watch is open before the clock starts
-        began = time.monotonic()
-        make(cloud, app(f"one{turn}", CPU_MILLICORES, MEMORY_BYTES))
-        waiting.result()
-        ours.append(time.monotonic() - began)
-        remove(cloud, f"one{turn}")
+        name = f"one{turn}"
+        theirs.append(bare.run_all([name], model, 1))
+        ours.append(made(cloud, [name], ONE))
+        remove(cloud, name)
     return beside(
         "created -> Ready, one redis",
         "s",
@@ -192,42 +143,34 @@ def one_ready(cloud: Cloud, bare: Bare, rounds: int) -> Row:
         theirs[1:],
         goal=1.15,
         better="less",
-        setup=f"redis 7, {CPU_MILLICORES}m, 64 MiB, asked over TCP; ours until a watcher is told",
+        setup=f"redis 7, {ONE[0]}m, 64 MiB, asked over TCP; ours until a watcher is told",
     )
 
 
 def many_ready(cloud: Cloud, bare: Bare, rounds: int, count: int) -> list[Row]:
+    model = model_of(cloud, bare, MANY)
+    names = [f"many-{number}" for number in range(count)]
+    tried = {at_once: bare.run_all(names, model, at_once) for at_once in AT_ONCE}
+    best = min(tried, key=lambda at_once: tried[at_once])
     ours, theirs, compose = [], [], []
-    for turn in range(rounds):
-        names = [f"many{turn}-{number}" for number in range(count)]
-        began = time.monotonic()
-        with ThreadPoolExecutor(WORKERS) as pool:
-            made = pool.map(lambda n: bare.run(n, MANY_CPU_MILLICORES, MANY_MEMORY_BYTES), names)
-            bare.wait(*made)
-        theirs.append(time.monotonic() - began)
-        bare.clear()
-        waiting = ThreadPoolExecutor(1).submit(wait_ready, cloud, set(names))
-        time.sleep(0.3)
-        began = time.monotonic()
-        with ThreadPoolExecutor(16) as pool:
-            records = [app(name, MANY_CPU_MILLICORES, MANY_MEMORY_BYTES) for name in names]
-            list(pool.map(lambda record: make(cloud, record), records))
-        waiting.result()
-        ours.append(time.monotonic() - began)
+    for _ in range(rounds):
+        theirs.append(bare.run_all(names, model, best))
+        ours.append(made(cloud, names, MANY))
         remove(cloud, *names)
         if shutil.which("docker-compose"):
-            compose.append(composed(bare, names))
-    setup = f"{count} redis 7, {MANY_CPU_MILLICORES}m and 24 MiB each, asked over TCP"
+            compose.append(bare.compose(names, model))
+    found = ", ".join(f"{at_once} at once {took_s:.1f} s" for at_once, took_s in tried.items())
+    setup = f"{count} redis 7, {MANY[0]}m and 24 MiB each, asked over TCP"
     rows = [
         beside(
             f"{count} Apps -> all Ready",
             "s",
             ours,
-            f"bare Docker, {WORKERS} at once",
+            f"bare Docker, {best} at once",
             theirs,
             goal=1.15,
             better="less",
-            setup=setup,
+            setup=f"{setup}; bare, tried once: {found}",
         )
     ]
     if compose:
@@ -246,41 +189,11 @@ def many_ready(cloud: Cloud, bare: Bare, rounds: int, count: int) -> list[Row]:
     return rows
 
 
-def composed(bare: Bare, names: list[str]) -> float:
-    service = {
-        "image": IMAGE,
-        "command": ["redis-server", "--save", "", "--protected-mode", "no"],
-        "cpus": MANY_CPU_MILLICORES / 1000,
-        "mem_limit": MANY_MEMORY_BYTES,
-        "labels": {LABEL: "1"},
-        "networks": ["net"],
-    }
-    file = {
-        "version": "2.4",
-        "services": dict.fromkeys(names, service),
-        "networks": {"net": {"external": True, "name": bare.network.name}},
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "docker-compose.yaml"
-        path.write_text(yaml.safe_dump(file))
-        began = time.monotonic()
-        command = ["docker-compose", "-p", LABEL, "-f", str(path), "up", "-d"]
-        subprocess.run(command, check=True, capture_output=True)
-        bare.wait(*bare.engine.containers.list(filters={"label": LABEL}))
-        took = time.monotonic() - began
-    bare.clear()
-    return took
-
-
 def healed(cloud: Cloud, bare: Bare, rounds: int) -> list[Row]:
     """From a kill to running again, as Docker's clock has it."""
-    make(cloud, app("heal", CPU_MILLICORES, MEMORY_BYTES))
-    wait_ready(cloud, {"heal"})
+    made(cloud, ["heal"], ONE)
     mine = cloud.containers("heal", NS, engine=bare.engine)[0]
-    plain = bare.run("plain", CPU_MILLICORES, MEMORY_BYTES)
-    policy = bare.run(
-        "policy", CPU_MILLICORES, MEMORY_BYTES, restart_policy={"Name": "unless-stopped"}
-    )
+    plain, policy = (bare.run(name, Model.of(mine)) for name in ("plain", "policy"))
     extra, ours, restarts = [], [], []
     for _ in range(rounds):
         plain.kill()
@@ -296,7 +209,7 @@ def healed(cloud: Cloud, bare: Bare, rounds: int) -> list[Row]:
         restarts.append(back_s(policy, lambda pid=pid: os.kill(pid, signal.SIGKILL)))
     remove(cloud, "heal")
     bare.clear()
-    setup = f"redis 7, {CPU_MILLICORES}m; from the kill to the engine's StartedAt"
+    setup = f"redis 7, {ONE[0]}m; from the kill to the engine's StartedAt"
     return [
         within("killed -> running, above bare start", "ms", extra, 250, better="less", setup=setup),
         beside(
@@ -339,7 +252,7 @@ def main() -> None:
         cloud.start()
         cloud.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NS}})
         cloud.wait_ready("namespace", NS)
-        with bare_docker(cloud) as bare:
+        with cloud.engine() as engine, bare_docker(engine) as bare:
             tell([one_ready(cloud, bare, options.rounds)])
             tell(healed(cloud, bare, options.rounds))
             tell(many_ready(cloud, bare, options.many_rounds, options.many))
