@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from controlplane.errors import ControlPlaneError
 from controlplane.records import Key, Stored, Write
 from drivers.containers import LABEL_SLOT, NetworkState, VolumeState
 from resources.kinds import KIND_INFOS, MODELS
@@ -145,7 +146,7 @@ def _unlike(stage: Stage) -> list[str]:
                 continue
             try:
                 world.expected(stage.platform, MODELS[kind].model_validate(shape.obj))
-            except (AssertionError, KeyError, ValueError) as exc:
+            except (AssertionError, KeyError, ValueError, ControlPlaneError) as exc:
                 found.append(f"{stored.key} is not what it asks for: {exc!r}")
     return found
 
@@ -236,14 +237,19 @@ def excused(stage: Stage, stored: Stored) -> bool:
 
 
 def _serves(stage: Stage, service: str) -> bool:
-    found = stage.platform.find(Key("Platform", PLATFORM_NAMESPACE, service))
-    return found is not None and condition(found, "Ready").get("status") == "True"
+    return _kept_up(stage.platform.find(Key("Platform", PLATFORM_NAMESPACE, service)))
 
 
 def _ready(stage: Stage, stored: Stored, ref: Reference) -> bool:
     space = stored.key.namespace if KIND_INFOS[ref.kind].namespaced else ""
-    found = stage.platform.find(Key(ref.kind, space, ref.name))
-    return found is not None and condition(found, "Ready").get("status") == "True"
+    return _kept_up(stage.platform.find(Key(ref.kind, space, ref.name)))
+
+
+def _kept_up(found: Stored | None) -> bool:
+    """Ready, and not as it was when it was paused."""
+    if found is None or (found.obj.get("spec") or {}).get("paused"):
+        return False
+    return condition(found, "Ready").get("status") == "True"
 
 
 async def restless(stage: Stage, seconds: float = QUIET_S) -> list[str]:
