@@ -196,8 +196,10 @@ class ContainerMail:
         found: list[OwnedThing] = []
         after = ""
         while page := await self._call(server, "list-owned", {"after": after}):
-            found += [OwnedThing(each["what"], each["name"], each["owner"]) for each in page]
-            after = f"{found[-1].what} {found[-1].name}"
+            things = [OwnedThing(each["what"], each["name"], each["owner"]) for each in page]
+            # what was made by hand has none
+            found += [each for each in things if each.owner]
+            after = f"{things[-1].what} {things[-1].name}"
         return tuple(sorted(found, key=lambda each: (each.what, each.name)))
 
     async def observe_domain(self, server: MailServer, name: str, /) -> DomainState | None:

@@ -73,11 +73,12 @@ class FakeMail:
 
     async def list_owned(self, server: MailServer, /) -> tuple[OwnedThing, ...]:
         at = self._at("list_owned", server)
-        return (
+        every = (
             *(OwnedThing("alias", each, at.aliases[each].owner) for each in sorted(at.aliases)),
             *(OwnedThing("domain", n, at.domains[n].spec.owner) for n in sorted(at.domains)),
             *(OwnedThing("mailbox", a, at.mailboxes[a].spec.owner) for a in sorted(at.mailboxes)),
         )
+        return tuple(each for each in every if each.owner)
 
     async def observe_domain(self, server: MailServer, name: str, /) -> DomainState | None:
         found = self._at("observe_domain", server).domains.get(name)

@@ -391,6 +391,7 @@ async def test_another_owners_alias_is_left_alone(served: World) -> None:
 async def test_everything_owned_is_listed(served: World) -> None:
     await put(served, mailbox(served, aliases=(f"al@{served.domain}",)))
     await served.driver.ensure_alias(served.server, alias(served))
+    await served.driver.ensure_alias(served.server, alias(served, "by-hand", owner=""))
     found = await served.driver.list_owned(served.server)
     ours = [each for each in found if each.name.endswith(served.domain)]
     assert ours == [

@@ -9,7 +9,7 @@ import orjson
 
 from controlplane.errors import ControlPlaneError
 from controlplane.records import Key, Stored, Write
-from drivers.containers import LABEL_SLOT, NetworkState, VolumeState
+from drivers.containers import LABEL_SLOT
 from resources.kinds import KIND_INFOS, MODELS
 from resources.meta import PLATFORM_NAMESPACE, Allocation, Footprint, NameClaim, Reference, Spec
 from tests.sim.snapshot import GONE, world_of
@@ -60,34 +60,6 @@ class Watch:
         total = sum(self._held.values(), Footprint())
         if grown and not total.fits(_room()):
             self.problems.append(f"{write.key} was given more than there is: {total} in all")
-
-
-@dataclass(slots=True)
-class Strangers:
-    """Things of others, which nobody may touch."""
-
-    container: Any
-    network: NetworkState
-    volume: VolumeState
-
-    @classmethod
-    def on(cls, stage: Stage) -> "Strangers":
-        engine = stage.platform.engine
-        container = engine.add_foreign("precious")
-        network = NetworkState(engine.new_id(), "precious", None, "10.99.0.0/24")
-        engine.networks[network.id] = network
-        volume = engine.volumes["precious"] = VolumeState("precious", None)
-        return cls(container, network, volume)
-
-    def untouched(self, stage: Stage) -> list[str]:
-        engine = stage.platform.engine
-        kept = (
-            engine.containers.get(self.container.id) is not None
-            and engine.containers[self.container.id].state == self.container
-            and engine.networks.get(self.network.id) == self.network
-            and engine.volumes.get("precious") == self.volume
-        )
-        return [] if kept else ["something of a stranger was touched"]
 
 
 def problems(stage: Stage) -> list[str]:

@@ -38,13 +38,13 @@ class Effort:
 
 EFFORTS = {
     "fast": Effort(1, 1, 10, 1, 2, 1, values=1),
-    "sim": Effort(1, 1, 100, 2, 4, 8),
+    "sim": Effort(1, 1, 500, 2, 4, 8),
     "long": Effort(
         3,
-        40,
+        5,
         10_000,
-        40,
-        1000,
+        6,
+        100,
         1000,
         values=99,
         thorough=True,

@@ -13,8 +13,9 @@ from typing import Final
 
 from controlplane.errors import ControlPlaneError
 from controlplane.records import Key
-from tests.sim.check import Strangers, Watch, problems, restless
+from tests.sim.check import Watch, problems, restless
 from tests.sim.stage import LATE_S, READY_S, Stage, candidates, has_spec
+from tests.sim.strangers import Strangers
 from tests.sim.worlds import WORLDS, example
 from tests.support.faults import Tracer
 from tests.support.memory import LaggingStore, MemoryStore

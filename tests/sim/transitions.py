@@ -12,8 +12,9 @@ import orjson
 
 from controlplane.records import Key
 from drivers.containers import Limits
-from tests.sim.check import Strangers, Watch, excused, problems, restless
+from tests.sim.check import Watch, excused, problems, restless
 from tests.sim.stage import LATE_S, READY_S, SOON_S, Outcome, Stage, acceptable, candidates, gone
+from tests.sim.strangers import Strangers
 from tests.sim.worlds import WORLDS, example
 from tests.support.faults import Tracer
 from tests.support.figures import tell
