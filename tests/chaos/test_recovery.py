@@ -147,7 +147,7 @@ def test_second_control_plane_takes_over(private_cloud: Cloud) -> None:
     """Two on one store: one leads; when it is killed, the other heals."""
     cloud = private_cloud
     with under_load(cloud):
-        second = Cloud(cloud.data, cloud.instance, cloud.extra_env)
+        second = Cloud(cloud.data, cloud.instance, cloud.extra_env, octet=cloud.octet)
         second.launch()
         try:
             time.sleep(5)

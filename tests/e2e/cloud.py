@@ -17,8 +17,9 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPSConnection
+from itertools import count
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import docker
 import yaml
@@ -56,11 +57,21 @@ class Answer:
     seconds: float
 
 
+_CLOUDS: Final = count()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_octet() -> int:
+    """Second digit group of a cloud's subnets: another for each of the last 32 clouds, and of
+    the processes that share an engine one has the even ones and one the odd ones."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return 128 + (2 * next(_CLOUDS) + worker % 2) % 64
 
 
 @dataclass
@@ -71,18 +82,17 @@ class Cloud:
     instance: str
     extra_env: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    octet: int = field(default_factory=free_octet)
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def env(self) -> dict[str, str]:
-        # a second digit group of its own, so that parallel runs on one engine don't collide
-        octet = 210 + (os.getpid() + sum(self.instance.encode())) % 40
         first = 20000 + (os.getpid() % 90) * 100
         ours = {
             "CP_DATA_DIR": str(self.data),
             "CP_INSTANCE": self.instance,
             "CP_API_PORT": str(self.port),
-            "CP_SUBNET_POOL": f"10.{octet}.0.0/16",
+            "CP_SUBNET_POOL": f"10.{self.octet}.0.0/16",
             "CP_PORT_POOL": f"{first}-{first + 99}",
             "CP_IMAGES": os.environ.get("CP_IMAGES", "local"),
             "CP_RUNTIME_DIR": f"/run/bunker-{self.instance}",

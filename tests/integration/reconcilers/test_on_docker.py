@@ -109,7 +109,7 @@ async def world() -> AsyncIterator[RealWorld]:
     made.real = DockerContainers(DockerConfig(instance=made.instance, secrets_root=str(root)))
     octet = int(made.instance[-2:], 16)
     await made.real.ensure_network(
-        NetworkSpec(made.network_name, Owner("n", "Namespace", "", "n"), f"10.213.{octet}.0/24")
+        NetworkSpec(made.network_name, Owner("n", "Namespace", "", "n"), f"10.205.{octet}.0/24")
     )
     try:
         yield made
