@@ -77,10 +77,9 @@ def _orphans(stage: Stage) -> list[str]:
 
 def _doubles(stage: Stage) -> list[str]:
     slots: Counter[tuple[str, str]] = Counter()
-    for container in stage.platform.engine.containers.values():
-        owner = container.state.owner
-        if owner is not None:
-            slots[owner.uid, container.state.labels.get(LABEL_SLOT, "")] += 1
+    for state in stage.platform.states():
+        if state.owner is not None:
+            slots[state.owner.uid, state.labels.get(LABEL_SLOT, "")] += 1
     return [f"{count} containers for {slot}" for slot, count in slots.items() if count > 1]
 
 

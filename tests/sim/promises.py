@@ -13,10 +13,10 @@ def broken(platform: Platform) -> list[str]:
     """What is outside is held by a finalizer and charged to the budget, at any moment."""
     found: list[str] = []
     limits: defaultdict[Key, Footprint] = defaultdict(Footprint)
-    for container in platform.engine.containers.values():
-        owner = container.state.owner
+    for state in platform.states():
+        owner = state.owner
         if owner is not None:
-            size = container.state.limits
+            size = state.limits
             limits[Key(owner.kind, owner.namespace, owner.name)] += Footprint(
                 size.cpu_millicores, size.memory_bytes
             )

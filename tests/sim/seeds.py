@@ -19,6 +19,7 @@ from tests.sim.strangers import Strangers
 from tests.sim.worlds import WORLDS, example
 from tests.support.faults import Tracer
 from tests.support.memory import LaggingStore, MemoryStore
+from tests.support.platform import Platform
 from tests.support.quiet import quiet
 from tests.support.virtual import run
 from tests.support.weather import FOG, LIES, STORM, Climate, Weather
@@ -44,7 +45,7 @@ class Schedule:
         self.weather = Weather(self.rng)
         late = self.rng.random() < 0.5
         store = LaggingStore(rng=self.rng) if late else MemoryStore()
-        self.stage = Stage(Tracer(weather=self.weather), store=store)
+        self.stage = Stage(Tracer(weather=self.weather), Platform(store=store))
         self.stage.platform.seed = self.seed
         self.stage.watchers.append(self.watch)
         self.stage.adopted = True

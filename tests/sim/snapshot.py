@@ -35,7 +35,7 @@ _SCRUB: Final = (
     (re.compile(r"\$2[aby]\$\d+\$[./A-Za-z0-9]{53}"), "<hash>"),
     (re.compile(r"hmac:[^\"]*"), "<hash>"),
     (re.compile(r"MII[A-Za-z0-9+/]{200,}=*"), "<public key>"),
-    (re.compile(r"10\.201\.\d+\.\d+(/\d+)?"), "<address>"),
+    (re.compile(r"\b10\.\d+\.\d+\.\d+(/\d+)?"), "<address>"),
     (re.compile(r'"serial": \d+'), '"serial": 0'),
     (re.compile(r'"bunker.cloud/epoch": "\d+"'), '"epoch": ""'),
 )
@@ -51,7 +51,7 @@ def world_of(platform: Platform) -> str:
         for each in fields(drivers)
         if each.name not in NO_STATE
     }
-    return _scrubbed(platform, json.dumps(tree, sort_keys=True, indent=1, default=str))
+    return scrubbed(platform, json.dumps(tree, sort_keys=True, indent=1, default=str))
 
 
 def records_of(platform: Platform) -> str:
@@ -62,7 +62,7 @@ def records_of(platform: Platform) -> str:
         if kind != "Event"
         for stored in platform.store.cache.list(kind)
     }
-    return _scrubbed(platform, json.dumps(found, sort_keys=True, indent=1))
+    return scrubbed(platform, json.dumps(found, sort_keys=True, indent=1))
 
 
 def objects_of(platform: Platform) -> frozenset[str]:
@@ -171,7 +171,10 @@ def _record(obj: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _scrubbed(platform: Platform, text: str) -> str:
+def scrubbed(platform: Platform, text: str) -> str:
+    """JSON text with names in place of what differs from run to run."""
+    for word, alias in platform.aliases.items():
+        text = text.replace(word, alias)
     for name, value in sorted(_secrets(platform).items(), key=lambda pair: -len(pair[1])):
         text = text.replace(json.dumps(value)[1:-1], f"<{name}>")
     names = _names(platform)

@@ -15,6 +15,7 @@ from tests.sim.worlds import WORLDS
 from tests.support.faults import Tracer
 from tests.support.figures import tell
 from tests.support.memory import LaggingStore, MemoryStore
+from tests.support.platform import Platform
 from tests.support.virtual import run
 from tests.support.weather import FOG, LIES, STORM, Climate, Weather
 
@@ -31,7 +32,7 @@ async def weathered(story: Story, climate: Climate, rng: random.Random, *, late:
     """The story's end after its act was done in this weather; `late`: with a stale view, too."""
     weather = Weather(rng)
     store = LaggingStore(rng=rng) if late else MemoryStore()
-    stage = Stage(Tracer(weather=weather), store=store)
+    stage = Stage(Tracer(weather=weather), Platform(store=store))
     async with stage.supervised():
         await lead_up(stage, story)
         weather.climate = climate

@@ -64,7 +64,7 @@ class Tracer:
     dead: asyncio.Event = field(default_factory=asyncio.Event)
     buried: bool = False
     """The dead process is being taken apart: what still calls ends at once."""
-    after_change: Callable[[], None] | None = None
+    after_change: Callable[[Call], None] | None = None
     """Called after each effect: tallies are kept here."""
     weather: Seam = field(default_factory=Open)
     """What each call passes on its way out: delays and errors of faulty servers."""
@@ -96,7 +96,7 @@ class Tracer:
             return await self.weather(call)
         finally:
             if self.after_change is not None and call.changes:
-                self.after_change()
+                self.after_change(call)
 
     async def _die_if_dead(self) -> None:
         if self.buried:

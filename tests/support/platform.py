@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,13 +11,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from controlplane.budget import Ledger
+from controlplane.clock import Clock
 from controlplane.engine.controller import Tuning
 from controlplane.engine.leader import Leadership
 from controlplane.engine.term import Setup, Term
 from controlplane.engine.values import StoredValues
 from controlplane.errors import ConflictError
 from controlplane.metrics import Metrics
-from controlplane.ports import PortPool
+from controlplane.ports import DEFAULT_POOL, PortPool
 from controlplane.records import Key, Stored
 from controlplane.seam import Seam, through
 from controlplane.store.leases import Holder, Lease
@@ -86,6 +87,11 @@ class Platform:
     term: Term | None = None
     seam: Seam = field(default_factory=Open)
     """What every call of the engine and its reconcilers passes."""
+    clock: Clock = field(default_factory=LoopClock)
+    subnets: str = "10.201.0.0/16"
+    ports: range = DEFAULT_POOL
+    aliases: dict[str, str] = field(default_factory=dict)
+    """Words in what it comes to that are this run's alone, and what stands for them."""
     servers: FakeServers = field(init=False)
     containers: FakeContainers = field(init=False)
     wireguard: FakeWireGuard = field(init=False)
@@ -98,7 +104,7 @@ class Platform:
 
     @property
     def records(self) -> Records:
-        return Records(self.store, self.store.cache, PlainSealer(), LoopClock(), KIND_INFOS)
+        return Records(self.store, self.store.cache, PlainSealer(), self.clock, KIND_INFOS)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Platform"]:
@@ -116,7 +122,7 @@ class Platform:
         self.epoch += 1
         self.store.epoch = self.epoch
         lease = Lease("agent", HOLDER, self.epoch, FOREVER_S, FOREVER_S)
-        leadership = Leadership(lease, LoopClock(), until_s)
+        leadership = Leadership(lease, self.clock, until_s)
         setup = self._setup(self.seam if seam is None else seam, leadership)
         self.term = Term(setup, leadership)
         return self.term
@@ -128,18 +134,17 @@ class Platform:
             leadership.guard()
             return leadership.epoch
 
-        containers = FakeContainers(self.engine, guard=guard)
-        drivers = behind(replace(self._drivers(ledger), containers=containers), seam)
+        drivers = behind(self._acting(ledger, guard, seam), seam)
         return Setup(
             view=cache,
             records=through(self.records, "store", seam),
             models=MODELS,
             reconcilers={kind: build(drivers) for kind, build in RECONCILERS.items()},
             ledger=ledger,
-            subnets=SubnetPool("10.201.0.0/16"),
-            ports=PortPool(),
+            subnets=SubnetPool(self.subnets),
+            ports=PortPool(self.ports),
             metrics=Metrics(CollectorRegistry(), RECONCILERS),
-            clock=LoopClock(),
+            clock=self.clock,
             routes=drivers.containers.observe_routes,
             sweepers=(
                 ContainerSweeper(drivers.containers),
@@ -148,12 +153,18 @@ class Platform:
                 MailSweeper(drivers.mail, cache),
                 S3UserSweeper(drivers.s3, drivers.values, cache),
             ),
-            wake_sources=(wakes(containers.events),),
+            wake_sources=(wakes(drivers.containers.events),),
             seeds=(HOST, *NAMESPACES),
             tuning=Tuning(workers=4),
             rng=random.Random(self.seed),
             generate=quick,
         )
+
+    def _acting(self, ledger: Ledger, guard: Callable[[], int], seam: Seam) -> Drivers:
+        """What one process acts with, as long as `guard` lets it; `seam` for what is below."""
+        del seam
+        containers = FakeContainers(self.engine, guard=guard)
+        return replace(self._drivers(ledger), containers=containers)
 
     @property
     def drivers(self) -> Drivers:
@@ -175,7 +186,7 @@ class Platform:
             s3=self.s3,
             quotas=self.s3,
             wireguard=self.wireguard,
-            clock=LoopClock(),
+            clock=self.clock,
             images="local",
             mail=self.mail,
             mailcow=self.mail,
@@ -214,7 +225,7 @@ class Platform:
 
     def now(self) -> datetime:
         """The time it is for all of them."""
-        return LoopClock().now()
+        return self.clock.now()
 
     def get(self, key: Key) -> Stored:
         found = self.store.cache.get(key)
@@ -234,10 +245,14 @@ class Platform:
     def ready(self, key: Key) -> bool:
         return self.condition(key).get("status") == "True"
 
+    def states(self) -> list[ContainerState]:
+        """Every container there is."""
+        return [container.state for container in self.engine.containers.values()]
+
     def of(self, key: Key) -> list[ContainerState]:
         """Its containers."""
         uid = self.get(key).uid
-        states = (container.state for container in self.engine.containers.values())
+        states = self.states()
         return [each for each in states if each.owner is not None and each.owner.uid == uid]
 
     async def settle(self, seconds: float = 10.0) -> None:

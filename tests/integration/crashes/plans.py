@@ -1,0 +1,134 @@
+"""Crash plans on a real engine: tests/sim/crash.py's method in real time.
+
+A story is played once without faults and its calls are traced; then it is played again and cut at
+one of them. World, records, and how often things were made and removed must be as they were, and
+what was written into its servers must still be there.
+
+One by hand: `python -m tests.integration.crashes.plans App-create 3 lost`.
+"""
+
+import asyncio
+import itertools
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from tests.integration.crashes.platform import LAST_S, POLL_S, DockerPlatform
+from tests.integration.crashes.stories import STORIES
+from tests.sim.crash import boundary
+from tests.sim.stage import Look, Outcome, Stage
+from tests.sim.story import Story, lead_up
+from tests.support.faults import Cut, Position, Site, Tracer
+from tests.support.quiet import quiet
+
+BERTHS: Final = 8
+"""Plans that may run at once: each has subnets and ports of its own, so that all of them may take
+the first one."""
+_berths: Final = list(range(BERTHS))
+_numbers: Final = itertools.count()
+
+
+def real_boundary(site: Site) -> bool:
+    """As in simulation; but where one verb of the driver makes several requests, each of those.
+    Between verb and request the world stands still."""
+    requests = site.port != "containers" or site.verb == "exec_container"
+    return boundary(site) and requests
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What became of one run."""
+
+    outcome: Outcome
+    trace: tuple[Site, ...]
+    struck: tuple[Site, ...]
+    problems: tuple[str, ...]
+    took_s: float
+    """From the act to its end."""
+
+
+@contextmanager
+def berth() -> Iterator[DockerPlatform]:
+    """A platform with a label, subnets and ports of its own; nothing of it is left."""
+    place = _berths.pop()
+    instance = f"plan-{os.getpid()}-{next(_numbers)}"
+    first = 41_000 + 40 * place
+    platform = DockerPlatform(
+        instance=instance,
+        subnets=f"10.{160 + place}.0.0/16",
+        ports=range(first, first + 40),
+    )
+    try:
+        yield platform
+    finally:
+        platform.destroy()
+        _berths.append(place)
+
+
+async def play(story: Story, cuts: tuple[Cut, ...] = (), wanted: Outcome | None = None) -> Played:
+    """The story, cut there; until its end is the wanted one, or nothing happens any more."""
+    tracer = Tracer(cuts=cuts, counts=real_boundary)
+    with berth() as platform:
+        look = platform.look
+        stage = Stage(tracer, platform, Look(look.world, look.objects))
+        async with stage.supervised():
+            await lead_up(stage, story)
+            stage.begin_tally()
+            tracer.armed = True
+            began_s = time.monotonic()
+            await story.act(stage, story.key)
+            outcome = await _ended(stage, wanted)
+            took_s = time.monotonic() - began_s
+            tracer.armed = False
+            problems = [*stage.breaches, *platform.lost()]
+        return Played(outcome, tuple(tracer.trace), tuple(tracer.struck), tuple(problems), took_s)
+
+
+async def _ended(stage: Stage, wanted: Outcome | None) -> Outcome:
+    end_s = time.monotonic() + LAST_S
+    while True:
+        await stage.platform.settle()
+        found = stage.outcome()
+        if wanted is None or found == wanted or time.monotonic() > end_s:
+            return found
+        await asyncio.sleep(POLL_S)
+
+
+def problem(story: Story, cut: Cut, clean: Played, found: Played) -> str:
+    """How its end differs from the clean run's; empty if it doesn't."""
+    if found.outcome == clean.outcome and not found.problems:
+        return ""
+    sites = ", ".join(map(str, found.struck))
+    return "\n".join([
+        f"{story}: crashed {cut.position} call {cut.at} ({sites})",
+        *found.problems,
+        clean.outcome.unlike(found.outcome),
+        f"again: python -m tests.integration.crashes.plans {story} {cut.at} {cut.position}",
+    ])  # fmt: skip
+
+
+def main(argv: list[str]) -> int:
+    quiet()
+    story = next(each for each in STORIES if str(each) == argv[0])
+    clean = asyncio.run(play(story))
+    for number, site in enumerate(clean.trace):
+        print(f"{number:4} {site}")
+    print(f"{clean.took_s:.1f} s", *clean.problems)
+    pairs = zip(argv[1::2], argv[2::2], strict=True)
+    positions: dict[str, Position] = {"before": "before", "lost": "lost", "after": "after"}
+    status = 0
+    for at, position in pairs:
+        cut = Cut(int(at), positions[position])
+        found = asyncio.run(play(story, (cut,), clean.outcome))
+        told = problem(story, cut, clean, found)
+        print(told or f"the same end, in {found.took_s:.1f} s; struck {found.struck}")
+        status |= bool(told)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""The lifecycles that are played on a real engine, small enough to be played hundreds of times."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from controlplane.records import Key
+from tests.e2e import records
+from tests.integration.crashes.platform import DockerPlatform
+from tests.sim.stage import Stage
+from tests.sim.story import Act, Story, delete, delete_fully, provide, restart
+
+SPECS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "web": records.app("web", "")["spec"],
+    "wired": records.app("wired", "", databaseRefs=[{"name": "cache"}])["spec"],
+    "cache": records.redis("cache", "")["spec"],
+    "store": records.postgres("store", "", version="18")["spec"],
+}
+"""By name of the record."""
+
+
+async def create(stage: Stage, key: Key) -> None:
+    await stage.make(key.kind, SPECS.get(key.name), key.name)
+
+
+async def remake(stage: Stage, key: Key) -> None:
+    """Another one of its name, the moment it is gone."""
+    await delete_fully(stage, key)
+    await create(stage, key)
+
+
+async def write(stage: Stage, key: Key) -> None:
+    """A user's data in its server."""
+    assert isinstance(stage.platform, DockerPlatform)
+    await stage.platform.write_data(key.name)
+
+
+def beside(kind: str, name: str) -> Act:
+    """Another record, made before."""
+
+    async def make(stage: Stage, key: Key) -> None:
+        del key
+        await create(stage, Key(kind, "shop", name))
+
+    return make
+
+
+def changing(**fields: Any) -> Act:
+    """An edit of these fields."""
+
+    async def edit(stage: Stage, key: Key) -> None:
+        await stage.edit(key, {**stage.spec(key), **fields})
+
+    return edit
+
+
+def lifecycle(kind: str, name: str, edits: Mapping[str, Act], *before: Act) -> list[Story]:
+    """Every story of one record."""
+    led = (*before, create, *((write,) if kind == "Database" else ()))
+    return [
+        Story(kind, f"{name}-create", create, (*before, provide), name),
+        Story(kind, f"{name}-delete", delete, led, name),
+        Story(kind, f"{name}-adopt", create, (*led, delete_fully), name),
+        Story(kind, f"{name}-remake", remake, led, name),
+        Story(kind, f"{name}-restart", restart, led, name),
+        *(Story(kind, f"{name}-{edit}", act, led, name) for edit, act in edits.items()),
+    ]
+
+
+BIGGER: Final = {"cpu": "60m", "memory": "56Mi"}
+WEB: Final = {
+    "limits": changing(resources=BIGGER),
+    "environment": changing(env=[{"name": "COLOUR", "value": "blue"}]),
+    "replicas": changing(replicas=2),
+    "published": changing(publish={}),
+    "paused": changing(paused=True),
+    "surge": changing(surge=1, env=[{"name": "COLOUR", "value": "blue"}]),
+}
+CACHE: Final = {
+    "limits": changing(resources=BIGGER),
+    "unpublished": changing(publish=None),
+    "unkept": changing(deletionPolicy="Delete"),
+}
+STORE: Final = {
+    "limits": changing(resources={"cpu": "250m", "memory": "160Mi"}),
+    "unpublished": changing(publish=None),
+}
+STORIES: Final[tuple[Story, ...]] = (
+    *lifecycle("App", "web", WEB),
+    Story("App", "wired-create", create, (beside("Database", "cache"),), "wired"),
+    *lifecycle("Database", "cache", CACHE),
+    *lifecycle("Database", "store", STORE),
+    *lifecycle("Volume", "old-shop-data", {"priority": changing(priority=7)}),
+    *lifecycle("Namespace", "extra", {"priority": changing(priority=7)}),
+)
