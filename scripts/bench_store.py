@@ -11,9 +11,11 @@ import argparse
 import asyncio
 import hashlib
 import shutil
+import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -35,6 +37,7 @@ INSERT INTO bare_counter VALUES (0, '');
 CREATE TABLE bare_objects (name text COLLATE "C" PRIMARY KEY, revision bigint, body bytea);
 CREATE TABLE bare_changes (revision bigint PRIMARY KEY, name text, body bytea, hash bytea);
 """
+SLICE_S = 0.25
 WriteOne = Callable[[str], Awaitable[object]]
 
 
@@ -101,8 +104,26 @@ class Bare:
         return last
 
 
-async def measure(write: WriteOne, prefix: str, writers: int, seconds: float) -> float:
-    """Creates a second by `writers` closed loops, and how long they really took."""
+@dataclass(slots=True)
+class Taken:
+    """What one contender did in one round."""
+
+    writes: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    """Of this process, client and loop together; the servers' own is not in it."""
+
+    @property
+    def per_s(self) -> float:
+        return self.writes / self.wall_s
+
+    @property
+    def cpu_us(self) -> float:
+        return self.cpu_s / self.writes * 1e6
+
+
+async def measure(write: WriteOne, prefix: str, writers: int, seconds: float, into: Taken) -> None:
+    """Creates by `writers` closed loops for so long."""
     stop = time.monotonic() + seconds
     counts = [0] * writers
 
@@ -111,11 +132,28 @@ async def measure(write: WriteOne, prefix: str, writers: int, seconds: float) ->
             await write(f"{prefix}-{index}-{counts[index]}")
             counts[index] += 1
 
-    began = time.monotonic()
+    began, busy = time.monotonic(), time.process_time()
     async with asyncio.TaskGroup() as group:
         for index in range(writers):
             group.create_task(one(index))
-    return sum(counts) / (time.monotonic() - began)
+    into.writes += sum(counts)
+    into.wall_s += time.monotonic() - began
+    into.cpu_s += time.process_time() - busy
+
+
+async def play(
+    writes: Mapping[str, WriteOne], turn: int, writers: int, seconds: float
+) -> dict[str, Taken]:
+    """One round: each contender for `seconds`, in slices that alternate, forth and back, so that
+    a neighbour's burst hits all alike."""
+    taken = {name: Taken() for name in writes}
+    slices = max(1, round(seconds / SLICE_S))
+    for number in range(slices):
+        order = list(writes) if number % 2 == 0 else list(reversed(writes))
+        for name in order:
+            prefix = f"{name}{turn}.{number}"
+            await measure(writes[name], prefix, writers, seconds / slices, taken[name])
+    return taken
 
 
 def real(store: PostgresStore) -> WriteOne:
@@ -143,20 +181,23 @@ async def bench(cluster: EmbeddedPostgres, home: Path, options: argparse.Namespa
         writes = {"store": real(store), **{name: bare.write for name, bare in bares.items()}}
         if etcd is not None:
             writes["etcd"] = etcd
-        rates: dict[str, list[float]] = {name: [] for name in writes}
-        for turn in range(options.rounds + 1):
-            for name, write in writes.items():
-                seconds = options.seconds if turn else 0.3  # round 0 warms plans and pages
-                prefix = f"{name}{turn}"
-                rate = await measure(write, prefix, options.writers, seconds)
-                if turn:
-                    rates[name].append(rate)
+        await play(writes, 0, options.writers, SLICE_S)  # warms plans and pages
+        rounds = [
+            await play(writes, turn, options.writers, options.seconds)
+            for turn in range(1, options.rounds + 1)
+        ]
         for task in loops:
             task.cancel()
-    return rows_of(rates, options.writers)
+    return rows_of(rounds, options.writers)
 
 
-def rows_of(rates: dict[str, list[float]], writers: int) -> list[Row]:
+def rows_of(rounds: list[dict[str, Taken]], writers: int) -> list[Row]:
+    rates = {name: [each[name].per_s for each in rounds] for name in rounds[0]}
+    for name, found in rates.items():
+        cpu_us = statistics.median(each[name].cpu_us for each in rounds)
+        print(
+            f"      {name:8} {statistics.median(found):7.0f} writes/s   client CPU {cpu_us:4.1f} us"
+        )
     setup = f"{writers} writers, durable commits, creates of 0.8 KiB"
     peers = [
         ("store writes / bare loop", "bare+cas", "bare loop, cas+hash+notify", 0.8),
