@@ -11,7 +11,7 @@ Deliberately no queue and no callers: those are the writer's.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -22,6 +22,8 @@ from controlplane.store.batch import Accepted, Lookup, Row, Verdict, decide
 from controlplane.store.connect import Connection, Dedicated
 from controlplane.store.feed import CHANNEL, Tail
 
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""PostgreSQL's."""
 LOCK_SQL: Final = "SELECT revision, head, epochs, clock_timestamp() AS at FROM counter FOR UPDATE"
 
 _COMMIT_DEADLINE_S: Final = 2.0
@@ -128,6 +130,15 @@ class Session:
 
     async def prepare(self) -> None:
         """Name the statements; once, before anything else."""
+        # every row of a batch has the same moment: turned into what PostgreSQL reads once, not for
+        # each row, where it is half of what encoding a row costs (0.9 of 1.8 µs)
+        await self.conn.set_type_codec(
+            "timestamptz",
+            schema="pg_catalog",
+            format="tuple",
+            encoder=lambda since: since,
+            decoder=lambda since: _EPOCH + timedelta(microseconds=since[0]),
+        )
         await self.conn.execute(_PREPARE_SQL)
 
     async def stage(self, writes: Sequence[Write]) -> Attempt:
@@ -262,11 +273,11 @@ def _literal(value: int | bytes | Sequence[int]) -> str:
 
 def _logged(attempt: Attempt) -> list[tuple[object, ...]]:
     """The rows of `changes`, in the order of _COLUMNS."""
-    at, batch = attempt.verdict.at, attempt.id
-    return [_row(item, at, batch) for item in attempt.verdict.accepted]
+    at = ((attempt.verdict.at - _EPOCH) // timedelta(microseconds=1),)
+    return [_row(item, at, attempt.id) for item in attempt.verdict.accepted]
 
 
-def _row(item: Accepted, at: datetime, batch: UUID) -> tuple[object, ...]:
+def _row(item: Accepted, at: tuple[int], batch: UUID) -> tuple[object, ...]:
     write, key = item.write, item.write.key
     return (
         item.revision,

@@ -50,6 +50,8 @@ class Writer:
         self._database = database
         self._tail = tail
         self._feed = feed
+        self._loop: asyncio.AbstractEventLoop
+        """Since `run`; asking for it costs a system call, and every write needs it."""
         self._waiting: deque[_Pending] = deque()
         self._arrived = asyncio.Event()
         self.connected = False
@@ -61,13 +63,14 @@ class Writer:
         if not self.connected or len(self._waiting) >= _MAX_WAITING:
             why = "too many writes wait" if self.connected else "PostgreSQL does not answer"
             raise StoreUnavailableError(f"cannot {write.verb} {write.key}: {why}")
-        done: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Stored] = self._loop.create_future()
         self._waiting.append(_Pending(write, done))
         self._arrived.set()
         return await done
 
     async def run(self) -> None:
         """Serve writes for ever; while PostgreSQL is away they fail at once."""
+        self._loop = asyncio.get_running_loop()
         try:
             while True:
                 conn = await self._database.connect_patiently("writer", SETTINGS)
