@@ -69,6 +69,12 @@ class Lifeline:
         self.interrupt()
 
     @property
+    def idle(self) -> bool:
+        """All that was written has left for the kernel."""
+        transport = self.request.transport
+        return transport is not None and not transport.get_write_buffer_size()
+
+    @property
     def dead(self) -> bool:
         """The connection is gone."""
         transport = self.request.transport

@@ -127,10 +127,13 @@ class Selector:
         return bool(self.labels or self.fields)
 
     def matches(self, obj: Mapping[str, Any]) -> bool:
-        labels = obj["metadata"].get("labels") or {}
-        return all(r.matches(labels) for r in self.labels) and all(
+        return self.matches_labels(labels_of(obj)) and all(
             term.matches(obj) for term in self.fields
         )
+
+    def matches_labels(self, labels: Mapping[str, str]) -> bool:
+        """By labels alone."""
+        return all(r.matches(labels) for r in self.labels)
 
     def matches_stored(self, stored: Stored) -> bool:
         """By name without parsing, which is what `kubectl wait` and `delete` ask for; else
@@ -146,6 +149,12 @@ class Selector:
             if term.field == "metadata.name" and term.equal:
                 return term.value
         return None
+
+
+def labels_of(obj: Mapping[str, Any]) -> Mapping[str, str]:
+    """None are an empty mapping."""
+    found: Mapping[str, str] = obj["metadata"].get("labels") or {}
+    return found
 
 
 def of_query(query: Mapping[str, str], info: KindInfo) -> Selector:

@@ -28,6 +28,7 @@ from controlplane.records import Change, Stored, Subscription
 PULSE: Final = web.AppKey("pulse", Pulse)
 
 _CHUNK_BYTES: Final = 32 * 1024
+"""Half of what a transport takes before it has its writers wait (64 KiB, asyncio's default)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,9 @@ class _Stream:
             await self._write(await self._encoder.event(*event, change))
 
     async def _write(self, data: bytes) -> None:
+        if len(data) <= _CHUNK_BYTES and self._held.idle:
+            await self._response.write(data)  # there is room for it: no timer for each watcher
+            return
         async with asyncio.timeout(self._write_s):
             await self._response.write(data)
 

@@ -16,7 +16,7 @@ from api import tables
 from api.context import Context
 from api.negotiate import As
 from api.reading import opened, shows_values
-from api.selectors import Selector
+from api.selectors import Selector, labels_of
 from api.splice import wire_bytes
 from api.tables import Include
 from controlplane.records import Change, Stored
@@ -36,19 +36,30 @@ def transition(
         return None
     if not selector:
         return _TYPES[change.verb], after
-    had = before is not None and selector.matches_stored(before)
+    had = before is not None and _matches(selector, change, before)
     if change.verb == "delete":
         return (
             ("DELETED", after)
-            if had or (before is None and selector.matches_stored(after))
+            if had or (before is None and _matches(selector, change, after))
             else None
         )
-    has = selector.matches_stored(after)
+    has = _matches(selector, change, after)
     if has:
         return ("MODIFIED" if had else "ADDED"), after
     if had and before is not None:
         return "DELETED", replace(before, revision=change.revision)
     return None
+
+
+def _matches(selector: Selector, change: Change, stored: Stored) -> bool:
+    """Labels, which most watches select by, are parsed once for all watchers of a change."""
+    if selector.fields:
+        return selector.matches_stored(stored)
+    key = "labels before" if stored is change.before else "labels"
+    labels = change.memo.get(key)
+    if labels is None:
+        labels = change.memo[key] = labels_of(orjson.loads(stored.body))
+    return selector.matches_labels(labels)
 
 
 _TYPES: Final[dict[str, EventType]] = {
@@ -80,7 +91,8 @@ class Encoder:
         if shows_values(self.info.kind, self.form, self.include):
             return orjson.dumps(await opened(self.ctx, stored))
         key = f"{self.form}{'' if change is None or stored is change.after else ' left'}"
-        if change is not None and (kept := change.memo.get(key)) is not None:
+        kept: bytes | None = None if change is None else change.memo.get(key)
+        if kept is not None:
             return kept
         made = wire_bytes(stored) if whole else orjson.dumps(tables.partial(decode(stored)))
         if change is not None:

@@ -76,9 +76,9 @@ class Change(NamedTuple):
     after: Stored
     before: Stored | None
     """The state before, where the cache knew it: selectors need both."""
-    memo: dict[str, bytes]
-    """Encodings of this change by representation, made once for all watchers; the cache empties
-    it when the change gets old."""
+    memo: dict[str, Any]
+    """What is made of this change once for all its watchers, its encodings for one; the cache
+    empties it when the change gets old."""
     synthetic: bool = False
     """Made up when the cache had to list again: changes before it were missed. Fine for a level
     (requeue the key); an API watch ends with 410 Expired instead."""

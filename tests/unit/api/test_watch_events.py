@@ -59,5 +59,14 @@ def test_what_left_is_shown_as_it_was_at_the_revision_it_left() -> None:
     assert event[1].revision == 2
 
 
+def test_labels_are_parsed_once_for_all_watchers() -> None:
+    found = change("update", "red", "blue")
+    assert transition(found, RED, None) is not None
+    kept = dict(found.memo)
+    assert kept == {"labels before": {"colour": "red"}, "labels": {"colour": "blue"}}
+    assert transition(found, RED, None) is not None
+    assert all(found.memo[key] is labels for key, labels in kept.items())
+
+
 def test_other_namespaces_are_not_seen() -> None:
     assert transition(change("create", None, "red"), Selector(), "elsewhere") is None
