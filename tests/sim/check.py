@@ -24,11 +24,11 @@ NEVER: Final = frozenset({"InternalError", "NoProgress", "TimedOut"})
 """Reasons that are bugs wherever they turn up."""
 
 
-def _room(host: Any = HOST) -> Footprint:
-    host = MODELS["Host"].model_validate(host)
-    kept: Footprint = host.spec.reserved.footprint
-    whole: Footprint = host.spec.capacity.footprint
-    return whole - kept
+def _room(host: Any = HOST) -> Footprint | None:
+    """What may be handed out of a host whose record says what it has."""
+    spec: Any = getattr(MODELS["Host"].model_validate(host), "spec", None)
+    kept: Footprint = spec.reserved.footprint
+    return None if spec.capacity is None else spec.capacity.footprint - kept
 
 
 @dataclass(slots=True)
@@ -58,7 +58,9 @@ class Watch:
         self._held[write.uid] = found
         grown = not found.fits(before)
         total = sum(self._held.values(), Footprint())
-        if grown and not total.fits(_room()):
+        room = _room()
+        assert room is not None
+        if grown and not total.fits(room):
             self.problems.append(f"{write.key} was given more than there is: {total} in all")
 
 
@@ -138,9 +140,8 @@ def _needless(stage: Stage) -> list[str]:
     """Refused a name that nobody else has, or room that there is and nobody else waits for."""
     every = [stored for kind in WORLDS for stored in stage.platform.store.cache.list(kind)]
     held = {stored.key: _allocation(stored) for stored in every}
-    room = _room(stage.platform.get(Key("Host", "", "host")).obj) - sum(
-        (each.footprint for each in held.values()), Footprint()
-    )
+    room = _room(stage.platform.get(Key("Host", "", "host")).obj)
+    taken = sum((each.footprint for each in held.values()), Footprint())
     waiting = [stored for stored in every if _lacks(stored, "BudgetExceeded")]
     found = []
     for stored in every:
@@ -151,7 +152,8 @@ def _needless(stage: Stage) -> list[str]:
         ):
             found.append(f"{stored.key} is refused a name that nobody has")
         has = held[stored.key].footprint
-        if waiting == [stored] and (record.footprint.at_least(has) - has).fits(room):
+        more = record.footprint.at_least(has) - has
+        if waiting == [stored] and room is not None and more.fits(room - taken):
             found.append(f"{stored.key} is refused room that there is")
     return found
 

@@ -64,6 +64,10 @@ class KindMachine(RuleBasedStateMachine):
     def harm(self, pick: int, wait_s: float) -> None:
         self.world.harm(pick, wait_s)
 
+    @rule(pick=PICK, wait_s=WAIT_S)
+    def meddle(self, pick: int, wait_s: float) -> None:
+        self.world.meddle(pick, wait_s)
+
     @rule(wait_s=WAIT_S)
     def reboot(self, wait_s: float) -> None:
         self.world.reboot(wait_s)

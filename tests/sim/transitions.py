@@ -13,6 +13,7 @@ import orjson
 from controlplane.records import Key
 from drivers.containers import Limits
 from tests.sim.check import Watch, excused, problems, restless
+from tests.sim.meddling import meddlings
 from tests.sim.stage import LATE_S, READY_S, SOON_S, Outcome, Stage, acceptable, candidates, gone
 from tests.sim.strangers import Strangers
 from tests.sim.worlds import WORLDS, example
@@ -138,6 +139,13 @@ class Transitions:
                     engine.disconnect(name, network)
             case _:
                 getattr(engine, what)(name)
+
+    def meddle(self, pick: int, wait_s: float) -> None:
+        """Somebody changes something on a server, or a file."""
+        if found := meddlings(self.stage.platform):
+            found[pick % len(found)].do()
+        self._harmed = True
+        self._step(wait_s)
 
     def reboot(self, wait_s: float) -> None:
         """What lies in memory is gone."""
