@@ -95,11 +95,10 @@ class BucketReconciler(Reconciler[Bucket, BucketSeen, BucketStep]):
         return BucketSeen(where, server.region, bucket, content, keys, users, quota)
 
     async def _users(self, want: Want[Bucket], server: S3Server) -> tuple[str, ...]:
-        """Names of its users. Once a pass has ended for this spec, those of its keys are all:
+        """Names of its users. Once a pass has ended well for this spec, those of its keys are all:
         listing is as long as the server has users, of all tenants."""
         record = want.record
-        settled = record.status.observed_generation == record.metadata.generation
-        if settled and not want.deleting:
+        if _settled(record) and not want.deleting:
             return tuple(user_name(record, key.name) for key in record.spec.access_keys)
         return await self.s3.list_users(server, user_prefix(record))
 
@@ -230,6 +229,15 @@ def _settings(want: Want[Bucket], where: Where, bucket: BucketState) -> Steps:
     if "cors" not in lacks and bucket.cors != (cors := _cors(record)):
         steps += (SetCors(where, name, cors),)
     return steps
+
+
+def _settled(record: Bucket) -> bool:
+    """Whether all was done for this spec. A pass that failed or found no server has ended, too,
+    and the user of a key that was taken out may still be there."""
+    now = record.metadata.generation
+    true = {c.type for c in record.status.conditions
+            if c.status == "True" and c.observed_generation == now}  # fmt: skip
+    return true >= {"Ready", "Synced"}
 
 
 def _has_quota(record: Bucket) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from controlplane.records import Key
 from resources.kinds import KIND_INFOS
-from tests.sim.stage import READY_S, Stage, candidates, gone, has_spec
+from tests.sim.stage import LATE_S, READY_S, Stage, candidates, gone, has_spec
 from tests.sim.worlds import SPACE, WORLDS, example
 
 TENANT = "tenant"
@@ -47,7 +47,7 @@ async def delete(stage: Stage, key: Key) -> None:
 
 async def delete_fully(stage: Stage, key: Key) -> None:
     await stage.platform.delete(key)
-    assert await gone(stage, key), f"{key} is not deleted"
+    assert await gone(stage, key, LATE_S), f"{key} is not deleted"
 
 
 async def remake(stage: Stage, key: Key) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controlplane.errors import DriverUnavailableError, RetryableError, TerminalError
-from controlplane.plan import EnsureSecret, Plan, RemoveChild, Wait
+from controlplane.plan import EnsureSecret, Plan, RemoveChild, Report, Wait
 from drivers.fake.s3 import allowed
 from drivers.s3 import QuotaState
 from drivers.s3_documents import CorsRule, LifecycleRule, canonical_policy
@@ -27,6 +27,7 @@ from reconcilers._bucketsteps import (
     SetVersioning,
 )
 from resources.bucket import BucketStatus
+from resources.meta import Condition
 from resources.quantity import parse_bytes
 from tests.unit.reconcilers.buckets import MARK, NAME, WHERE, BucketWorld, bucket, told
 from tests.unit.reconcilers.world import UID
@@ -262,9 +263,33 @@ async def test_a_user_without_a_record_of_it_is_found_by_its_name(world: BucketW
     assert [name.rpartition("-")[2] for name in world.server.users] == ["default"]
 
 
+def ended(report: Report, *true: str) -> BucketStatus:
+    """Its status after a pass over this spec that left these conditions true."""
+    conditions = tuple(
+        Condition(
+            type=kind,
+            status="True" if kind in true else "False",
+            reason="Any",
+            observed_generation=1,
+        )
+        for kind in ("Ready", "Synced")
+    )
+    return told(report).model_copy(update={"observed_generation": 1, "conditions": conditions})
+
+
+@pytest.mark.parametrize("true", [("Ready",), ("Synced",)])
+async def test_a_key_whose_removal_failed_is_revoked_later(
+    world: BucketWorld, true: tuple[str, ...]
+) -> None:
+    both = [{"name": "default"}, {"name": "extra"}]
+    report = await world.settle(bucket(accessKeys=both))
+    await world.settle(bucket(was=ended(report, *true)))
+    assert [name.rpartition("-")[2] for name in world.server.users] == ["default"]
+
+
 async def test_settled_it_lists_no_users_of_others(world: BucketWorld) -> None:
     report = await world.settle(bucket())
-    settled = told(report).model_copy(update={"observed_generation": 1})
+    settled = ended(report, "Ready", "Synced")
     world.s3.fail_next("list_users", RetryableError("not asked for"))
     plan, report = await world.look(bucket(was=settled))
     assert (plan, report.ready) == (Plan(), True)
