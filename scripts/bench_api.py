@@ -36,7 +36,7 @@ from resources.database import Database as DatabaseKind
 
 PATH = "/apis/bunker.cloud/v1/namespaces/default/databases"
 
-_WARM_UP_S = 0.3
+WARM_UP_S = 0.3
 
 
 def body(name: str) -> bytes:
@@ -97,7 +97,7 @@ async def client(url: str, token: str, prefix: str, clients: int, seconds: float
                 took.append(time.perf_counter() - started)
                 count += 1
 
-        until = time.perf_counter() + _WARM_UP_S
+        until = time.perf_counter() + WARM_UP_S
         await asyncio.gather(*(run(1000 + n) for n in range(clients)))
         took.clear()
         until = time.perf_counter() + seconds
@@ -116,7 +116,7 @@ async def measure(url: str, token: str, prefix: str, options: argparse.Namespace
     )
     output, _ = await process.communicate()
     found: list[float] = json.loads(output)
-    return [*found, (time.process_time() - busy) / (found[0] * (options.seconds + _WARM_UP_S))]
+    return [*found, (time.process_time() - busy) / (found[0] * (options.seconds + WARM_UP_S))]
 
 
 async def bench(folder: Path, options: argparse.Namespace) -> None:

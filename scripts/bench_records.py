@@ -37,6 +37,8 @@ WORKERS = 4
 LOOKS_LIMIT = 1.1
 """Passes of a start by record: one, and a few records that something wakes meanwhile."""
 PASSES = "controlplane_reconcile_total"
+WRITES = ("create", "update", "delete")
+"""Verbs of the store that write."""
 CALLS = "controlplane_driver_call_duration_seconds_count"
 
 
@@ -103,7 +105,9 @@ async def once(cloud: Cloud, count: int, rest_s: float) -> Start:
         looks=found.total(PASSES, kind="App") / count,
         calls={verb: number / count for verb, number in calls.items()},
         writes=sum(
-            n for (driver, verb), n in calls.items() if (driver, verb) == ("store", "write")
+            number
+            for (driver, verb), number in calls.items()
+            if driver == "store" and verb in WRITES
         ),
         rss_mib=rss_mib(pid),
         rest_percent=rest,
@@ -271,7 +275,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--fakes", type=int, default=1000, help="records of the counts on fakes")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rest-seconds", type=float, default=5.0)
+    parser.add_argument("--rest-seconds", type=float, default=4.0)
     options = parser.parse_args()
     quiet()
     counted = [run(lambda: fakes(options.fakes), seed=turn) for turn in range(options.rounds)]

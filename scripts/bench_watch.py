@@ -66,13 +66,15 @@ async def watching(url: str, token: str, label: str, count: int, events: int) ->
 
 
 async def latencies_ms(
-    served: Any, label: str, count: int, writes: int, pause_s: float
+    served: Any, label: str, count: int, writes: int, pause_s: float, *, watched: Any = None
 ) -> list[tuple[float, float]]:
     """Of each of `writes` creations: from its acknowledgement to the last of `count` watchers, and
-    from when it was sent. This process's own watchers often hear before the writer does."""
+    from when it was sent. The API process's own watchers often hear before the writer does;
+    `watched` is another one to watch at."""
+    other = watched or served
     names = [f"{label}-{number}" for number in range(writes)]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, __file__, "--client", served.url, served.admin),
+        *(sys.executable, __file__, "--client", other.url, other.admin),
         *(label, str(count), str(writes)),
         stdout=asyncio.subprocess.PIPE,
     )
