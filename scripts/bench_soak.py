@@ -2,7 +2,7 @@
 
 An installation of its own. First its ring of recent changes is filled, for that much memory it is
 meant to take; then clients write, list and watch at a fixed rate, records come and go, and every
-tenth of the time is one window. Not part of the default run: it is for leaks.
+twentieth of the time is one window. Not part of the default run: it is for leaks.
 """
 
 import argparse
@@ -32,17 +32,17 @@ FILL = 8_500
 TEXT = "x" * 2048
 RATE_PER_S = 20
 WATCHERS = 10
-WINDOWS = 10
+WINDOWS = 20
 PULSE_S = 0.05
 """Between two questions that nothing is done for: what they take is what the loop lags."""
-ENDS = 3
+ENDS = 5
 """Windows at each end that are compared."""
 WATCH_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One tenth of the time."""
+    """One twentieth of the time."""
 
     at_s: float
     rss_mib: float

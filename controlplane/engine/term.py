@@ -27,6 +27,7 @@ from controlplane.engine.port import AGENT, Limits, RecordsPort, Routes, Sweeper
 from controlplane.engine.progress import Progress
 from controlplane.engine.queue import Priority, Queue
 from controlplane.engine.recorder import Recorder
+from controlplane.engine.referring import PLATFORM
 from controlplane.engine.resolve import AnyReconciler, Resolver, forget_parsed, parse
 from controlplane.engine.room import Departures, Room
 from controlplane.engine.secretdata import generate
@@ -216,10 +217,13 @@ class Term:
 
     async def _held(self) -> list[tuple[Record | None, Stored]]:
         found: list[tuple[Record | None, Stored]] = []
+        named = bool(self._setup.view.list(PLATFORM))
         for kind in self._setup.reconcilers:
             async for stored in in_slices(self._setup.view.list(kind)):
                 if holds_or_waits(stored):
                     found.append((self._typed(stored), stored))
+                if named:  # else the first pass of a server would read them all in one go
+                    self._parts.resolver.named_by(stored)
                 forget_parsed(stored)
         return found
 

@@ -1,14 +1,18 @@
 """A start with many records: nothing holds the loop, nothing stampedes, nothing is left parsed."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from controlplane.engine.slices import SLICE
-from controlplane.records import Stored
+from controlplane.records import Key, Stored
+from resources.meta import PLATFORM_NAMESPACE
 from tests.support.bench import Bench, box_key
-from tests.support.toys import Thing, World
+from tests.support.toys import Box, Thing, World
 from tests.support.virtual import run
 
 RECORDS = 10 * SLICE
@@ -103,6 +107,44 @@ def test_what_changes_while_a_start_reads_is_not_missed() -> None:
             assert bench.ledger.held(bench.get(last).uid).cpu_millicores == 1
 
     run(main)
+
+
+def test_a_server_that_all_may_name_does_not_read_them_all_in_one_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    services: Any = vars(Box)["services"]
+    turn, reads = 0, Counter[int]()
+
+    def counted(box: Box) -> tuple[str, ...]:
+        reads[turn] += 1
+        found: tuple[str, ...] = services.fget(box)
+        return found
+
+    async def main() -> None:
+        bench = Bench()
+        await filled(bench)
+        await bench.namespace(PLATFORM_NAMESPACE)
+        await bench.hub("here")
+        monkeypatch.setattr(Box, "services", property(counted))
+        stop = asyncio.Event()
+
+        async def turns() -> None:
+            nonlocal turn
+            while not stop.is_set():
+                turn += 1
+                await asyncio.sleep(0)
+
+        async with bench.running(), asyncio.TaskGroup() as group:
+            group.create_task(turns())
+            for _ in range(100 * RECORDS):
+                await asyncio.sleep(0)
+                if bench.ready(Key("Platform", PLATFORM_NAMESPACE, "here")):
+                    break
+            stop.set()
+
+    run(main)
+    assert sum(reads.values()) >= RECORDS
+    assert max(reads.values()) <= 2 * SLICE
 
 
 def _bare(obj: Mapping[str, Any]) -> dict[str, Any]:
