@@ -152,6 +152,8 @@ class HostSecretFiles:
 
     async def observe_files(self, key: str, /) -> SecretFilesState | None:
         check_names(key, {})
+        if self._surely_absent(key):
+            return None
         return await self._on_host("read", key, lambda: self._observe(key))
 
     async def ensure_files(
@@ -189,6 +191,10 @@ class HostSecretFiles:
                 retry_after_s=1.0,
                 reason="SecretFiles",
             ) from exc
+
+    def _surely_absent(self, key: str) -> bool:
+        """Without a thread: one look into memory, and most Apps have no files."""
+        return not os.path.lexists(self._root / key)
 
     def _observe(self, key: str) -> SecretFilesState | None:
         folder = self._root / key

@@ -34,7 +34,7 @@ RESYNC_S = 600.0
 WHOLE_S = 1.2 * RESYNC_S
 """So long after a start the last record has been looked at again."""
 WITHIN_S = 600.0
-WORKERS = 4
+WORKERS = 16
 """Of each kind (CP_WORKERS_PER_KIND)."""
 LOOKS_LIMIT = 1.1
 """Passes of a start by record: one, and a few records that something wakes meanwhile."""

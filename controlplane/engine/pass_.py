@@ -36,6 +36,9 @@ about two rounds each."""
 RECORD_STEPS: Final = (EnsureChild, EnsureSecret, OrphanChild, RemoveChild)
 DESTRUCTIVE: Final = ("Remove", "Drop", "Replace", "Delete")
 """Steps whose names begin so can lose something: the record is read again before (STYLE §4)."""
+TELL_WAIT_S: Final = 0.1
+"""A wait that is looked at again sooner is not written while the record says that it progresses:
+each of many Apps would else pay a commit between its start and its being Ready."""
 ADMITTED: Final = Fact("True", Reason.ADMITTED)
 
 
@@ -161,6 +164,9 @@ class Pass:
 
     async def _settle(self, record: Record, look: _Look, granted: Allocation | None) -> Result:
         """Nothing more to do now: converged, or waiting for something."""
+        wait = look.plan.wait
+        if wait is not None and not record.deleting and self._soon_over(wait):
+            return Result("waiting", wait.recheck_after_s, tuple(self.steps))
         if look.plan.converged:
             self.parts.progress.forget(self.key)
         if record.deleting and look.plan.converged:
@@ -169,9 +175,7 @@ class Pass:
         if self.refused is not None:
             synced = Fact("False", self.refused.reason, self.refused.message)
         if record.deleting:
-            synced = Fact(
-                "False", Reason.DELETING, look.plan.wait.message if look.plan.wait else ""
-            )
+            synced = Fact("False", Reason.DELETING, wait.message if wait else "")
         held = self._held(record, look, granted)
         if held is None and not record.deleting and record.footprint != Footprint():
             self.admitted = Fact("Unknown", Reason.PENDING, "asked for before the first step")
@@ -182,9 +186,8 @@ class Pass:
             hold=None if held is None or record.deleting else True,
         )
         changed = await self._write(change)
-        if look.plan.wait is not None:
-            recheck_s = look.plan.wait.recheck_after_s
-            return Result("waiting", recheck_s, tuple(self.steps), changed=changed)
+        if wait is not None:
+            return Result("waiting", wait.recheck_after_s, tuple(self.steps), changed=changed)
         again_s = look.report.recheck_after_s
         return Result("converged", again_s, tuple(self.steps), changed=changed)
 
@@ -326,6 +329,21 @@ class Pass:
             or allocation_of(self.base) != granted
             or status.get("observedGeneration") != self.base.generation
             or (not look.report.ready and was is not None and was.get("status") == "True")
+        )
+
+    def _soon_over(self, wait: Wait) -> bool:
+        """True if the record says already that it progresses, and what it waits for may come
+        about before that were written otherwise: a server that was started a moment ago."""
+        assert self.base is not None
+        if wait.recheck_after_s is None or wait.recheck_after_s >= TELL_WAIT_S:
+            return False
+        conditions = (self.base.obj.get("status") or {}).get("conditions") or ()
+        synced = find(conditions, "Synced") or {}
+        ready = find(conditions, "Ready") or {}
+        return (
+            synced.get("reason") == Reason.PROGRESSING
+            and synced.get("observedGeneration") == self.base.generation
+            and ready.get("status") != "True"
         )
 
     def _check_unchanged(self, base: Stored) -> None:

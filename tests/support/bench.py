@@ -217,6 +217,12 @@ class Bench:
         assert thing is not None
         self.world.things[thing.name] = replace(thing, running=False)
 
+    def start_thing(self, key: Key, *, recheck_s: float = 0.0) -> None:
+        """Let it serve, or be starting: it is then looked at again after `recheck_s`."""
+        thing = self.thing(key)
+        assert thing is not None
+        self.world.things[thing.name] = replace(thing, recheck_s=recheck_s)
+
     async def settle(self, seconds: float = 5.0) -> None:
         """Let so much virtual time pass."""
         await asyncio.sleep(seconds)

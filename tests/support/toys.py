@@ -4,7 +4,7 @@ an outside world that takes faults. The world is a dict; what a Box is outside i
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, assert_never
 
 from controlplane.engine.referring import PLATFORM
@@ -133,6 +133,8 @@ class Thing:
     size: int
     footprint: Footprint = field(default_factory=Footprint)
     running: bool = True
+    recheck_s: float = field(default=0.0, compare=False)
+    """It starts, and is to be looked at again so soon; 0: it serves."""
 
 
 @dataclass(slots=True)
@@ -147,6 +149,8 @@ class World:
     away: Exception | None = None
     stillborn: bool = False
     """What is started dies at once."""
+    starting_s: float = 0.0
+    """What is started serves only once it is told to: `recheck_s` of its Thing."""
     latency_s: float = 0.0
     slow: asyncio.Event | None = None
     """While set, calls wait for it."""
@@ -161,9 +165,9 @@ class World:
 
     async def ensure(self, thing: Thing) -> None:
         await self._call("ensure")
-        self.things[thing.name] = thing if not self.stillborn else Thing(
-            thing.name, thing.uid, thing.size, thing.footprint, running=False
-        )  # fmt: skip
+        self.things[thing.name] = replace(
+            thing, running=not self.stillborn, recheck_s=self.starting_s
+        )
 
     async def remove(self, name: str) -> None:
         await self._call("remove")
@@ -229,6 +233,8 @@ class BoxReconciler(Reconciler[Box, Thing | None, ThingStep]):
         if box.spec.reads is not None and want.secrets[box.spec.reads] is None:
             return Plan(wait=Wait("SecretMissing", f"{box.spec.reads} does not exist"))
         target = Thing(box.owned_name, box.metadata.uid, box.spec.size, box.footprint)
+        if seen == target and seen.recheck_s:
+            return Plan(wait=Wait("Starting", "it starts", seen.recheck_s))
         return Plan() if seen == target else Plan((EnsureThing(target),))
 
     def _plan_removal(self, want: Want[Box], seen: Thing | None) -> Plan[ThingStep]:
@@ -243,7 +249,7 @@ class BoxReconciler(Reconciler[Box, Thing | None, ThingStep]):
         return Plan(tuple(steps))
 
     def status(self, want: Want[Box], seen: Thing | None, /) -> Report:
-        ready = seen is not None and seen.running
+        ready = seen is not None and seen.running and not seen.recheck_s
         ref = Ref(name=f"{want.record.metadata.name}-key") if want.record.spec.secret else None
         refs = [found.binding for found in want.refs.values() if found.binding is not None]
         status = BoxStatus(

@@ -6,6 +6,8 @@ Over 400 lines, because the outcomes of one pass are read beside each other.
 import asyncio
 from typing import Any
 
+import pytest
+
 from controlplane.engine.port import Wake
 from controlplane.errors import DriverUnavailableError, RetryableError, TerminalError
 from resources.meta import FINALIZER
@@ -73,6 +75,49 @@ def test_first_write_commits_finalizer_and_allocation_before_any_step() -> None:
             bench.world.slow.set()
             await bench.settle()
             assert bench.store.writes_to(A) == 3
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("recheck_s", "told"),
+    [pytest.param(0.05, "Progressing", id="soon over"), pytest.param(0.5, "Reconciled", id="long")],
+)
+def test_a_start_is_told_as_waited_for_only_when_it_takes_long(recheck_s: float, told: str) -> None:
+    async def main() -> None:
+        bench = Bench(world=World(starting_s=recheck_s))
+        async with bench.running():
+            await bench.namespace()
+            await bench.settle()
+            await bench.box("a")
+            await bench.settle(2)
+            assert bench.world.calls["observe"] > 3, "it is looked at again and again"
+            assert bench.condition(A, "Synced")["reason"] == told
+            assert not bench.ready(A)
+            bench.start_thing(A)
+            await bench.settle(2)
+            assert bench.ready(A)
+            assert bench.condition(A, "Synced")["reason"] == "Reconciled"
+            # created, committed before the start, waiting (if told), Ready
+            assert bench.store.writes_to(A) == (3 if told == "Progressing" else 4)
+
+    run(main)
+
+
+def test_serving_record_says_at_once_that_it_starts_again() -> None:
+    async def main() -> None:
+        bench = Bench()
+        async with bench.running():
+            await bench.namespace()
+            await bench.box("a")
+            await bench.settle()
+            assert bench.ready(A)
+            bench.start_thing(A, recheck_s=0.05)
+            assert bench.term is not None
+            bench.term.wakes.outside(Wake("Box", "shop", "a"))
+            await bench.settle(0.5)
+            assert not bench.ready(A)
+            assert bench.condition(A, "Ready")["reason"] == "Starting"
 
     run(main)
 
