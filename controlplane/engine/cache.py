@@ -213,6 +213,9 @@ class Watcher:
         self._since = since
         self._limit = limit
         self._pending: deque[Change] = deque()
+        self._relisted_at = since
+        """Where the cache stood before the relist whose changes wait: what it missed lies after
+        there, whatever revisions the differences are at."""
         self._wake: asyncio.Future[None] | None = None
         self._open = True
         self._slow = False
@@ -237,7 +240,8 @@ class Watcher:
     def position(self) -> int:
         """Every matching change up to this revision has been handed out."""
         if self._pending:
-            return self._pending[0].revision - 1
+            first = self._pending[0]
+            return self._relisted_at if first.synthetic else first.revision - 1
         return max(self._since, self._cache.revision)
 
     def preload(self, changes: Iterable[Change]) -> None:
@@ -253,6 +257,8 @@ class Watcher:
         if change.synthetic:
             # a relist tells all differences at once: whoever drops one may miss a delete
             self._limit = max(self._limit, 2 * len(self._pending) + 2)
+            if not (self._pending and self._pending[-1].synthetic):
+                self._relisted_at = max(self._since, self._cache.revision)
         if len(self._pending) >= self._limit:
             self._slow = True
             self._pending.clear()

@@ -102,10 +102,11 @@ class Tail:
         """
         if not self.synced.is_set():
             return
-        row = await conn.fetchrow(_POSITION_SQL, self._sink.revision)
+        # the writer may move both while PostgreSQL is asked
+        revision, head = self._sink.revision, self._head
+        row = await conn.fetchrow(_POSITION_SQL, revision)
         assert row is not None
-        at_anchor = row["anchor"] == self._sink.revision
-        if (row["anchor_hash"] if at_anchor else row["hash"]) != self._head:
+        if (row["anchor_hash"] if row["anchor"] == revision else row["hash"]) != head:
             await self._relist(conn, force=True)
 
     async def _relist(self, conn: Connection, *, force: bool = False) -> None:

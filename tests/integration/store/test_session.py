@@ -1,5 +1,6 @@
 """What a batch may take for granted after the one before it, and how it finds out otherwise."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -116,6 +117,34 @@ async def test_nothing_is_refused_on_what_was_only_guessed(
     known = await mine.batch(update(other.record("a"), "newest"))
     assert known.verdict.refused == {}
     assert known.first_revision == 1002
+
+
+async def test_a_check_of_the_log_is_no_relist_when_a_batch_ends_meanwhile(
+    process: Callable[[], Awaitable[Process]], database: Database
+) -> None:
+    mine = await process()
+    await mine.batch(create("a"))
+    attempt = await mine.session.stage([create("b")])
+    await mine.session.commit(attempt)
+    async with database.reading("cannot hold") as holding, database.reading("") as checking:
+        hold = holding.transaction()
+        await hold.start()
+        await holding.execute("LOCK TABLE changes IN ACCESS EXCLUSIVE MODE")
+        async with asyncio.TaskGroup() as tasks:
+            checked = tasks.create_task(mine.tail.check(checking))
+            while not await holding.fetchval(  # noqa: ASYNC110  # another server's queue
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+            ):
+                await asyncio.sleep(0.01)
+            item = attempt.verdict.accepted[0]
+            write = item.write
+            after = Stored(write.key, write.uid, item.revision, 1, write.body, b"[]")
+            assert mine.tail.offer([("create", after)], attempt.verdict.head)
+            await hold.rollback()
+        await checked
+    # listing anew would have forgotten how the cache came here
+    watcher = mine.cache.watch(None, 1000)
+    assert (await anext(watcher)).after == after
 
 
 async def test_an_abandoned_batch_leaves_nothing(

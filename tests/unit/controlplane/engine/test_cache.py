@@ -86,6 +86,16 @@ async def test_a_watch_gets_what_was_and_what_comes(cache: Cache) -> None:
         await anext(watcher)
 
 
+async def test_position_stays_before_a_relist_until_it_is_handed_out(cache: Cache) -> None:
+    fill(cache, "a")
+    watcher = cache.watch(None, 1000)
+    # of a all between is unknown: its changes at 1001 to 1007, say
+    cache.reset([stored("a", 1008)], 1010)
+    assert watcher.position == 1000
+    assert (await anext(watcher)).synthetic
+    assert watcher.position == 1010
+
+
 def test_position_stops_before_what_was_not_handed_out(cache: Cache) -> None:
     watcher = cache.watch(None, 999)
     fill(cache, "a", "b")
