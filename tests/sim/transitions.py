@@ -159,6 +159,8 @@ class Transitions:
 
     def storm(self, climate: Climate = STORM, seconds: float = 20.0) -> None:
         self.weather.climate = climate
+        # what is done for a lie may well be needed again without having worked
+        self.watch.bugs = self.watch.bugs and climate == STORM
         self._step(seconds)
 
     def clear(self) -> None:
@@ -172,11 +174,12 @@ class Transitions:
 
     def check(self) -> list[str]:
         """All oracles, once everything has come to rest."""
-        stormy = not self.weather.climate.calm
+        stormy = not (self.weather.climate.calm and self.watch.bugs)
         self.clear()
         self.count += 1
         self.run(self.stage.platform.settle(LATE_S if stormy or self._harmed else SOON_S))
         self._harmed = self.stage.adopted = False
+        self.watch.bugs = True
         found = [*self.watch.problems, *self.stage.breaches, *self.strangers.untouched(self.stage)]
         found += problems(self.stage)
         found += self._unlike_fresh()
