@@ -27,8 +27,10 @@ NEVER: Final = frozenset({"InternalError", "NoProgress", "TimedOut"})
 def _room(host: Any = HOST) -> Footprint | None:
     """What may be handed out of a host whose record says what it has."""
     spec: Any = getattr(MODELS["Host"].model_validate(host), "spec", None)
-    kept: Footprint = spec.reserved.footprint
-    return None if spec.capacity is None else spec.capacity.footprint - kept
+    if spec.capacity is None or spec.reserved is None:
+        return None
+    found: Footprint = spec.capacity.footprint - spec.reserved.footprint
+    return found
 
 
 @dataclass(slots=True)
