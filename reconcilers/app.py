@@ -33,6 +33,8 @@ from resources.app import App, AppStatus, HealthCheck
 STOP_TIMEOUT_S: Final = 10
 SETTLED_S: Final = 2.0
 """Without a port to ask, one that was restarted counts as serving after so long."""
+ASK_AGAIN_S: Final = 1.0
+"""Between two failures of one that served: longer than a garbage collection or a full backlog."""
 KEEP_CAPS: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 """What entrypoints of public images need to take over their folders and drop to their own user
 (nginx, httpd); everything else is dropped, and no-new-privileges is on."""
@@ -108,7 +110,14 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         check = spec.health_check or HealthCheck()
         timeout_s = float(check.timeout_seconds)
         target = Target(address, port, check.path)
-        return (await self.probe.observe(target, timeout_s=timeout_s)).ok
+        # only of what served: one that starts, or is known not to serve, delays nobody's pass
+        served = want.record.status.ready_replicas >= spec.replicas and age_s >= SETTLED_S
+        for again in range(check.failure_threshold if served else 1):
+            if again:
+                await self.clock.sleep(ASK_AGAIN_S)
+            if (await self.probe.observe(target, timeout_s=timeout_s)).ok:
+                return True
+        return False
 
     def plan(self, want: Want[App], seen: AppSeen, /) -> Plan[box.ContainerStep]:
         if want.deleting:

@@ -97,6 +97,9 @@ class HealthCheck(Model):
     """Seconds between two checks of a replica that serves. Default: `30`."""
     timeout_seconds: Annotated[int, Strict(), Field(ge=1, le=30)] = 2
     """Seconds after which no answer is a failure. Default: `2`."""
+    failure_threshold: Annotated[int, Strict(), Field(ge=1, le=10)] = 3
+    """Failures in a row, a second apart, until a replica that served counts as one that doesn't.
+    One that was stopped or died counts at once. Default: `3`."""
 
 
 class Domain(Model):

@@ -1,5 +1,6 @@
 """What is planned for an App, and that its plans lead where the spec says."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from controlplane.plan import Plan
 from drivers.containers import LABEL_SLOT, Limits
 from drivers.fake.engine import Container
 from reconcilers import _container as box
+from resources.app import AppStatus
 from resources.meta import Footprint
 from tests.unit.reconcilers.world import NETWORK, UID, World, app
 
@@ -307,6 +309,24 @@ async def test_a_published_app_waits_for_its_port_and_tells_it() -> None:
     assert [(p.container_port, p.host_port, p.address) for p in spec.ports] == [
         (80, 30007, "0.0.0.0")
     ]
+
+
+@pytest.mark.parametrize(("lost", "ready"), [(2, True), (3, False)])
+async def test_one_that_served_is_asked_again_before_it_counts_as_gone(
+    lost: int, ready: bool
+) -> None:
+    made = await world()
+    await made.settle(app())
+    made.clock.elapsed_s = 10.0
+    answers = [False] * lost
+    made.probe.missing = lambda _: bool(answers) and not answers.pop()
+    served = app(healthCheck={"path": "/healthz"})
+    served = served.model_copy(update={"status": AppStatus(ready_replicas=1)})
+    look = asyncio.create_task(made.look(served))
+    await made.clock.advance(5.0)
+    _, report = await look
+    assert report.ready == ready
+    assert answers == []
 
 
 async def test_one_that_does_not_answer_is_asked_less_and_less_often() -> None:
