@@ -125,6 +125,8 @@ def hunt(bug: Bug) -> Hunt:
 def _run(root: Path, words: tuple[str, ...]) -> tuple[int, str]:
     env = {**os.environ, "PYTHONPATH": str(root), "CP_TEST_PROFILE": "fast", "PYTHONHASHSEED": "0"}
     env.pop("CP_FIGURES", None)
+    # its command names few tests, and they may be of another shard than the one that hunts
+    env.pop("CP_SIM_SHARD", None)
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *words]
     try:
         done = subprocess.run(

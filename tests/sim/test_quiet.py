@@ -47,7 +47,7 @@ def test_the_loop_is_never_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
         stage = Stage()
         async with stage.supervised():
             await stage.platform.settle(2)
-            for number in range(400):
+            for number in range(1200):
                 await stage.make("Volume", name=f"volume-{number}")
             for number in range(30):
                 await stage.make("App", name=f"app-{number}")
