@@ -38,7 +38,7 @@ class Effort:
 
 EFFORTS = {
     "fast": Effort(1, 1, 10, 1, 2, 1, values=1),
-    "sim": Effort(1, 1, 400, 2, 4, 8),
+    "sim": Effort(1, 1, 500, 2, 4, 8),
     "long": Effort(
         3,
         5,
