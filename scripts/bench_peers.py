@@ -6,6 +6,7 @@ of ours, and what compose made is compared with it, setting by setting, before i
 
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -144,7 +145,11 @@ class Bare:
 
     def close(self) -> None:
         self.clear()
-        self.network.remove()
+        try:
+            self.network.remove()
+        except docker.errors.APIError as exc:
+            # this engine may count endpoints of containers that are gone, until it is restarted
+            print(f"network {self.network.name} is left: {exc.explanation}", file=sys.stderr)
 
 
 def _service(model: Model) -> dict[str, Any]:
