@@ -3,7 +3,7 @@
 Counts don't depend on the machine or its load: statements, calls of drivers, bytes, allocations,
 calls of Python functions (which follow instructions closely enough to see a regression). What
 takes more than its entry in tests/costs.json allows fails; after a gain, or a cost that is worth
-it, `CP_COSTS=write scripts/test -k test_costs` writes the file anew, for the diff to be read.
+it, CP_COSTS=write writes the file anew, for the diff to be read (docs/testing.md).
 """
 
 import gc
@@ -31,9 +31,7 @@ def hold(name: str, counts: Mapping[str, float]) -> None:
         known[name] = {what: round(count, 2) for what, count in sorted(counts.items())}
         EXPECTED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
         return
-    assert name in known, (
-        f"no costs are known of '{name}': CP_COSTS=write scripts/test -k test_costs"
-    )
+    assert name in known, f"no costs are known of '{name}': run it with CP_COSTS=write"
     expected = known[name]
     assert counts.keys() == expected.keys()
     risen = {
