@@ -167,8 +167,11 @@ class S3(Protocol):
 class S3Quotas(Protocol):
     """Quotas, which the S3 API does not have: set inside the server's container."""
 
-    async def list_quotas(self, container: str, /) -> dict[str, QuotaState]:
-        """By bucket, of all buckets of the server in the container of that id."""
+    async def list_quotas(
+        self, container: str, /, *, max_age_s: float = 0.0
+    ) -> dict[str, QuotaState]:
+        """By bucket, of all buckets of the server in the container of that id: as it was no longer
+        than `max_age_s` ago, what was set here since included."""
         ...
 
     async def ensure_quota(self, container: str, bucket: str, quota_bytes: int, /) -> None:

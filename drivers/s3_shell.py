@@ -4,9 +4,11 @@ Measured on 4.48: a quota only marks; the bucket is closed for writes by `s3.buc
 which has to be run, and opened again by it or by taking the quota off.
 """
 
+import math
 import re
 from typing import Final
 
+from controlplane.clock import Clock, SystemClock
 from controlplane.errors import RetryableError, TerminalError
 from drivers.containers import Containers
 from drivers.s3 import QuotaState
@@ -26,10 +28,20 @@ LIST: Final = "s3.bucket.list\ns3.bucket.quota.enforce"
 class ShellQuotas:
     """Servers in containers of ours."""
 
-    def __init__(self, containers: Containers) -> None:
+    def __init__(self, containers: Containers, clock: Clock | None = None) -> None:
         self._containers = containers
+        self._clock = clock or SystemClock()
+        # few: a server is in another container only when its image or limits are others
+        self._told: dict[str, tuple[float, dict[str, QuotaState]]] = {}
+        """By container: when it was asked, and what it said."""
 
-    async def list_quotas(self, container: str, /) -> dict[str, QuotaState]:
+    async def list_quotas(
+        self, container: str, /, *, max_age_s: float = 0.0
+    ) -> dict[str, QuotaState]:
+        asked_at = self._clock.monotonic()
+        told_at, told = self._told.get(container, (-math.inf, {}))
+        if asked_at - told_at < max_age_s:
+            return told
         said = await self._run(container, LIST, "list the buckets' quotas")
         due = set(_DUE.findall(said))
         found: dict[str, QuotaState] = {}
@@ -38,6 +50,7 @@ class ShellQuotas:
                 quota = _QUOTA.search(line)
                 name, size = bucket["name"], int(bucket["size"])
                 found[name] = QuotaState(size, int(quota[1]) if quota else 0, name in due)
+        self._told[container] = asked_at, found
         return found
 
     async def ensure_quota(self, container: str, bucket: str, quota_bytes: int, /) -> None:
@@ -46,10 +59,16 @@ class ShellQuotas:
         mib = -(-quota_bytes // MIB)
         what = f"-op=set -sizeMB={mib}" if mib else "-op=remove"
         command = f"s3.bucket.quota -name={bucket} {what}"
-        await self._run(container, command, f"set the quota of bucket '{bucket}'")
+        await self._change(container, command, f"set the quota of bucket '{bucket}'")
 
     async def ensure_enforced(self, container: str, /) -> None:
-        await self._run(container, "s3.bucket.quota.enforce -apply", "enforce the quotas")
+        await self._change(container, "s3.bucket.quota.enforce -apply", "enforce the quotas")
+
+    async def _change(self, container: str, command: str, what: str) -> None:
+        try:
+            await self._run(container, command, what)
+        finally:  # it may have been carried out whatever came of it
+            self._told.pop(container, None)
 
     async def _run(self, container: str, command: str, what: str) -> str:
         code, said = await self._containers.exec_container(

@@ -58,6 +58,9 @@ COUNT_LIMIT: Final = 1000
 """Objects counted for a message: one page of a list."""
 QUOTA_RECHECK_S: Final = 60.0
 """How long a bucket may be over its quota before it is closed."""
+LISTED_S: Final = 300.0
+"""How old the quotas may be that a bucket without one is compared with: all buckets of a server are
+listed at once, and one list serves them all."""
 NOT_EMPTY_RECHECK_S: Final = 30.0
 
 
@@ -87,8 +90,10 @@ class BucketReconciler(Reconciler[Bucket, BucketSeen, BucketStep]):
         if bucket is not None and (want.deleting or owner_of(bucket) is None):
             content = await self.s3.observe_content(server, name, limit=COUNT_LIMIT)
         quota = None
-        if bucket is not None and where.container and _has_quota(record):
-            quota = (await self.quotas.list_quotas(where.container)).get(name)
+        if bucket is not None and where.container and _may_have_quota(record):
+            max_age_s = 0.0 if _has_quota(record) else LISTED_S
+            listed = await self.quotas.list_quotas(where.container, max_age_s=max_age_s)
+            quota = listed.get(name)
         keys: dict[str, KeySeen] = {}
         for key in () if want.deleting else record.spec.access_keys:
             keys[key.name] = await self._key(want, server, key, users)
@@ -241,8 +246,14 @@ def _settled(record: Bucket) -> bool:
 
 
 def _has_quota(record: Bucket) -> bool:
-    """Or had one: the shell that tells takes longer than all else together."""
-    return not record.deleting and (record.spec.quota or record.status.quota) is not None
+    """Or had one."""
+    return (record.spec.quota or record.status.quota) is not None
+
+
+def _may_have_quota(record: Bucket) -> bool:
+    """Somebody may have set one since it was served; before that there is none that was not asked
+    for, and the shell that tells takes longer than all else together."""
+    return not record.deleting and (_has_quota(record) or _settled(record))
 
 
 def _quota(want: Want[Bucket], seen: BucketSeen) -> Steps:

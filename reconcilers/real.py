@@ -46,7 +46,7 @@ def real_drivers(
         llamacpp=LlamaCpp(),
         ollama=Ollama(clock),
         s3=NetworkS3(),
-        quotas=ShellQuotas(containers),
+        quotas=ShellQuotas(containers, clock),
         wireguard=ContainerWireGuard(containers),
         clock=clock,
         images=images,

@@ -484,6 +484,15 @@ async def test_a_bucket_over_its_quota_is_closed_for_writes_when_told(
     assert world.may("put", "more")
 
 
+async def test_an_older_list_of_quotas_knows_what_was_set_since(world: World) -> None:
+    await _made(world)
+    before = await world.quotas.list_quotas(world.container, max_age_s=300)
+    assert before[world.bucket].quota_bytes == 0
+    await world.quotas.ensure_quota(world.container, world.bucket, 2 << 20)
+    after = await world.quotas.list_quotas(world.container, max_age_s=300)
+    assert after[world.bucket].quota_bytes == 2 << 20
+
+
 async def test_a_quota_of_no_bucket_is_refused(world: World) -> None:
     with pytest.raises(RetryableError) as told:
         await world.quotas.ensure_quota(world.container, world.bucket, 1 << 20)

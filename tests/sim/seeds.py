@@ -14,6 +14,7 @@ from typing import Final
 from controlplane.errors import ControlPlaneError
 from controlplane.records import Key
 from tests.sim.check import Watch, problems, restless
+from tests.sim.meddling import meddlings
 from tests.sim.stage import LATE_S, READY_S, Stage, candidates, has_spec
 from tests.sim.strangers import Strangers
 from tests.sim.worlds import WORLDS, example
@@ -70,7 +71,8 @@ class Schedule:
 
     def _acts(self) -> list[Callable[[str], Awaitable[None]]]:
         return [self._edit, self._edit, self._edit, self._make, self._make, self._delete,
-                self._harm, self._harm, self._kill, self._change_weather, self._reboot]  # fmt: skip
+                self._harm, self._harm, self._meddle, self._kill, self._change_weather,
+                self._reboot]  # fmt: skip
 
     async def _quietly(self, act: Callable[[str], Awaitable[None]], kind: str) -> None:
         """A user's request may be refused, and that is all right."""
@@ -118,6 +120,13 @@ class Schedule:
             )
             self._tell(f"{what} {name}")
             getattr(engine, what)(name)
+
+    async def _meddle(self, kind: str) -> None:
+        del kind
+        if found := meddlings(self.stage.platform):
+            meddling = self.rng.choice(found)
+            self._tell(f"meddle: {meddling}")
+            meddling.do()
 
     async def _reboot(self, kind: str) -> None:
         del kind

@@ -1,5 +1,7 @@
 """Whatever somebody does on a server or to a file behind our back: it is again as it was."""
 
+from typing import Any
+
 import pytest
 
 from tests.sim.check import problems
@@ -11,14 +13,16 @@ from tests.sim.worlds import WORLDS, example
 from tests.support.figures import tell
 from tests.support.virtual import run
 
-FULLER = {"Bucket": {"quota": "64Mi", "versioning": True, "publicRead": True}}
-"""Settings that only a record that asks for them looks after."""
-KINDS = [kind for kind in WORLDS if WORLDS[kind].lives]
+FULLER = {"quota": "64Mi", "versioning": True, "publicRead": True}
+"""A Bucket with settings of every sort; the plain one asks for none."""
+RECORDS: list[tuple[str, dict[str, Any]]] = [
+    (kind, {}) for kind in WORLDS if WORLDS[kind].lives
+] + [("Bucket", FULLER)]
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_changed_behind_our_back_is_changed_back(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "more"), RECORDS)
+def test_what_is_changed_behind_our_back_is_changed_back(kind: str, more: dict[str, Any]) -> None:
     wrong: list[str] = []
 
     async def main() -> int:
@@ -27,8 +31,7 @@ def test_what_is_changed_behind_our_back_is_changed_back(kind: str) -> None:
         strangers = Strangers.on(stage)
         async with stage.supervised():
             await stage.platform.settle(2)
-            more = FULLER.get(kind)
-            await stage.make(kind, None if more is None else {**example(kind)["spec"], **more})
+            await stage.make(kind, {**example(kind)["spec"], **more} if more else None)
             await stage.platform.settle(READY_S)
             wanted = world_of(stage.platform)
             count = len(meddlings(stage.platform))
