@@ -4,6 +4,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import structlog
@@ -32,6 +33,9 @@ class Effort:
     """Every boundary of an edit or a restart in all three positions; else in one, in turn."""
     looks: bool = False
     """Crash at calls that only look, too."""
+    test_s: int = 400
+    """Bound of one test against hanging. A namespace with one of each kind in it takes 60 s alone
+    on a core; at length a kind's state machine 100 s and its plans an hour; more beside others."""
     phases: tuple[Phase, ...] = (Phase.generate,)
     """A failing example has at most twelve steps as it is; making it smaller takes minutes."""
 
@@ -49,22 +53,27 @@ EFFORTS = {
         values=99,
         thorough=True,
         looks=True,
+        test_s=14_400,
         phases=(Phase.generate, Phase.shrink),
     ),
 }
 EFFORTS["plain"] = EFFORTS["sim"]
 
 
+HERE = Path(__file__).parent
 SHARD = os.environ.get("CP_SIM_SHARD", "1/1")
 """`2/3`: the second of three parts, run at once by scripts/test where there are cores."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep this shard's share, by name: the same in each run."""
+    """Keep this shard's share, by name: the same in each run. Each as long as the mode takes."""
     mine, of = map(int, SHARD.split("/"))
     kept = [item for item in items if zlib.crc32(item.nodeid.encode()) % of == mine - 1]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(effort_of_the_mode().test_s))
 
 
 def effort_of_the_mode() -> Effort:

@@ -15,9 +15,6 @@ from tests.sim.worlds import WORLDS
 from tests.support.faults import POSITIONS, Cut
 from tests.support.figures import tell
 
-# a namespace with one of each kind in it: 60 s alone on a core, more beside others
-pytestmark = pytest.mark.timeout(400)
-
 WHOLE = "delete-with-all-in-it"
 """A plan of it takes a second: each boundary in one position in turn, whatever the effort."""
 STORIES = [story for kind in WORLDS for story in stories(kind, effort_of_the_mode().edits)]

@@ -20,7 +20,6 @@ RECORDS: list[tuple[str, dict[str, Any]]] = [
 ] + [("Bucket", FULLER)]
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("kind", "more"), RECORDS)
 def test_what_is_changed_behind_our_back_is_changed_back(kind: str, more: dict[str, Any]) -> None:
     wrong: list[str] = []

@@ -18,7 +18,6 @@ def rotation() -> list[Bug]:
     return [every[(first + n) % len(every)] for n in range(min(count, len(every)))]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("bug", rotation(), ids=lambda bug: bug.name)
 def test_planted_bug_is_caught(bug: Bug) -> None:
     found = told(hunt(bug))
