@@ -173,7 +173,8 @@ def _record(obj: dict[str, Any]) -> dict[str, Any]:
 
 def scrubbed(platform: Platform, text: str) -> str:
     """JSON text with names in place of what differs from run to run."""
-    for word, alias in platform.aliases.items():
+    # the longest first: a port's number may be part of a hash
+    for word, alias in sorted(platform.aliases.items(), key=lambda pair: -len(pair[0])):
         text = text.replace(word, alias)
     for name, value in sorted(_secrets(platform).items(), key=lambda pair: -len(pair[1])):
         text = text.replace(json.dumps(value)[1:-1], f"<{name}>")

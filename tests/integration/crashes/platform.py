@@ -1,7 +1,7 @@
 """The simulated platform's engine and reconcilers, on a real Docker engine and real files.
 
 One process acts at a time, as in simulation: its driver is closed when the next one begins, and
-each of its requests that changes something on the engine passes the seam by itself.
+each of its requests that changes something on the engine or a server passes the seam by itself.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from typing import Any, Final
 from controlplane.budget import Ledger
 from controlplane.clock import SystemClock
 from controlplane.engine.values import StoredValues
-from controlplane.records import Stored
-from controlplane.seam import Call, Seam
+from controlplane.records import Key, Stored
+from controlplane.seam import Seam
 from drivers.containers import ContainerState
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
@@ -25,6 +25,7 @@ from drivers.secretfiles import HostSecretFiles, memory_root
 from reconcilers.real import real_drivers
 from reconcilers.registry import RECONCILERS, Drivers
 from tests.integration.crashes import data
+from tests.integration.crashes.requests import dns_requests, engine_requests
 from tests.integration.crashes.world import DockerLook
 from tests.sim.check import condition, settled
 from tests.support.platform import Platform
@@ -46,9 +47,11 @@ class DockerPlatform(Platform):
 
     instance: str = ""
     look: DockerLook = field(init=False)
-    written: set[str] = field(default_factory=set)
-    """Names of the records into whose servers something was written."""
+    written: dict[Key, object] = field(default_factory=dict)
+    """By record: what a user has in its server."""
     _containers: list[DockerContainers] = field(default_factory=list)
+    _acted: list[Drivers] = field(default_factory=list)
+    """What each process acted with."""
 
     def __post_init__(self) -> None:
         Platform.__post_init__(self)
@@ -66,9 +69,12 @@ class DockerPlatform(Platform):
             instance=self.instance, secrets_root=str(self.look.root), images="local"
         )
         containers = DockerContainers(config, guard=guard)
+        engine_requests(containers, seam)
+        drivers = self._on(containers, ledger)
+        dns_requests(drivers.dns, seam)
         self._containers.append(containers)
-        _request_by_request(containers, seam)
-        return self._on(containers, ledger)
+        self._acted.append(drivers)
+        return drivers
 
     def _drivers(self, ledger: Ledger) -> Drivers:
         """For whoever asks a reconciler something without acting."""
@@ -110,35 +116,24 @@ class DockerPlatform(Platform):
             _fine(stored) for kind in RECONCILERS for stored in self.store.cache.list(kind)
         )
 
-    async def write_data(self, name: str) -> None:
+    def write_data(self, key: Key) -> None:
         """As a user of that record's server; `lost` looks for it."""
-        (state,) = self._servers(name)
-        await asyncio.to_thread(data.write, state)
-        self.written.add(name)
+        self.written[key] = data.write(data.There(self, self.look, key))
 
     def lost(self) -> list[str]:
-        """Servers that run and have no more what was written."""
+        """Records whose servers serve, and have no more what was written."""
         return [
-            f"what was written into {name} is lost"
-            for name in sorted(self.written)
-            for state in self._servers(name)
-            if not data.kept(state)
+            f"what was written into {key} is lost"
+            for key, written in self.written.items()
+            if data.lost(data.There(self, self.look, key), written)
         ]
 
-    def _servers(self, name: str) -> list[ContainerState]:
-        self.look.objects(self)
-        return [
-            state
-            for state in self.states()
-            if state.owner is not None and state.owner.name == name and state.running
-        ]
-
-    def destroy(self) -> None:
+    async def destroy(self) -> None:
         """Remove whatever carries its label."""
-        for each in self._containers:
-            each._calls.close()
         self.look.remove_all()
         shutil.rmtree(self.look.root, ignore_errors=True)
+        for each in self._acted:
+            await each.aclose()
 
 
 def _fine(stored: Stored) -> bool:
@@ -148,15 +143,3 @@ def _fine(stored: Stored) -> bool:
     if condition(stored, "Synced").get("reason") == "Paused":
         return True
     return settled(stored) and condition(stored, "Ready").get("status") == "True"
-
-
-def _request_by_request(containers: DockerContainers, seam: Seam) -> None:
-    """Put each request that changes something behind the seam: a real process can die between two
-    of them, in the midst of one verb of the driver."""
-    calls = containers._calls
-    go = calls.act
-
-    async def act(what: str, *args: Any, **kwargs: Any) -> Any:
-        return await seam(Call("docker", "act", go, (what, *args), kwargs))
-
-    calls.__dict__["act"] = act

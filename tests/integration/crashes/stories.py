@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from controlplane.records import Key
 from tests.e2e import records
+from tests.integration.crashes.data import KEEPERS
 from tests.integration.crashes.platform import DockerPlatform
 from tests.sim.stage import Stage
 from tests.sim.story import Act, Story, delete, delete_fully, provide, restart
@@ -14,6 +15,12 @@ SPECS: Final[Mapping[str, Mapping[str, Any]]] = {
     "wired": records.app("wired", "", databaseRefs=[{"name": "cache"}])["spec"],
     "cache": records.redis("cache", "")["spec"],
     "store": records.postgres("store", "", version="18")["spec"],
+    "signed": {
+        "domain": "signed.example.org",
+        "dnssec": True,
+        "deletionPolicy": "Retain",
+        "recordSets": [{"name": "www", "type": "A", "records": ["192.0.2.1"]}],
+    },
 }
 """By name of the record."""
 
@@ -31,7 +38,7 @@ async def remake(stage: Stage, key: Key) -> None:
 async def write(stage: Stage, key: Key) -> None:
     """A user's data in its server."""
     assert isinstance(stage.platform, DockerPlatform)
-    await stage.platform.write_data(key.name)
+    stage.platform.write_data(key)
 
 
 def beside(kind: str, name: str) -> Act:
@@ -55,7 +62,7 @@ def changing(**fields: Any) -> Act:
 
 def lifecycle(kind: str, name: str, edits: Mapping[str, Act], *before: Act) -> list[Story]:
     """Every story of one record."""
-    led = (*before, create, *((write,) if kind == "Database" else ()))
+    led = (*before, create, *((write,) if kind in KEEPERS else ()))
     return [
         Story(kind, f"{name}-create", create, (*before, provide), name),
         Story(kind, f"{name}-delete", delete, led, name),
@@ -84,6 +91,22 @@ STORE: Final = {
     "limits": changing(resources={"cpu": "250m", "memory": "160Mi"}),
     "unpublished": changing(publish=None),
 }
+ZONE: Final = {
+    "records": changing(recordSets=[{"name": "www", "type": "A", "records": ["192.0.2.7"]}]),
+    "soa": changing(soa={"email": "dns@example.net", "refresh": 7200}, ttl=60),
+    "signed": changing(dnssec=True),
+    "file": changing(zoneFile={"text": "ftp A 192.0.2.77\n"}),
+    "kept": changing(deletionPolicy="Retain"),
+}
+SIGNED: Final = {
+    "unsigned": changing(dnssec=False),
+    "unkept": changing(deletionPolicy="Delete"),
+}
+RECORD_SET: Final = {
+    "name": changing(name="other"),
+    "records": changing(records=["192.0.2.8"], ttl=30),
+    "paused": changing(paused=True),
+}
 STORIES: Final[tuple[Story, ...]] = (
     *lifecycle("App", "web", WEB),
     Story("App", "wired-create", create, (beside("Database", "cache"),), "wired"),
@@ -91,4 +114,7 @@ STORIES: Final[tuple[Story, ...]] = (
     *lifecycle("Database", "store", STORE),
     *lifecycle("Volume", "old-shop-data", {"priority": changing(priority=7)}),
     *lifecycle("Namespace", "extra", {"priority": changing(priority=7)}),
+    *lifecycle("Zone", "shop", ZONE),
+    *lifecycle("Zone", "signed", SIGNED),
+    *lifecycle("RecordSet", "shop-api", RECORD_SET),
 )

@@ -19,7 +19,7 @@ from tests.support.figures import tell
 pytestmark = [pytest.mark.docker, pytest.mark.chaos, pytest.mark.timeout(900)]
 
 THOROUGH: Final = os.environ.get("CP_TEST_PROFILE") == "long"
-FEW: Final = {"App-web-environment": 4, "Database-cache-create": 5}
+FEW: Final = {"App-web-environment": 3, "Database-cache-create": 4, "Zone-signed-create": 3}
 """Plans of a plain run, by story."""
 PLAYED: Final = [story for story in STORIES if THOROUGH or str(story) in FEW]
 

@@ -14,6 +14,7 @@ from drivers.docker_calls import DockerConfig
 from drivers.docker_errors import EngineRefusedError
 from drivers.docker_inspect import container_state
 from drivers.docker_sdk import Engine
+from tests.integration.crashes.served import Served
 from tests.sim.snapshot import scrubbed
 from tests.support.platform import Platform
 
@@ -29,21 +30,26 @@ MOUNT: Final = ("Type", "Name", "Destination", "RW")
 
 @dataclass(slots=True)
 class DockerLook:
-    """Looks at the engine itself, past the drivers."""
+    """Looks at the engine itself and the servers on it, past the drivers."""
 
     instance: str
     root: Path
     """Where the secret files are."""
     states: tuple[ContainerState, ...] = ()
     """As of the last look."""
+    served: Served = field(default_factory=Served)
     _engine: Engine = field(
         default_factory=lambda: Engine(DockerConfig("").url, timeout_s=60, pool_size=2)
     )
 
     def world(self, platform: Platform) -> str:
         """All of it, as sorted text; tests.sim.stage.Look asks for it."""
+        containers = self._containers()
+        self.states = tuple(container_state(raw) for raw in containers)
+        served = self.served.look(platform, self.states)
         tree = {
-            "containers": [_container(raw) for raw in self._containers()],
+            "served": {name: each.tree for name, each in served.items()},
+            "containers": [_container(raw) for raw in containers],
             "networks": [_network(raw) for raw in self._networks()],
             "volumes": [_picked(raw, ("Name", "Driver", "Labels", "Options"))
                         for raw in self._volumes()],
@@ -60,11 +66,12 @@ class DockerLook:
 
     def objects(self, platform: Platform) -> frozenset[str]:
         """Identities of all things."""
-        del platform
         containers = self._containers()
         self.states = tuple(container_state(raw) for raw in containers)
+        served = self.served.look(platform, self.states)
         return frozenset(
             [
+                *(thing for each in served.values() for thing in each.things),
                 *(f"container[{raw['Id']}" for raw in containers),
                 *(f"network[{raw['Id']}" for raw in self._networks()),
                 *(f"volume[{raw['Name']} {_inode(raw)}" for raw in self._volumes()),
