@@ -18,7 +18,6 @@ from api.served import Served
 from controlplane.records import Stored, View
 from controlplane.store.shape import decode
 from controlplane.streams import PodViews
-from controlplane.topology import of_schema
 from resources.meta import KindInfo, Record
 
 _WRITES: Final = ("POST", "PUT", "PATCH", "DELETE")
@@ -77,7 +76,7 @@ def _deployments(ctx: Context) -> tuple[View, Recording]:
 
 def served(info: KindInfo) -> Served:
     """A kind without a model, as far as readers need it."""
-    return Served(Record, {}, of_schema({}), info, ())
+    return Served(Record, info, ())
 
 
 @dataclass(frozen=True, slots=True)

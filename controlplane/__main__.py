@@ -176,7 +176,7 @@ async def shared_parts(settings: Settings) -> AsyncIterator[Shared]:
         sealer,
         clock,
         {served.info.kind: served.info for served in catalogue},
-        {served.info.kind: served.topology for served in catalogue},
+        catalogue.topology,
     )
     async with store.running(), kept_up(embedded(settings), clock):
         yield Shared(
@@ -402,7 +402,10 @@ async def serve(settings: Settings, role: Role) -> None:
         else:
             await stack.enter_async_context(offering(door, ways.pods, ways))
         async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(ways.pods.run(), name="pods")]
+            beside = [
+                tasks.create_task(ways.pods.run(), name="pods"),
+                tasks.create_task(shared.catalogue.prepare(shared.clock), name="schemas"),
+            ]
             if isinstance(shared.sealer, VaultSealer):
                 reaching = shared.sealer.run(shared.clock)
                 beside.append(tasks.create_task(reaching, name="vault"))

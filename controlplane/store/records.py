@@ -6,8 +6,8 @@ race: callers whose client gave no resourceVersion read again and retry.
 """
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -43,14 +43,14 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """See the module. `topologies` say how each kind's lists merge, for ownership."""
+    """See the module. `topology` says how a kind's lists merge, for ownership."""
 
     store: Store
     view: View
     sealer: Sealer
     clock: Clock
     kinds: Mapping[str, KindInfo]
-    topologies: Mapping[str, Topology] = field(default_factory=dict)
+    topology: Callable[[str], Topology] = lambda _kind: DEFAULT
 
     async def create(
         self,
@@ -293,7 +293,7 @@ class Records:
             api_version=after["apiVersion"],
             time=rfc3339(self.clock.now()),
             subresource=subresource,
-            topology=self.topologies.get(after["kind"], DEFAULT),
+            topology=self.topology(after["kind"]),
         )
 
     def _controller_status(self, base: Stored, after: Mapping[str, Any], actor: Actor) -> bytes:

@@ -78,8 +78,7 @@ async def api_on(
     files = ensure_certificates(folder / "tls", now=clock.now())
     async with PostgresStore(database, cache).running() as store:
         sealer = EmbeddedSealer(MasterKey(b"k" * 32), StoredKeys(database))
-        topologies = {served.info.kind: served.topology for served in catalogue}
-        records = Records(store, cache, sealer, clock, KIND_INFOS, topologies)
+        records = Records(store, cache, sealer, clock, KIND_INFOS, catalogue.topology)
         ctx = Context(
             records=records,
             view=cache,
