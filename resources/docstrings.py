@@ -18,10 +18,15 @@ from pydantic import BaseModel
 def describe(model: type[BaseModel]) -> None:
     """Set the description of each field that `model`'s own class body documents and that has
     none. Must run before the model's schema is built (pydantic's `defer_build`)."""
-    for name, text in _texts(model.__module__).get(model.__qualname__, {}).items():
+    for name, text in texts(model).items():
         field = model.__pydantic_fields__.get(name)
         if field is not None and field.description is None:
             field.description = text
+
+
+def texts(model: type[BaseModel]) -> Mapping[str, str]:
+    """What `model`'s own class body says of its fields."""
+    return _texts(model.__module__).get(model.__qualname__, {})
 
 
 @cache

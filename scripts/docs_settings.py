@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic_core import PydanticUndefined
 
 from controlplane.settings import PREFIX, Settings
+from resources.docstrings import texts
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/settings.md"
 
@@ -20,11 +21,11 @@ empty value counts as unset. `scripts/up` remembers the ones it was started with
 
 def page() -> str:
     """The whole page."""
-    parts = [HEAD]
+    parts, told = [HEAD], texts(Settings)
     for name, field in Settings.model_fields.items():
         default = field.default
         given = "" if default in (PydanticUndefined, None) else f" (default `{default}`)"
-        text = " ".join((field.description or "").split())
+        text = " ".join(told.get(name, "").split())
         parts.append(f"\n## `{PREFIX}{name.upper()}`{given}\n\n{text}\n")
     return "".join(parts)
 
