@@ -34,7 +34,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from api.app import build_app
-from api.context import Context
+from api.context import Context, Limits
 from api.kubeconfig import kubeconfig, write_private
 from api.serve import serving
 from api.served import Catalogue
@@ -154,7 +154,7 @@ async def open_database(settings: Settings) -> Database:
         dsn = settings.database_url.get_secret_value()
     else:
         dsn = await asyncio.to_thread(bundled.start)
-    database = Database(dsn)
+    database = Database(dsn, settings.database_connections)
     await ensure_schema(database)
     return database
 
@@ -272,6 +272,7 @@ async def api_serving(
         kinds=shared.catalogue,
         clock=shared.clock,
         registry=shared.registry,
+        limits=Limits(body_bytes=settings.request_body_bytes),
         ready=() if agent is None else (AgentCheck(agent.mandate),),
         pods=ways.pods,
         streams=ways,
@@ -381,7 +382,9 @@ def make_agent(shared: Shared) -> Acting:
         ),
         drain_s=settings.shutdown_grace_s,
     )
-    leader = Leader(Leases(shared.database), this_process(), shared.clock)
+    leader = Leader(
+        Leases(shared.database), this_process(), shared.clock, ttl_s=settings.lease_ttl_s
+    )
     ways = pod_streams(containers, containers.url, cache, tuple(RECONCILERS), shared.clock)
     return Acting(Agent(setup, leader, mandate), mandate, containers, given, ways)
 

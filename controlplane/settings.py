@@ -58,8 +58,8 @@ class Settings(BaseModel):
     Default: none, and a bundled PostgreSQL runs from the data folder."""
 
     database_connections: Annotated[int, Field(ge=2, le=100)] = 4
-    """Connections to PostgreSQL. One writes, one listens, the rest read; group commit makes more
-    writers slower, not faster."""
+    """Connections to PostgreSQL that read, beside the one that writes and the one that listens:
+    group commit makes more writers slower, not faster."""
 
     secrets: Literal["embedded", "vault"] = "embedded"
     """Where the keys of Secrets are kept: `embedded` in the database, under a key file in the data
@@ -128,9 +128,11 @@ class Settings(BaseModel):
     Apps were Ready in 7.2 s with 16, as many as the engine is asked to start at once, and in
     11.0 s with 4."""
 
-    lease_ttl_s: Annotated[float, Field(ge=3, le=300)] = 15.0
-    """Seconds after which another agent may take over from one that stopped renewing. Renewed at
-    a third of it, so two renewals can be lost."""
+    lease_ttl_s: Annotated[float, Field(ge=3, le=300)] = 6.0
+    """Seconds after which another agent may take over from one that stopped renewing; from one
+    whose process is gone, at once. Renewed at a sixth of it, and an agent that could not for two
+    thirds of it stops acting. With 6 a takeover ends within 10 s on a busy host, too; a store that
+    is often slower than 4 s wants more."""
 
     watch_window_s: Annotated[int, Field(ge=60)] = 3600
     """Seconds of changes a watch can resume from; older ones get 410 Gone and list again. One

@@ -19,14 +19,20 @@ from controlplane.errors import RetryableError, StaleEpochError, StoreUnavailabl
 from controlplane.store.leases import Holder, Lease
 
 NAME: Final = "agent"
-TTL_S: Final = 8.0
-"""Longest a crashed leader of another host blocks; takeover must end within 10 s, and a try a
-second later is left for it."""
-RENEW_S: Final = 2.0
-"""Three tries before the deadline."""
-MARGIN_S: Final = 2.0
-"""The leader stops so long before its lease ends: a call that began just before has ended."""
+TTL_S: Final = 6.0
+"""Longest a crashed leader of another host, or a frozen one of this, blocks (CP_LEASE_TTL_S).
+Takeover must end within 10 s, on a busy host too: that leaves 4 s to see it, take the lease and
+act. 0.5 s of them went there with twenty busy loops on two cores (tests/chaos)."""
+RENEW_PART: Final = 1 / 6
+"""Of the lease, between two renewals: each second, so that five can fail at once, or each may take
+a third of the lease."""
+MARGIN_PART: Final = 1 / 3
+"""Of the lease: the leader stops so long before it ends, as a call that began just before has
+ended by then."""
 TRY_S: Final = 0.5
+"""Between two looks at another's lease, for whether its process is gone."""
+LEAST_S: Final = 0.02
+"""Between two looks at a lease that is about to end."""
 
 _log = structlog.get_logger(__name__)
 
@@ -98,26 +104,32 @@ class Leader:
         self._clock = clock
         self._alive = alive or process_alive
         self._ttl_s = ttl_s
+        self._usable_s = ttl_s * (1 - MARGIN_PART)
 
     async def acquire(self) -> Leadership:
         """Wait until this process leads. The store being away only makes it wait longer."""
         while True:
-            began_s = self._clock.monotonic()
+            blocked_s = TRY_S
             try:
-                lease = await self._try()
+                found = await self._leases.current(NAME)
+                if found is None or self._may_take(found):
+                    began_s = self._clock.monotonic()
+                    lease = await self._take(found)
+                    if lease is not None:
+                        _log.info("leading", epoch=lease.epoch)
+                        return Leadership(lease, self._clock, began_s + self._usable_s)
+                else:
+                    blocked_s = found.remaining_s
             except RetryableError as exc:
                 _log.info("lease_unreachable", error=str(exc))
-                lease = None
-            if lease is not None:
-                _log.info("leading", epoch=lease.epoch)
-                return Leadership(lease, self._clock, began_s + self._ttl_s - MARGIN_S)
-            await self._clock.sleep(TRY_S)
+            await self._clock.sleep(max(LEAST_S, min(TRY_S, blocked_s)))
 
     async def keep(self, term: Leadership) -> None:
         """Renew until it is lost; returns then. The deadline counts from before the request: the
         store can't have moved the expiry any earlier."""
+        period_s = pause_s = self._ttl_s * RENEW_PART
         while term.remaining_s > 0.0:
-            await self._clock.sleep(min(RENEW_S, term.remaining_s))
+            await self._clock.sleep(min(pause_s, term.remaining_s))
             began_s = self._clock.monotonic()
             try:
                 async with asyncio.timeout(max(term.remaining_s, 0.01)):
@@ -126,9 +138,11 @@ class Leader:
                 break
             except (StoreUnavailableError, TimeoutError) as exc:
                 _log.warning("lease_not_renewed", error=str(exc), remaining_s=term.remaining_s)
-                await self._clock.sleep(min(TRY_S, term.remaining_s))
+                pause_s = TRY_S
                 continue
-            term.extend(began_s + self._ttl_s - MARGIN_S)
+            term.extend(began_s + self._usable_s)
+            # from start to start: else a slow store costs twice, its answer and the pause
+            pause_s = max(0.0, period_s - (self._clock.monotonic() - began_s))
         term.lost()
 
     async def give_up(self, term: Leadership) -> None:
@@ -139,17 +153,17 @@ class Leader:
         except (RetryableError, StaleEpochError) as exc:
             _log.info("lease_not_released", error=str(exc))
 
-    async def _try(self) -> Lease | None:
-        lease = await self._leases.try_acquire(NAME, self._holder, self._ttl_s)
-        if lease is not None:
-            return lease
-        found = await self._leases.current(NAME)
-        if found is None or not self._provably_gone(found.holder):
-            return None
-        _log.info("predecessor_gone", pid=found.holder.pid, epoch=found.epoch)
-        return await self._leases.try_acquire(
-            NAME, self._holder, self._ttl_s, replacing=found.epoch
-        )
+    def _may_take(self, found: Lease) -> bool:
+        """Looked at first, as a try locks what every write locks."""
+        ours = found.holder == self._holder
+        return found.remaining_s <= 0.0 or ours or self._provably_gone(found.holder)
+
+    async def _take(self, found: Lease | None) -> Lease | None:
+        replacing = None
+        if found is not None and self._provably_gone(found.holder):
+            _log.info("predecessor_gone", pid=found.holder.pid, epoch=found.epoch)
+            replacing = found.epoch
+        return await self._leases.try_acquire(NAME, self._holder, self._ttl_s, replacing=replacing)
 
     def _provably_gone(self, other: Holder) -> bool:
         """Only of the same host can it be known: another boot, or no such process any more."""

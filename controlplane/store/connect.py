@@ -28,7 +28,6 @@ else:
 CALL_TIMEOUT_S: Final = 5.0
 """Longest any one statement may take before its connection counts as dead."""
 _CONNECT_TIMEOUT_S: Final = 3.0
-_POOL_SIZE: Final = 4
 
 LOST: Final = (
     OSError,
@@ -62,6 +61,8 @@ class Database:
 
     dsn: str = field(repr=False)
     """A libpq URL; it may hold a password, so it is never printed."""
+    readers: int = 4
+    """Most connections of the pool."""
     _pool: Pool | None = field(default=None, repr=False)
 
     async def connect(
@@ -93,7 +94,7 @@ class Database:
                 pool = asyncpg.create_pool(
                     self.dsn,
                     min_size=0,
-                    max_size=_POOL_SIZE,
+                    max_size=self.readers,
                     timeout=_CONNECT_TIMEOUT_S,
                     command_timeout=CALL_TIMEOUT_S,
                     server_settings={"application_name": "bunker reads"},

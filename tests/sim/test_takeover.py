@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.engine.leader import MARGIN_PART, TTL_S
 from controlplane.seam import Call
 from tests.sim.snapshot import records_of, world_of
 from tests.sim.stage import LATE_S, Stage
@@ -16,9 +17,8 @@ from tests.support.faults import Tracer
 from tests.support.figures import tell
 from tests.support.virtual import LoopClock, run
 
-LEASE_S = 6.0
+ACTS_S = TTL_S * (1 - MARGIN_PART)
 STALL_S = 60.0
-TAKEN_OVER_S = 8.0
 
 
 @dataclass(slots=True)
@@ -72,13 +72,13 @@ async def taken_over(story: Story, seam: Stalling) -> tuple[str, str]:
         await lead_up(stage, story)
     platform = stage.platform
     async with asyncio.TaskGroup() as tasks:
-        seam.until_s = LoopClock().monotonic() + 1 + LEASE_S
+        seam.until_s = LoopClock().monotonic() + 1 + ACTS_S
         first = platform.new_term(seam=seam, until_s=seam.until_s)
         old = tasks.create_task(first.run(asyncio.Event()))
         await platform.settle(1)
         seam.changes = 0
         await story.act(stage, story.key)
-        await platform.settle(TAKEN_OVER_S)
+        await platform.settle(TTL_S)
         stopping = asyncio.Event()
         new = tasks.create_task(platform.new_term(seam=Tracer()).run(stopping))
         await platform.settle(LATE_S)

@@ -1,6 +1,8 @@
 """Leases in memory, on the loop's time; the real ones are in the store."""
 
-from dataclasses import dataclass
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 from controlplane.errors import StaleEpochError, StoreUnavailableError
 from controlplane.store.leases import Holder, Lease
@@ -15,15 +17,20 @@ class FakeLeases:
     expires_s: float = 0.0
     epoch: int = 0
     away: bool = False
+    latency_s: float = 0.0
+    """Before each call has its effect."""
+    calls: Counter[str] = field(default_factory=Counter)
 
-    def _check(self) -> None:
+    async def _asked(self, verb: str) -> None:
+        self.calls[verb] += 1
+        await asyncio.sleep(self.latency_s)
         if self.away:
             raise StoreUnavailableError("cannot reach the store: refused")
 
     async def try_acquire(
         self, name: str, holder: Holder, ttl_s: float, *, replacing: int | None = None
     ) -> Lease | None:
-        self._check()
+        await self._asked("try_acquire")
         now = LoopClock().monotonic()
         held = self.lease is not None and self.expires_s > now
         if held and self.lease is not None and self.lease.epoch != replacing:
@@ -34,17 +41,19 @@ class FakeLeases:
         return self.lease
 
     async def renew(self, lease: Lease, /) -> Lease:
-        self._check()
+        await self._asked("renew")
         if self.lease is None or self.lease.epoch != lease.epoch:
             raise StaleEpochError("cannot renew: another has it")
         self.expires_s = LoopClock().monotonic() + lease.ttl_s
         return lease
 
     async def release(self, lease: Lease, /) -> None:
-        self._check()
+        await self._asked("release")
         if self.lease is not None and self.lease.epoch == lease.epoch:
             self.lease = None
 
     async def current(self, name: str, /) -> Lease | None:
-        self._check()
-        return self.lease
+        await self._asked("current")
+        if self.lease is None:
+            return None
+        return replace(self.lease, remaining_s=self.expires_s - LoopClock().monotonic())

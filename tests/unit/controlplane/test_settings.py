@@ -1,5 +1,6 @@
 """Settings: defaults, what is refused and how that is told, and that the page is current."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,19 @@ def test_database_url_is_not_shown() -> None:
 
 def test_every_field_says_what_it_is() -> None:
     assert not Settings.model_fields.keys() - texts(Settings).keys()
+
+
+def test_every_field_is_used_by_who_puts_the_parts_together() -> None:
+    """Or by a property that is: a setting that changes nothing misleads."""
+    places = ("controlplane/__main__.py", "controlplane/settings.py")
+    used = {
+        node.attr
+        for place in places
+        for node in ast.walk(ast.parse((ROOT / place).read_text()))
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value).endswith(("settings", "self"))
+    }
+    assert set(Settings.model_fields) - used == set()
 
 
 def test_settings_page_is_current() -> None:

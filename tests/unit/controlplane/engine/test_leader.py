@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from controlplane.engine.leader import (
-    MARGIN_S,
+    LEAST_S,
+    MARGIN_PART,
     TTL_S,
     Leader,
     Leadership,
@@ -59,7 +60,7 @@ def test_leader_stops_before_its_lease_ends_when_the_store_is_away() -> None:
             leases.away = True
             expires_s = leases.expires_s
             await term.over()
-            assert LoopClock().monotonic() <= expires_s - MARGIN_S
+            assert LoopClock().monotonic() <= expires_s - TTL_S * MARGIN_PART
             with pytest.raises(StaleEpochError):
                 term.guard()
 
@@ -74,11 +75,27 @@ def test_leader_rides_out_a_short_outage() -> None:
         async with asyncio.TaskGroup() as tasks:
             keeping = tasks.create_task(first.keep(term))
             leases.away = True
-            await asyncio.sleep(4)
+            await asyncio.sleep(3)
             leases.away = False
             await asyncio.sleep(60)
             term.guard()
             keeping.cancel()
+
+    run(main)
+
+
+def test_leader_tries_again_soon_after_a_renewal_that_failed() -> None:
+    """At least five times before it has to stop."""
+
+    async def main() -> None:
+        leases = FakeLeases()
+        first = leader(leases, ONE)
+        term = await first.acquire()
+        async with asyncio.TaskGroup() as tasks:
+            leases.away = True
+            tasks.create_task(first.keep(term))
+            await term.over()
+        assert leases.calls["renew"] >= 5
 
     run(main)
 
@@ -101,8 +118,8 @@ def test_taken_lease_ends_the_term() -> None:
     ("holder", "alive", "least_s", "most_s"),
     [
         pytest.param(TWO, False, 0.0, 0.0, id="same host, process gone: at once"),
-        pytest.param(TWO, True, TTL_S, 10.0, id="same host, process alive: after the lease"),
-        pytest.param(FAR, False, TTL_S, 10.0, id="another host: after the lease"),
+        pytest.param(TWO, True, TTL_S, TTL_S, id="same host, process alive: after the lease"),
+        pytest.param(FAR, False, TTL_S, TTL_S, id="another host: after the lease"),
         pytest.param(replace(TWO, boot_id="new"), True, 0.0, 0.0, id="rebooted: at once"),
     ],
 )
@@ -113,6 +130,54 @@ def test_successor_takes_over(holder: Holder, alive: bool, least_s: float, most_
         assert least_s <= await elapsed(leases, holder, alive=alive) <= most_s
         assert leases.lease is not None
         assert leases.lease.epoch == 2
+
+    run(main)
+
+
+@pytest.mark.parametrize("latency_s", [0.01, 0.1, 1.0])
+def test_successor_begins_as_soon_as_the_lease_has_ended(latency_s: float) -> None:
+    """At most three calls after it: the look that just missed it, the next look, and the try."""
+
+    async def main() -> None:
+        leases = FakeLeases()
+        await leader(leases, ONE).acquire()
+        leases.latency_s = latency_s
+        waited_s = await elapsed(leases, FAR)
+        assert TTL_S <= waited_s <= TTL_S + 3 * latency_s + LEAST_S
+
+    run(main)
+
+
+def test_who_waits_does_not_lock_what_every_write_locks() -> None:
+    async def main() -> None:
+        leases = FakeLeases()
+        first = leader(leases, ONE)
+        term = await first.acquire()
+        leases.calls.clear()
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(first.keep(term))
+            waiting = tasks.create_task(leader(leases, FAR).acquire())
+            await asyncio.sleep(60)
+            assert leases.calls["current"] > 60
+            assert leases.calls["try_acquire"] == 0
+            keeping.cancel()
+            waiting.cancel()
+
+    run(main)
+
+
+@pytest.mark.parametrize("ttl_s", [3.0, TTL_S, 30.0])
+def test_leader_keeps_its_lease_on_a_store_that_takes_a_third_of_it(ttl_s: float) -> None:
+    async def main() -> None:
+        leases = FakeLeases()
+        first = Leader(leases, ONE, LoopClock(), ttl_s=ttl_s)
+        term = await first.acquire()
+        leases.latency_s = ttl_s * 0.33
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(first.keep(term))
+            await asyncio.sleep(600)
+            term.guard()
+            keeping.cancel()
 
     run(main)
 
