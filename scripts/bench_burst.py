@@ -138,7 +138,6 @@ def rows(options: argparse.Namespace) -> list[Row]:
             "passes",
             exact,
             1 + AFTER,
-            better="less",
             setup=f"the one under way and at most {AFTER} more; engine on fakes, virtual time",
         ),
         within(
@@ -146,7 +145,6 @@ def rows(options: argparse.Namespace) -> list[Row]:
             "passes",
             [after for _, after, _ in found],
             1 + AFTER,
-            better="less",
             setup=f"{setup}; ended after its acknowledgement: the one under way and {AFTER} more",
         ),
         beside(

@@ -211,7 +211,7 @@ def healed(cloud: Cloud, bare: Bare, rounds: int) -> list[Row]:
     bare.clear()
     setup = f"redis 7, {ONE[0]}m; from the kill to the engine's StartedAt"
     return [
-        within("killed -> running, above bare start", "ms", extra, 250, better="less", setup=setup),
+        within("killed -> running, above bare start", "ms", extra, 250, setup=setup),
         beside(
             "killed -> running / restart policy",
             "s",

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -198,30 +198,28 @@ async def bench(options: argparse.Namespace) -> list[Row]:
                     ours.append(await work(http, pid, options.records))
                 with kopf_operator(cloud) as pid:
                     theirs.append(await work(http, pid, options.records))
+    return rows_of(ours, theirs, options.records)
+
+
+def rows_of(ours: list[Round], theirs: list[Round], count: int) -> list[Row]:
     setup = (
-        f"{options.records} paused Databases over TLS; kopf on the API, our agent on the store; "
+        f"{count} paused Databases over TLS; kopf on the API, our agent on the store; "
         "the rest of the machine serves the API"
     )
+    alone = f"{setup}; of the operator's process alone"
+
+    def cpu(name: str, of: Callable[[Round], float], setup: str) -> Row:
+        mine, peers = [of(each) for each in ours], [of(each) for each in theirs]
+        return beside(
+            name, "ms", mine, "kopf operator", peers, goal=CPU_GOAL, better="less", setup=setup
+        )
+
     return [
-        beside(
-            "CPU of a reconcile that writes",
-            "ms",
-            [each.write_ms for each in ours],
-            "kopf operator",
-            [each.write_ms for each in theirs],
-            goal=CPU_GOAL,
-            better="less",
-            setup=f"{setup}; of the operator's process alone",
-        ),
-        beside(
+        cpu("CPU of a reconcile that writes", lambda each: each.write_ms, alone),
+        cpu(
             "CPU of a reconcile that writes nothing",
-            "ms",
-            [each.noop_ms for each in ours],
-            "kopf operator",
-            [each.noop_ms for each in theirs],
-            goal=CPU_GOAL,
-            better="less",
-            setup=f"{setup}; of the operator's process alone; kopf notes what it has seen last",
+            lambda each: each.noop_ms,
+            f"{alone}; kopf notes what it has seen last",
         ),
         beside(
             "created -> status written",

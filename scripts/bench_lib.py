@@ -81,23 +81,17 @@ def beside(
 
 
 def within(
-    name: str, unit: str, ours: Sequence[float], limit: float, *, better: Better, setup: str
+    name: str,
+    unit: str,
+    ours: Sequence[float],
+    limit: float,
+    *,
+    better: Better = "less",
+    setup: str,
 ) -> Row:
     """A row that is held to a fixed limit: the ratio is the part of it that is used."""
-    ratios = [mine / limit for mine in ours]
-    return Row(
-        name=name,
-        value=statistics.median(ours),
-        unit=unit,
-        peer_name="limit",
-        peer=limit,
-        ratio=statistics.median(ratios),
-        goal=1.0,
-        better=better,
-        spread=(min(ratios), max(ratios)),
-        rounds=len(ratios),
-        setup=setup,
-    )
+    limits = [limit] * len(ours)
+    return beside(name, unit, ours, "limit", limits, goal=1.0, better=better, setup=setup)
 
 
 def none_of(

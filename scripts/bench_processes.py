@@ -126,8 +126,8 @@ async def bench(folder: Path, options: argparse.Namespace) -> list[Row]:
             better="more",
             setup=f"{clients}, all on {os.cpu_count()} cores, which bound it: CPU a create {costs}",
         ),
-        within("watch across processes, p50", "ms", p50, P50_LIMIT_MS, better="less", setup=across),
-        within("watch across processes, p99", "ms", p99, P99_LIMIT_MS, better="less", setup=across),
+        within("watch across processes, p50", "ms", p50, P50_LIMIT_MS, setup=across),
+        within("watch across processes, p99", "ms", p99, P99_LIMIT_MS, setup=across),
         beside(
             "sent -> watcher across processes",
             "ms",

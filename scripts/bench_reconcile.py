@@ -64,7 +64,6 @@ async def measure(records: int, rounds: int) -> None:
                 "% core",
                 [idle * 100],
                 1.0,
-                better="less",
                 setup=f"{setup}; {IDLE_S:g} s of virtual time",
             ),
         ]

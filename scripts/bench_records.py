@@ -204,7 +204,6 @@ def rows_of(starts: list[Start], count: int, rest_s: float) -> list[Row]:
             "s",
             [start.took_s for start in starts],
             START_LIMIT_S,
-            better="less",
             setup=f"{setup}; from the process's begin till nothing is due",
         ),
         within(
@@ -212,7 +211,6 @@ def rows_of(starts: list[Start], count: int, rest_s: float) -> list[Row]:
             "% core",
             idle,
             IDLE_LIMIT_PERCENT,
-            better="less",
             setup=f"{setup}; {resync}",
         ),
         within(
@@ -220,7 +218,6 @@ def rows_of(starts: list[Start], count: int, rest_s: float) -> list[Row]:
             "MiB",
             [start.rss_mib for start in starts],
             RSS_LIMIT_MIB,
-            better="less",
             setup=f"{setup}; after a start and the rest that follows",
         ),
         within(
@@ -228,7 +225,6 @@ def rows_of(starts: list[Start], count: int, rest_s: float) -> list[Row]:
             "passes",
             looks,
             LOOKS_LIMIT,
-            better="less",
             setup=f"{setup}; calls a record: {told}",
         ),
         none_of(
@@ -250,7 +246,6 @@ def rows_of_fakes(counted: list[Counted], count: int) -> list[Row]:
             "looks",
             [each.looks for each in counted],
             1 + 1 / count,
-            better="less",
             setup=f"{setup}; one each, and one at their namespace",
         ),
         within(
@@ -258,7 +253,6 @@ def rows_of_fakes(counted: list[Counted], count: int) -> list[Row]:
             "looks",
             [each.at_once for each in counted],
             WORKERS + 1,
-            better="less",
             setup=f"{setup}; the workers of the kind, and one at their namespace",
         ),
         none_of(

@@ -67,7 +67,7 @@ def imports(rounds: int, env: dict[str, str]) -> Row:
     ]
     took, cpu = ([ours[n] - empty[n] for ours, empty in pairs] for n in (0, 1))
     setup = f"the composition root and all it needs, above an empty Python; {cpu_told(cpu)}"
-    return within("import time", "s", took, IMPORT_LIMIT_S, better="less", setup=setup)
+    return within("import time", "s", took, IMPORT_LIMIT_S, setup=setup)
 
 
 def first_answers(rounds: int, cloud: Cloud) -> Row:
@@ -76,7 +76,7 @@ def first_answers(rounds: int, cloud: Cloud) -> Row:
         f"API and agent in one process, its PostgreSQL runs already; {cpu_told(cpu)}; "
         f"ready after {statistics.median(ready):.2f} s"
     )
-    return within("exec -> first answer", "s", took, FIRST_LIMIT_S, better="less", setup=setup)
+    return within("exec -> first answer", "s", took, FIRST_LIMIT_S, setup=setup)
 
 
 def cpu_told(cpu: Sequence[float]) -> str:
