@@ -22,7 +22,7 @@ from controlplane.engine.controller import Tuning
 from tests.e2e.cloud import Cloud
 from tests.support.bench import Bench, box_key
 from tests.support.quiet import quiet
-from tests.support.toys import Thing, World
+from tests.support.toys import Counting
 from tests.support.virtual import run
 
 SPACES = 10
@@ -132,21 +132,6 @@ async def real(options: argparse.Namespace) -> list[Start]:
 # --- exact counts, on fakes ---
 
 
-@dataclass(slots=True)
-class Counting(World):
-    """Counts the looks that are under way at once."""
-
-    running: int = 0
-    most: int = 0
-
-    async def observe(self, name: str) -> Thing | None:
-        self.running += 1
-        self.most = max(self.most, self.running)
-        await asyncio.sleep(0.002)  # as long as a look at a container takes
-        self.running -= 1
-        return await World.observe(self, name)
-
-
 @dataclass(frozen=True, slots=True)
 class Counted:
     """What a start did, per record but for `at_once` and `changes`."""
@@ -159,7 +144,7 @@ class Counted:
 
 async def fakes(count: int) -> Counted:
     """One start on fakes, in virtual time: every record has a container of its own."""
-    world = Counting()
+    world = Counting(look_s=0.002)  # as long as a look at a container takes
     bench = Bench(world=world, tuning=Tuning(workers=WORKERS))
     async with bench.running():
         await bench.namespace()

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from controlplane.budget import Ledger
 from controlplane.engine.controller import Tuning
 from controlplane.engine.leader import Leadership
-from controlplane.engine.port import Limits, Outside
+from controlplane.engine.port import Limits, Outside, Wake
 from controlplane.engine.referring import PLATFORM
 from controlplane.engine.term import Setup, Term
 from controlplane.errors import ConflictError
@@ -98,6 +98,16 @@ class Bench:
                 stopping.set()
 
     @asynccontextmanager
+    async def shop(self, *boxes: str, **spec: Any) -> AsyncIterator["Bench"]:
+        """The same, once the namespace `shop` and these boxes in it have settled."""
+        async with self.running():
+            await self.namespace()
+            for name in boxes:
+                await self.box(name, **spec)
+            await self.settle()
+            yield self
+
+    @asynccontextmanager
     async def crashing(self) -> AsyncIterator["Bench"]:
         """The same, but cut off at the end of the block wherever it is, as by kill -9."""
         async with asyncio.TaskGroup() as tasks:
@@ -175,6 +185,13 @@ class Bench:
             except ConflictError:
                 continue
 
+    async def put_finalizers(self, key: Key, *finalizers: str) -> None:
+        """Somebody writes them by hand: these alone."""
+        names = list(finalizers)
+        await self.change(
+            key, lambda obj: {**obj, "metadata": {**obj["metadata"], "finalizers": names}}
+        )
+
     async def delete(self, key: Key, propagation: Any = "Background") -> None:
         while True:
             try:
@@ -217,11 +234,21 @@ class Bench:
         assert thing is not None
         self.world.things[thing.name] = replace(thing, running=False)
 
+    def runs(self, key: Key) -> bool:
+        thing = self.thing(key)
+        return thing is not None and thing.running
+
     def start_thing(self, key: Key, *, recheck_s: float = 0.0) -> None:
         """Let it serve, or be starting: it is then looked at again after `recheck_s`."""
         thing = self.thing(key)
         assert thing is not None
         self.world.things[thing.name] = replace(thing, recheck_s=recheck_s)
+
+    def wake(self, key: Key | None = None) -> None:
+        """Something changed outside: it, or nobody knows what."""
+        assert self.term is not None
+        told = Wake() if key is None else Wake(key.kind, key.namespace, key.name)
+        self.term.wakes.outside(told)
 
     async def settle(self, seconds: float = 5.0) -> None:
         """Let so much virtual time pass."""

@@ -184,6 +184,22 @@ class World:
             raise self.errors.pop(0)
 
 
+@dataclass(slots=True)
+class Counting(World):
+    """Counts the looks that are under way at once."""
+
+    look_s: float = 0.01
+    running: int = 0
+    most: int = 0
+
+    async def observe(self, name: str) -> Thing | None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(self.look_s)
+        self.running -= 1
+        return await World.observe(self, name)
+
+
 @dataclass(frozen=True, slots=True)
 class EnsureThing:
     thing: Thing

@@ -5,16 +5,18 @@ asyncio's own sleeps and timeouts. Work for a thread is done at once; there are 
 """
 
 import asyncio
+import functools
 import random
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
+P = ParamSpec("P")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -76,3 +78,13 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], *, seed: int = 0) -> T:
     random.seed(seed)
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(main())
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """The same test, run to its end in virtual time."""
+
+    @functools.wraps(test)
+    def whole(*args: P.args, **kwargs: P.kwargs) -> None:
+        run(lambda: test(*args, **kwargs))
+
+    return whole

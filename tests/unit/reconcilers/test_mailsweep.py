@@ -4,7 +4,7 @@ from controlplane.records import Key
 from drivers.fake.mail import FakeMailServer
 from drivers.mail import AliasSpec, DomainSpec, MailboxSpec, MailServer, Password
 from tests.support.platform import USER, Platform
-from tests.support.virtual import run
+from tests.support.virtual import in_virtual_time
 
 GONE = "11111111-1111-4111-8111-111111111111"
 CLAIM = "a namespace"
@@ -24,35 +24,30 @@ def there(platform: Platform) -> FakeMailServer:
     return platform.mail.anywhere
 
 
-def test_what_no_record_owns_is_removed_and_its_mail_kept() -> None:
-    async def main() -> None:
-        platform = Platform()
-        async with platform.running():
-            await platform.settle(1)
-            await serve_mail(platform)
-            await leave_behind(platform, "c")
-            there(platform).mailboxes["a@gone.test"].mail.append("hello")
-            await platform.settle(1300)
-            assert set(there(platform).domains) == {"live.test"}
-            assert set(there(platform).mailboxes) == {"jane@live.test"}
-            assert not there(platform).aliases
-            assert there(platform).kept == {(CLAIM, "a@gone.test"): ["hello"]}
-
-    run(main)
+@in_virtual_time
+async def test_what_no_record_owns_is_removed_and_its_mail_kept() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        await serve_mail(platform)
+        await leave_behind(platform, "c")
+        there(platform).mailboxes["a@gone.test"].mail.append("hello")
+        await platform.settle(1300)
+        assert set(there(platform).domains) == {"live.test"}
+        assert set(there(platform).mailboxes) == {"jane@live.test"}
+        assert not there(platform).aliases
+        assert there(platform).kept == {(CLAIM, "a@gone.test"): ["hello"]}
 
 
-def test_a_server_of_somebody_else_is_never_swept() -> None:
-    async def main() -> None:
-        platform = Platform()
-        external = {"endpoint": "https://mail.example.net:443"}
-        async with platform.running():
-            await platform.settle(1)
-            await serve_mail(platform, external=external)
-            await leave_behind(platform, "c")
-            await platform.settle(1300)
-            assert "gone.test" in there(platform).domains
-
-    run(main)
+@in_virtual_time
+async def test_a_server_of_somebody_else_is_never_swept() -> None:
+    platform = Platform()
+    external = {"endpoint": "https://mail.example.net:443"}
+    async with platform.running():
+        await platform.settle(1)
+        await serve_mail(platform, external=external)
+        await leave_behind(platform, "c")
+        await platform.settle(1300)
+        assert "gone.test" in there(platform).domains
 
 
 async def serve_mail(platform: Platform, **spec: object) -> None:

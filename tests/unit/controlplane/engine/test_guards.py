@@ -17,7 +17,7 @@ from tests.support.bench import Bench, box_key
 from tests.support.memory import MemoryStore
 from tests.support.platform import Platform
 from tests.support.toys import Thing
-from tests.support.virtual import LoopClock, run
+from tests.support.virtual import LoopClock, in_virtual_time, run
 
 SWEPT_S = 1300.0
 
@@ -67,55 +67,47 @@ class Gap:
         raise SlowReaderError("too far behind")
 
 
-def test_after_a_gap_in_the_changes_everything_is_looked_at() -> None:
-    async def main() -> None:
-        clock, rng = LoopClock(), random.Random(0)
-        queue = Queue(clock, rng)
-        view: Any = Gap()
-        queues = {"Box": queue}
-        breakers = Breakers(clock, rng)
-        wakes = Wakes(view, queues, Dependents(), lambda stored: (), breakers, clock)
-        async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(wakes.follow(0))
-            await asyncio.sleep(0.5)
-            assert queue.depth == 1
-            following.cancel()
-
-    run(main)
+@in_virtual_time
+async def test_after_a_gap_in_the_changes_everything_is_looked_at() -> None:
+    clock, rng = LoopClock(), random.Random(0)
+    queue = Queue(clock, rng)
+    view: Any = Gap()
+    queues = {"Box": queue}
+    breakers = Breakers(clock, rng)
+    wakes = Wakes(view, queues, Dependents(), lambda stored: (), breakers, clock)
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(wakes.follow(0))
+        await asyncio.sleep(0.5)
+        assert queue.depth == 1
+        following.cancel()
 
 
-def test_after_a_driver_came_back_everything_is_looked_at() -> None:
-    async def main() -> None:
-        platform = Platform()
-        async with platform.running():
-            await platform.settle(1)
-            web = await platform.apply("App", "web", image="web:1")
-            await platform.settle(30)
-            container = platform.engine.containers[platform.of(web)[0].id]
-            platform.engine.engine_down()
-            container.state = replace(container.state, running=False)
-            await platform.settle(1)
-            platform.engine.engine_up()
-            await platform.settle(3)
-            assert platform.of(web)[0].running
-
-    run(main)
+@in_virtual_time
+async def test_after_a_driver_came_back_everything_is_looked_at() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        web = await platform.apply("App", "web", image="web:1")
+        await platform.settle(30)
+        container = platform.engine.containers[platform.of(web)[0].id]
+        platform.engine.engine_down()
+        container.state = replace(container.state, running=False)
+        await platform.settle(1)
+        platform.engine.engine_up()
+        await platform.settle(3)
+        assert platform.of(web)[0].running
 
 
-def test_every_write_of_the_engine_carries_its_epoch() -> None:
-    async def main() -> None:
-        bench = Bench()
-        async with bench.running():
-            await bench.namespace()
-            await bench.box("a", data="Delete", secret=True)
-            await bench.settle(10)
-            await bench.delete(box_key("a"))
-            await bench.settle(10)
-        mine = [write for write in bench.store.writes if write.actor == "system:agent"]
-        assert len(mine) > 5
-        assert {write.epoch for write in mine} == {bench.epoch}
-
-    run(main)
+@in_virtual_time
+async def test_every_write_of_the_engine_carries_its_epoch() -> None:
+    async with Bench().running() as bench:
+        await bench.namespace()
+        await bench.box("a", data="Delete", secret=True)
+        await bench.settle(10)
+        await bench.delete(box_key("a"))
+        await bench.settle(10)
+    mine = [write for write in bench.store.writes if write.actor == "system:agent"]
+    assert len(mine) > 5
+    assert {write.epoch for write in mine} == {bench.epoch}
 
 
 @dataclass(slots=True)
@@ -131,18 +123,15 @@ class Contended(MemoryStore):
         return await MemoryStore.write(self, write)
 
 
-def test_a_lost_race_is_run_again_at_once() -> None:
-    async def main() -> None:
-        store = Contended()
-        bench = Bench(store=store)
-        async with bench.running():
-            await bench.namespace()
-            await bench.box("a")
-            await bench.settle(30)
-            store.lost = False
-            await bench.edit(box_key("a"), size=7)
-            await bench.settle(5)
-            assert store.lost
-            assert bench.status(box_key("a"))["size"] == 7
-
-    run(main)
+@in_virtual_time
+async def test_a_lost_race_is_run_again_at_once() -> None:
+    store = Contended()
+    async with Bench(store=store).running() as bench:
+        await bench.namespace()
+        await bench.box("a")
+        await bench.settle(30)
+        store.lost = False
+        await bench.edit(box_key("a"), size=7)
+        await bench.settle(5)
+        assert store.lost
+        assert bench.status(box_key("a"))["size"] == 7

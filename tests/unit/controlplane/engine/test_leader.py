@@ -1,6 +1,8 @@
 """Leadership: one at a time, stopped by its own clock, taken over in time."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -17,7 +19,7 @@ from controlplane.engine.leader import (
 from controlplane.errors import StaleEpochError
 from controlplane.store.leases import Holder, Lease
 from tests.support.leases import FakeLeases
-from tests.support.virtual import LoopClock, run
+from tests.support.virtual import LoopClock, in_virtual_time
 
 ONE = Holder("host", "boot", 1, 11)
 TWO = Holder("host", "boot", 2, 22)
@@ -28,90 +30,71 @@ def leader(leases: FakeLeases, holder: Holder, *, alive: bool = True) -> Leader:
     return Leader(leases, holder, LoopClock(), alive=lambda _holder: alive)
 
 
+@asynccontextmanager
+async def leading(first: Leader) -> AsyncIterator[tuple[Leadership, asyncio.Task[None]]]:
+    """Its term, and the task that renews it; the block ends when that has ended."""
+    term = await first.acquire()
+    async with asyncio.TaskGroup() as tasks:
+        yield term, tasks.create_task(first.keep(term))
+
+
 async def elapsed(leases: FakeLeases, holder: Holder, *, alive: bool = True) -> float:
     began_s = LoopClock().monotonic()
     await leader(leases, holder, alive=alive).acquire()
     return LoopClock().monotonic() - began_s
 
 
-def test_leader_renews_for_as_long_as_it_can() -> None:
-    async def main() -> None:
-        leases = FakeLeases()
-        first = leader(leases, ONE)
-        term = await first.acquire()
-        async with asyncio.TaskGroup() as tasks:
-            keeping = tasks.create_task(first.keep(term))
-            await asyncio.sleep(3600)
+@in_virtual_time
+async def test_leader_renews_for_as_long_as_it_can() -> None:
+    async with leading(leader(FakeLeases(), ONE)) as (term, keeping):
+        await asyncio.sleep(3600)
+        term.guard()
+        assert not keeping.done()
+        keeping.cancel()
+
+
+@in_virtual_time
+async def test_leader_stops_before_its_lease_ends_when_the_store_is_away() -> None:
+    leases = FakeLeases()
+    async with leading(leader(leases, ONE)) as (term, _):
+        await asyncio.sleep(1)
+        leases.away = True
+        expires_s = leases.expires_s
+        await term.over()
+        assert LoopClock().monotonic() <= expires_s - TTL_S * MARGIN_PART
+        with pytest.raises(StaleEpochError):
             term.guard()
-            assert not keeping.done()
-            keeping.cancel()
-
-    run(main)
 
 
-def test_leader_stops_before_its_lease_ends_when_the_store_is_away() -> None:
-    async def main() -> None:
-        leases = FakeLeases()
-        first = leader(leases, ONE)
-        term = await first.acquire()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(first.keep(term))
-            await asyncio.sleep(1)
-            leases.away = True
-            expires_s = leases.expires_s
-            await term.over()
-            assert LoopClock().monotonic() <= expires_s - TTL_S * MARGIN_PART
-            with pytest.raises(StaleEpochError):
-                term.guard()
-
-    run(main)
+@in_virtual_time
+async def test_leader_rides_out_a_short_outage() -> None:
+    leases = FakeLeases()
+    async with leading(leader(leases, ONE)) as (term, keeping):
+        leases.away = True
+        await asyncio.sleep(3)
+        leases.away = False
+        await asyncio.sleep(60)
+        term.guard()
+        keeping.cancel()
 
 
-def test_leader_rides_out_a_short_outage() -> None:
-    async def main() -> None:
-        leases = FakeLeases()
-        first = leader(leases, ONE)
-        term = await first.acquire()
-        async with asyncio.TaskGroup() as tasks:
-            keeping = tasks.create_task(first.keep(term))
-            leases.away = True
-            await asyncio.sleep(3)
-            leases.away = False
-            await asyncio.sleep(60)
-            term.guard()
-            keeping.cancel()
-
-    run(main)
-
-
-def test_leader_tries_again_soon_after_a_renewal_that_failed() -> None:
+@in_virtual_time
+async def test_leader_tries_again_soon_after_a_renewal_that_failed() -> None:
     """At least five times before it has to stop."""
-
-    async def main() -> None:
-        leases = FakeLeases()
-        first = leader(leases, ONE)
-        term = await first.acquire()
-        async with asyncio.TaskGroup() as tasks:
-            leases.away = True
-            tasks.create_task(first.keep(term))
-            await term.over()
-        assert leases.calls["renew"] >= 5
-
-    run(main)
+    leases = FakeLeases()
+    async with leading(leader(leases, ONE)) as (term, _):
+        leases.away = True
+        await term.over()
+    assert leases.calls["renew"] >= 5
 
 
-def test_taken_lease_ends_the_term() -> None:
-    async def main() -> None:
-        leases = FakeLeases()
-        first = leader(leases, ONE)
-        term = await first.acquire()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(first.keep(term))
-            assert leases.lease is not None
-            leases.lease = replace(leases.lease, epoch=9, holder=TWO)
-            await term.over()
-
-    run(main)
+@in_virtual_time
+async def test_taken_lease_ends_the_term() -> None:
+    leases = FakeLeases()
+    async with leading(leader(leases, ONE)) as (term, _):
+        assert leases.lease is not None
+        leases.lease = replace(leases.lease, epoch=9, holder=TWO)
+        await term.over()
 
 
 @pytest.mark.parametrize(
@@ -123,86 +106,69 @@ def test_taken_lease_ends_the_term() -> None:
         pytest.param(replace(TWO, boot_id="new"), True, 0.0, 0.0, id="rebooted: at once"),
     ],
 )
-def test_successor_takes_over(holder: Holder, alive: bool, least_s: float, most_s: float) -> None:
-    async def main() -> None:
-        leases = FakeLeases()
-        await leader(leases, ONE).acquire()
-        assert least_s <= await elapsed(leases, holder, alive=alive) <= most_s
-        assert leases.lease is not None
-        assert leases.lease.epoch == 2
-
-    run(main)
+@in_virtual_time
+async def test_successor_takes_over(
+    holder: Holder, alive: bool, least_s: float, most_s: float
+) -> None:
+    leases = FakeLeases()
+    await leader(leases, ONE).acquire()
+    assert least_s <= await elapsed(leases, holder, alive=alive) <= most_s
+    assert leases.lease is not None
+    assert leases.lease.epoch == 2
 
 
 @pytest.mark.parametrize("latency_s", [0.01, 0.1, 1.0])
-def test_successor_begins_as_soon_as_the_lease_has_ended(latency_s: float) -> None:
+@in_virtual_time
+async def test_successor_begins_as_soon_as_the_lease_has_ended(latency_s: float) -> None:
     """At most three calls after it: the look that just missed it, the next look, and the try."""
-
-    async def main() -> None:
-        leases = FakeLeases()
-        await leader(leases, ONE).acquire()
-        leases.latency_s = latency_s
-        waited_s = await elapsed(leases, FAR)
-        assert TTL_S <= waited_s <= TTL_S + 3 * latency_s + LEAST_S
-
-    run(main)
+    leases = FakeLeases()
+    await leader(leases, ONE).acquire()
+    leases.latency_s = latency_s
+    waited_s = await elapsed(leases, FAR)
+    assert TTL_S <= waited_s <= TTL_S + 3 * latency_s + LEAST_S
 
 
-def test_who_waits_does_not_lock_what_every_write_locks() -> None:
-    async def main() -> None:
-        leases = FakeLeases()
-        first = leader(leases, ONE)
-        term = await first.acquire()
+@in_virtual_time
+async def test_who_waits_does_not_lock_what_every_write_locks() -> None:
+    leases = FakeLeases()
+    async with leading(leader(leases, ONE)) as (_, keeping), asyncio.TaskGroup() as tasks:
         leases.calls.clear()
-        async with asyncio.TaskGroup() as tasks:
-            keeping = tasks.create_task(first.keep(term))
-            waiting = tasks.create_task(leader(leases, FAR).acquire())
-            await asyncio.sleep(60)
-            assert leases.calls["current"] > 60
-            assert leases.calls["try_acquire"] == 0
-            keeping.cancel()
-            waiting.cancel()
-
-    run(main)
+        waiting = tasks.create_task(leader(leases, FAR).acquire())
+        await asyncio.sleep(60)
+        assert leases.calls["current"] > 60
+        assert leases.calls["try_acquire"] == 0
+        keeping.cancel()
+        waiting.cancel()
 
 
 @pytest.mark.parametrize("ttl_s", [3.0, TTL_S, 30.0])
-def test_leader_keeps_its_lease_on_a_store_that_takes_a_third_of_it(ttl_s: float) -> None:
-    async def main() -> None:
-        leases = FakeLeases()
-        first = Leader(leases, ONE, LoopClock(), ttl_s=ttl_s)
-        term = await first.acquire()
+@in_virtual_time
+async def test_leader_keeps_its_lease_on_a_store_that_takes_a_third_of_it(ttl_s: float) -> None:
+    leases = FakeLeases()
+    async with leading(Leader(leases, ONE, LoopClock(), ttl_s=ttl_s)) as (term, keeping):
         leases.latency_s = ttl_s * 0.33
-        async with asyncio.TaskGroup() as tasks:
-            keeping = tasks.create_task(first.keep(term))
-            await asyncio.sleep(600)
-            term.guard()
-            keeping.cancel()
-
-    run(main)
-
-
-def test_released_lease_is_free_at_once() -> None:
-    async def main() -> None:
-        leases = FakeLeases()
-        first = leader(leases, ONE)
-        await first.give_up(await first.acquire())
-        assert await elapsed(leases, FAR) == 0.0
-
-    run(main)
-
-
-def test_deadline_counts_from_before_the_request() -> None:
-    async def main() -> None:
-        lease = Lease("agent", ONE, 1, TTL_S)
-        term = Leadership(lease, LoopClock(), LoopClock().monotonic() + 1.0)
-        await asyncio.sleep(0.9)
+        await asyncio.sleep(600)
         term.guard()
-        await asyncio.sleep(0.2)
-        with pytest.raises(StaleEpochError):
-            term.guard()
+        keeping.cancel()
 
-    run(main)
+
+@in_virtual_time
+async def test_released_lease_is_free_at_once() -> None:
+    leases = FakeLeases()
+    first = leader(leases, ONE)
+    await first.give_up(await first.acquire())
+    assert await elapsed(leases, FAR) == 0.0
+
+
+@in_virtual_time
+async def test_deadline_counts_from_before_the_request() -> None:
+    lease = Lease("agent", ONE, 1, TTL_S)
+    term = Leadership(lease, LoopClock(), LoopClock().monotonic() + 1.0)
+    await asyncio.sleep(0.9)
+    term.guard()
+    await asyncio.sleep(0.2)
+    with pytest.raises(StaleEpochError):
+        term.guard()
 
 
 def test_this_process_is_alive_and_another_start_is_not() -> None:

@@ -3,7 +3,7 @@
 from controlplane.records import Key
 from drivers.containers import NetworkState
 from tests.support.platform import Platform
-from tests.support.virtual import run
+from tests.support.virtual import in_virtual_time
 
 SHOP = Key("Namespace", "", "shop")
 HOURS_S = 2 * 3600.0
@@ -19,159 +19,137 @@ async def quickstart(platform: Platform) -> tuple[Key, Key, Key]:
     return pg, cache, web
 
 
-def test_quickstart_becomes_ready_and_then_is_silent_for_hours() -> None:
-    async def main() -> None:
-        platform = Platform()
-        async with platform.running():
-            await platform.settle(1)
-            keys = await quickstart(platform)
-            for key in (SHOP, *keys, Key("Host", "", "host")):
-                assert platform.ready(key), f"{key}: {platform.condition(key)}"
-            await platform.settle(60)
-            mine = [w for w in platform.store.writes if w.key.kind != "Event"]
-            changes = sum(platform.engine.writes.values())
-            await platform.settle(HOURS_S)
-            later = [w for w in platform.store.writes if w.key.kind != "Event"]
-            assert [str(w.key) for w in later[len(mine) :]] == []
-            assert sum(platform.engine.writes.values()) == changes
-
-    run(main)
-
-
-def test_killed_and_removed_containers_are_healed_within_a_second() -> None:
-    async def main() -> None:
-        platform = Platform()
-        async with platform.running():
-            await platform.settle(1)
-            _, cache, web = await quickstart(platform)
-            platform.engine.kill(platform.of(web)[0].name)
-            platform.engine.remove(platform.of(cache)[0].name)
-            await platform.settle(1)
-            assert platform.of(web)[0].running
-            assert platform.of(cache)[0].running
-            await platform.settle(30)
-            assert platform.ready(web)
-            assert platform.ready(cache)
-
-    run(main)
-
-
-def test_restart_adopts_all_and_restarts_nothing() -> None:
-    async def main() -> None:
-        platform = Platform()
-        async with platform.running():
-            await platform.settle(1)
-            keys = await quickstart(platform)
-        before = {key: [each.id for each in platform.of(key)] for key in keys}
+@in_virtual_time
+async def test_quickstart_becomes_ready_and_then_is_silent_for_hours() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        keys = await quickstart(platform)
+        for key in (SHOP, *keys, Key("Host", "", "host")):
+            assert platform.ready(key), f"{key}: {platform.condition(key)}"
+        await platform.settle(60)
+        mine = [w for w in platform.store.writes if w.key.kind != "Event"]
         changes = sum(platform.engine.writes.values())
-        async with platform.running():
-            await platform.settle(700)
-            assert {key: [each.id for each in platform.of(key)] for key in keys} == before
-            assert sum(platform.engine.writes.values()) == changes
-
-    run(main)
+        await platform.settle(HOURS_S)
+        later = [w for w in platform.store.writes if w.key.kind != "Event"]
+        assert [str(w.key) for w in later[len(mine) :]] == []
+        assert sum(platform.engine.writes.values()) == changes
 
 
-def test_deleted_database_keeps_its_data_and_the_next_one_adopts_it() -> None:
-    async def main() -> None:
-        platform = Platform()
-        secret = Key("Secret", "shop", "pg-credentials")
-        async with platform.running():
-            await platform.settle(1)
-            pg = await platform.apply("Database", "pg", engine="postgres")
-            await platform.settle(30)
-            name = platform.status(pg)["secretRef"]["name"]
-            secret = Key("Secret", "shop", name)
-            password = (await platform.records.read(platform.get(secret)))["data"]["password"]
-            volumes = set(platform.engine.volumes)
-            await platform.delete(pg)
-            await platform.settle(1300)
-            assert platform.find(pg) is None
-            assert set(platform.engine.volumes) == volumes
-            assert len(platform.store.cache.list("Volume")) == 1
-            await platform.apply("Database", "pg", engine="postgres")
-            await platform.settle(30)
-            assert platform.ready(pg)
-            assert set(platform.engine.volumes) == volumes
-            again = (await platform.records.read(platform.get(secret)))["data"]["password"]
-            assert again == password
-
-    run(main)
+@in_virtual_time
+async def test_killed_and_removed_containers_are_healed_within_a_second() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        _, cache, web = await quickstart(platform)
+        platform.engine.kill(platform.of(web)[0].name)
+        platform.engine.remove(platform.of(cache)[0].name)
+        await platform.settle(1)
+        assert platform.of(web)[0].running
+        assert platform.of(cache)[0].running
+        await platform.settle(30)
+        assert platform.ready(web)
+        assert platform.ready(cache)
 
 
-def test_delete_policy_leaves_nothing() -> None:
-    async def main() -> None:
-        platform = Platform()
-        async with platform.running():
-            await platform.settle(1)
-            pg = await platform.apply("Database", "pg", engine="postgres", deletionPolicy="Delete")
-            await platform.settle(30)
-            assert platform.ready(pg)
-            await platform.delete(pg)
-            await platform.settle(60)
-            assert platform.find(pg) is None
-            assert platform.engine.volumes == {}
-            assert platform.store.cache.list("Volume") == []
-            assert platform.store.cache.list("Secret") == []
-            assert platform.engine.containers == {}
-
-    run(main)
+@in_virtual_time
+async def test_restart_adopts_all_and_restarts_nothing() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        keys = await quickstart(platform)
+    before = {key: [each.id for each in platform.of(key)] for key in keys}
+    changes = sum(platform.engine.writes.values())
+    async with platform.running():
+        await platform.settle(700)
+        assert {key: [each.id for each in platform.of(key)] for key in keys} == before
+        assert sum(platform.engine.writes.values()) == changes
 
 
-def test_namespace_takes_all_with_it_but_retained_volumes() -> None:
-    async def main() -> None:
-        platform = Platform()
-        async with platform.running():
-            await platform.settle(1)
-            await quickstart(platform)
-            await platform.delete(SHOP)
-            await platform.settle(120)
-            assert platform.find(SHOP) is None
-            assert platform.engine.containers == {}
-            assert len(platform.engine.volumes) == 2
-            assert len(platform.engine.networks) == 1
-
-    run(main)
-
-
-def test_host_tells_what_is_allocated() -> None:
-    async def main() -> None:
-        platform = Platform()
-        host = Key("Host", "", "host")
-        async with platform.running():
-            await platform.settle(1)
-            for i in range(20):
-                await platform.apply(
-                    "App", f"a{i}", image="web:1", port=80,
-                    resources={"cpu": "500m", "memory": "64Mi"},
-                )  # fmt: skip
-            await platform.settle(60)
-            ready = [i for i in range(20) if platform.ready(Key("App", "shop", f"a{i}"))]
-            assert len(ready) == 7
-            status = platform.status(host)
-            assert status["free"]["cpu"] == "0"
-            assert status["allocated"]["cpu"] == "3500m"
-
-    run(main)
+@in_virtual_time
+async def test_deleted_database_keeps_its_data_and_the_next_one_adopts_it() -> None:
+    platform = Platform()
+    secret = Key("Secret", "shop", "pg-credentials")
+    async with platform.running():
+        await platform.settle(1)
+        pg = await platform.apply("Database", "pg", engine="postgres")
+        await platform.settle(30)
+        name = platform.status(pg)["secretRef"]["name"]
+        secret = Key("Secret", "shop", name)
+        password = (await platform.records.read(platform.get(secret)))["data"]["password"]
+        volumes = set(platform.engine.volumes)
+        await platform.delete(pg)
+        await platform.settle(1300)
+        assert platform.find(pg) is None
+        assert set(platform.engine.volumes) == volumes
+        assert len(platform.store.cache.list("Volume")) == 1
+        await platform.apply("Database", "pg", engine="postgres")
+        await platform.settle(30)
+        assert platform.ready(pg)
+        assert set(platform.engine.volumes) == volumes
+        again = (await platform.records.read(platform.get(secret)))["data"]["password"]
+        assert again == password
 
 
-def test_a_namespace_whose_subnet_another_took_gets_another_one() -> None:
-    async def main() -> None:
-        platform = Platform()
-        async with platform.running():
-            await platform.settle(1)
-            keys = await quickstart(platform)
-            ours = platform.engine.network_named(platform.status(SHOP)["network"])
-            assert ours is not None
-            platform.engine.remove_network(ours.name)
-            theirs = NetworkState(platform.engine.new_id(), "theirs", None, ours.subnet)
-            platform.engine.networks[theirs.id] = theirs
-            await platform.settle(60)
-            again = platform.engine.network_named(ours.name)
-            assert again is not None
-            assert again.subnet == platform.status(SHOP)["allocation"]["subnet"] != ours.subnet
-            assert platform.engine.networks[theirs.id] == theirs
-            for key in (SHOP, *keys):
-                assert platform.ready(key), f"{key}: {platform.condition(key)}"
+@in_virtual_time
+async def test_delete_policy_leaves_nothing() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        pg = await platform.apply("Database", "pg", engine="postgres", deletionPolicy="Delete")
+        await platform.settle(30)
+        assert platform.ready(pg)
+        await platform.delete(pg)
+        await platform.settle(60)
+        assert platform.find(pg) is None
+        assert platform.engine.volumes == {}
+        assert platform.store.cache.list("Volume") == []
+        assert platform.store.cache.list("Secret") == []
+        assert platform.engine.containers == {}
 
-    run(main)
+
+@in_virtual_time
+async def test_namespace_takes_all_with_it_but_retained_volumes() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        await quickstart(platform)
+        await platform.delete(SHOP)
+        await platform.settle(120)
+        assert platform.find(SHOP) is None
+        assert platform.engine.containers == {}
+        assert len(platform.engine.volumes) == 2
+        assert len(platform.engine.networks) == 1
+
+
+@in_virtual_time
+async def test_host_tells_what_is_allocated() -> None:
+    platform = Platform()
+    host = Key("Host", "", "host")
+    async with platform.running():
+        await platform.settle(1)
+        for i in range(20):
+            await platform.apply(
+                "App", f"a{i}", image="web:1", port=80,
+                resources={"cpu": "500m", "memory": "64Mi"},
+            )  # fmt: skip
+        await platform.settle(60)
+        ready = [i for i in range(20) if platform.ready(Key("App", "shop", f"a{i}"))]
+        assert len(ready) == 7
+        status = platform.status(host)
+        assert status["free"]["cpu"] == "0"
+        assert status["allocated"]["cpu"] == "3500m"
+
+
+@in_virtual_time
+async def test_a_namespace_whose_subnet_another_took_gets_another_one() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        keys = await quickstart(platform)
+        ours = platform.engine.network_named(platform.status(SHOP)["network"])
+        assert ours is not None
+        platform.engine.remove_network(ours.name)
+        theirs = NetworkState(platform.engine.new_id(), "theirs", None, ours.subnet)
+        platform.engine.networks[theirs.id] = theirs
+        await platform.settle(60)
+        again = platform.engine.network_named(ours.name)
+        assert again is not None
+        assert again.subnet == platform.status(SHOP)["allocation"]["subnet"] != ours.subnet
+        assert platform.engine.networks[theirs.id] == theirs
+        for key in (SHOP, *keys):
+            assert platform.ready(key), f"{key}: {platform.condition(key)}"

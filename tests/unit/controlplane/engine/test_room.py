@@ -8,10 +8,11 @@ from controlplane.engine.resolve import allocation_of
 from controlplane.records import Write
 from resources.meta import Footprint
 from tests.support.bench import USER, Bench, box_key
-from tests.support.virtual import run
+from tests.support.virtual import in_virtual_time, run
 
 MIB = 2**20
 CAPACITY = Footprint(2000, 1000 * MIB, 10**12)
+A, B = box_key("a"), box_key("b")
 
 
 def stored_sum(bench: Bench) -> Footprint:
@@ -29,167 +30,137 @@ def real_sum(bench: Bench) -> Footprint:
     return total
 
 
-def watched(bench: Bench) -> Bench:
-    """Check the promise at every commit."""
+def watched(*, quotas: dict[str, Footprint] | None = None, seed: int = 0) -> Bench:
+    """A host of CAPACITY; the promise is checked at every commit."""
+    bench = Bench(capacity=CAPACITY, quotas=quotas or {}, seed=seed)
 
     def check(_write: Write) -> None:
-        assert bench.capacity is not None
-        assert stored_sum(bench).fits(bench.capacity), "more is promised than there is"
+        assert stored_sum(bench).fits(CAPACITY), "more is promised than there is"
         assert real_sum(bench).fits(stored_sum(bench)), "more runs than is promised"
 
     bench.store.on_write = check
     return bench
 
 
-def test_exactly_those_that_fit_run_and_the_rest_says_why() -> None:
-    async def main() -> None:
-        bench = watched(Bench(capacity=CAPACITY))
-        async with bench.running():
-            await bench.namespace()
-            await bench.settle()
-            for i in range(20):
-                await bench.box(f"b{i:02}", cpu="300m", memory="64Mi")
-            await bench.settle(30)
-            names = [f"b{i:02}" for i in range(20)]
-            running = {name for name in names if bench.ready(box_key(name))}
-            assert len(running) == 6
-            waiting = next(name for name in names if name not in running)
-            admitted = bench.condition(box_key(waiting), "Admitted")
-            assert admitted["reason"] == "BudgetExceeded"
-            assert "short of 100m CPU" in admitted["message"]
-            writes = {name: bench.store.writes_to(box_key(name)) for name in names}
-            await bench.delete(box_key(min(running)))
-            await bench.settle(5)
-            now = {
-                name for name in names if bench.find(box_key(name)) and bench.ready(box_key(name))
-            }
-            assert len(now) == 6
-            assert now > running - {min(running)}
-            touched = [n for n in names if bench.store.writes_to(box_key(n)) != writes[n]]
-            assert set(touched) == (now - running) | {min(running)}
-
-    run(main)
+@in_virtual_time
+async def test_exactly_those_that_fit_run_and_the_rest_says_why() -> None:
+    async with watched().shop() as bench:
+        for i in range(20):
+            await bench.box(f"b{i:02}", cpu="300m", memory="64Mi")
+        await bench.settle(30)
+        names = [f"b{i:02}" for i in range(20)]
+        running = {name for name in names if bench.ready(box_key(name))}
+        assert len(running) == 6
+        waiting = next(name for name in names if name not in running)
+        admitted = bench.condition(box_key(waiting), "Admitted")
+        assert admitted["reason"] == "BudgetExceeded"
+        assert "short of 100m CPU" in admitted["message"]
+        writes = {name: bench.store.writes_to(box_key(name)) for name in names}
+        await bench.delete(box_key(min(running)))
+        await bench.settle(5)
+        now = {name for name in names if bench.find(box_key(name)) and bench.ready(box_key(name))}
+        assert len(now) == 6
+        assert now > running - {min(running)}
+        touched = [n for n in names if bench.store.writes_to(box_key(n)) != writes[n]]
+        assert set(touched) == (now - running) | {min(running)}
 
 
-def test_shrinking_one_starts_the_next() -> None:
-    async def main() -> None:
-        bench = watched(Bench(capacity=CAPACITY))
-        async with bench.running():
-            await bench.namespace()
-            await bench.settle()
-            await bench.box("a", cpu="2")
-            await bench.settle()
-            await bench.box("b", cpu="1")
-            await bench.settle()
-            assert not bench.ready(box_key("b"))
-            await bench.edit(box_key("a"), cpu="1")
-            await bench.settle()
-            assert bench.ready(box_key("b"))
-            assert bench.ledger.totals().free.cpu_millicores == 0
-
-    run(main)
+@in_virtual_time
+async def test_shrinking_one_starts_the_next() -> None:
+    async with watched().shop() as bench:
+        await bench.box("a", cpu="2")
+        await bench.settle()
+        await bench.box("b", cpu="1")
+        await bench.settle()
+        assert not bench.ready(B)
+        await bench.edit(A, cpu="1")
+        await bench.settle()
+        assert bench.ready(B)
+        assert bench.ledger.totals().free.cpu_millicores == 0
 
 
-def test_growth_that_does_not_fit_leaves_what_runs_alone() -> None:
-    async def main() -> None:
-        bench = watched(Bench(capacity=CAPACITY))
-        async with bench.running():
-            await bench.namespace()
-            await bench.settle()
-            await bench.box("a", cpu="1")
-            await bench.box("b", cpu="1")
-            await bench.settle()
-            await bench.edit(box_key("a"), cpu="2")
-            await bench.settle()
-            assert bench.ready(box_key("a"))
-            assert bench.condition(box_key("a"), "Admitted")["status"] == "False"
-            assert bench.status(box_key("a"))["allocation"]["cpu"] == "1"
-            await bench.delete(box_key("b"))
-            await bench.settle()
-            assert bench.status(box_key("a"))["allocation"]["cpu"] == "2"
-
-    run(main)
+@in_virtual_time
+async def test_growth_that_does_not_fit_leaves_what_runs_alone() -> None:
+    async with watched().shop() as bench:
+        await bench.box("a", cpu="1")
+        await bench.box("b", cpu="1")
+        await bench.settle()
+        await bench.edit(A, cpu="2")
+        await bench.settle()
+        assert bench.ready(A)
+        assert bench.condition(A, "Admitted")["status"] == "False"
+        assert bench.status(A)["allocation"]["cpu"] == "1"
+        await bench.delete(B)
+        await bench.settle()
+        assert bench.status(A)["allocation"]["cpu"] == "2"
 
 
-def test_growth_that_waits_leaves_the_admitted_size_to_be_healed() -> None:
-    async def main() -> None:
-        bench = watched(Bench(capacity=CAPACITY))
-        async with bench.running():
-            await bench.namespace()
-            await bench.settle()
-            await bench.box("a", cpu="1", size=1)
-            await bench.box("b", cpu="1")
-            await bench.settle()
-            base = bench.get(box_key("a"))
-            bigger = {**base.obj, "spec": {"cpu": "2"}}
-            asked = await bench.records.update(base, bigger, actor=USER, dry_run=True)
-            assert "spec" not in asked.obj["status"]["allocation"], "kubectl diff stays short"
-            await bench.edit(box_key("a"), cpu="2", size=2)
-            await bench.edit(box_key("a"), cpu="3", size=3)
-            await bench.settle()
-            thing = bench.thing(box_key("a"))
-            assert thing is not None
-            assert thing.size == 1
-            assert bench.status(box_key("a"))["allocation"]["spec"] == {"cpu": "1", "size": 1}
-            bench.break_thing(box_key("a"))
-            await bench.settle(700)
-            assert bench.thing(box_key("a")) == thing
-            assert bench.condition(box_key("a"), "Synced")["reason"] == "BudgetExceeded"
-            assert bench.reasons().count("BudgetExceeded") == 1
-        async with bench.running():
-            bench.break_thing(box_key("a"))
-            await bench.settle(700)
-            assert bench.thing(box_key("a")) == thing, "after a restart, too"
-            await bench.delete(box_key("b"))
-            await bench.edit(box_key("a"), cpu="2")
-            await bench.settle()
-            grown = bench.thing(box_key("a"))
-            assert grown is not None
-            assert grown.size == 3
-            assert bench.condition(box_key("a"), "Synced")["status"] == "True"
-            assert "spec" not in bench.status(box_key("a"))["allocation"]
-
-    run(main)
+@in_virtual_time
+async def test_growth_that_waits_leaves_the_admitted_size_to_be_healed() -> None:
+    async with watched().shop() as bench:
+        await bench.box("a", cpu="1", size=1)
+        await bench.box("b", cpu="1")
+        await bench.settle()
+        base = bench.get(A)
+        bigger = {**base.obj, "spec": {"cpu": "2"}}
+        asked = await bench.records.update(base, bigger, actor=USER, dry_run=True)
+        assert "spec" not in asked.obj["status"]["allocation"], "kubectl diff stays short"
+        await bench.edit(A, cpu="2", size=2)
+        await bench.edit(A, cpu="3", size=3)
+        await bench.settle()
+        thing = bench.thing(A)
+        assert thing is not None
+        assert thing.size == 1
+        assert bench.status(A)["allocation"]["spec"] == {"cpu": "1", "size": 1}
+        bench.break_thing(A)
+        await bench.settle(700)
+        assert bench.thing(A) == thing
+        assert bench.condition(A, "Synced")["reason"] == "BudgetExceeded"
+        assert bench.reasons().count("BudgetExceeded") == 1
+    async with bench.running():
+        bench.break_thing(A)
+        await bench.settle(700)
+        assert bench.thing(A) == thing, "after a restart, too"
+        await bench.delete(B)
+        await bench.edit(A, cpu="2")
+        await bench.settle()
+        grown = bench.thing(A)
+        assert grown is not None
+        assert grown.size == 3
+        assert bench.condition(A, "Synced")["status"] == "True"
+        assert "spec" not in bench.status(A)["allocation"]
 
 
-def test_quota_holds_for_its_namespace_alone() -> None:
-    async def main() -> None:
-        quota = {"shop": Footprint(500, 10**12, 10**12)}
-        bench = watched(Bench(capacity=CAPACITY, quotas=quota))
-        async with bench.running():
-            await bench.namespace()
-            await bench.namespace("other")
-            await bench.settle()
-            await bench.box("a", cpu="600m")
-            await bench.box("a", namespace="other", cpu="600m")
-            await bench.settle()
-            assert bench.condition(box_key("a"), "Admitted")["reason"] == "QuotaExceeded"
-            assert bench.ready(box_key("a", "other"))
-
-    run(main)
+@in_virtual_time
+async def test_quota_holds_for_its_namespace_alone() -> None:
+    quota = {"shop": Footprint(500, 10**12, 10**12)}
+    async with watched(quotas=quota).running() as bench:
+        await bench.namespace()
+        await bench.namespace("other")
+        await bench.settle()
+        await bench.box("a", cpu="600m")
+        await bench.box("a", namespace="other", cpu="600m")
+        await bench.settle()
+        assert bench.condition(A, "Admitted")["reason"] == "QuotaExceeded"
+        assert bench.ready(box_key("a", "other"))
 
 
-def test_restart_forgets_nothing_and_keeps_the_order_of_those_that_wait() -> None:
-    async def main() -> None:
-        bench = watched(Bench(capacity=CAPACITY))
-        async with bench.running():
-            await bench.namespace()
-            await bench.settle()
-            await bench.box("holder", cpu="2")
-            await bench.settle()
-            await bench.box("old", cpu="1500m")
-            await bench.settle(2)
-            await bench.box("young", cpu="1500m")
-            await bench.settle()
-        async with bench.running():
-            await bench.settle()
-            assert bench.ledger.totals().allocated.cpu_millicores == 2000
-            await bench.delete(box_key("holder"))
-            await bench.settle()
-            assert bench.ready(box_key("old"))
-            assert not bench.ready(box_key("young"))
-
-    run(main)
+@in_virtual_time
+async def test_restart_forgets_nothing_and_keeps_the_order_of_those_that_wait() -> None:
+    async with watched().shop() as bench:
+        await bench.box("holder", cpu="2")
+        await bench.settle()
+        await bench.box("old", cpu="1500m")
+        await bench.settle(2)
+        await bench.box("young", cpu="1500m")
+        await bench.settle()
+    async with bench.running():
+        await bench.settle()
+        assert bench.ledger.totals().allocated.cpu_millicores == 2000
+        await bench.delete(box_key("holder"))
+        await bench.settle()
+        assert bench.ready(box_key("old"))
+        assert not bench.ready(box_key("young"))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -199,7 +170,7 @@ def test_promise_holds_at_every_moment_of_a_random_history(seed: int) -> None:
 
     async def main() -> None:
         rng = random.Random(seed)
-        bench = watched(Bench(capacity=CAPACITY, seed=seed))
+        bench = watched(seed=seed)
         bench.world.latency_s = 0.3
         bench.store.latency_s = 0.01
         async with bench.running():
@@ -252,22 +223,17 @@ def check_settled(bench: Bench, name: str) -> None:
         assert not more.fits(CAPACITY - stored_sum(bench)), f"{name} waits, and would fit"
 
 
-def test_one_that_waits_and_breaks_keeps_no_room_from_others() -> None:
-    async def main() -> None:
-        bench = watched(Bench(capacity=CAPACITY))
-        async with bench.running():
-            await bench.namespace()
-            await bench.settle()
-            await bench.box("holder", cpu="2")
-            await bench.settle()
-            await bench.box("old", cpu="1500m")
-            await bench.settle(2)
-            await bench.box("young", cpu="1500m")
-            await bench.settle()
-            await bench.edit(box_key("old"), size="broken")
-            await bench.settle()
-            await bench.delete(box_key("holder"))
-            await bench.settle()
-            assert bench.ready(box_key("young"))
-
-    run(main)
+@in_virtual_time
+async def test_one_that_waits_and_breaks_keeps_no_room_from_others() -> None:
+    async with watched().shop() as bench:
+        await bench.box("holder", cpu="2")
+        await bench.settle()
+        await bench.box("old", cpu="1500m")
+        await bench.settle(2)
+        await bench.box("young", cpu="1500m")
+        await bench.settle()
+        await bench.edit(box_key("old"), size="broken")
+        await bench.settle()
+        await bench.delete(box_key("holder"))
+        await bench.settle()
+        assert bench.ready(box_key("young"))

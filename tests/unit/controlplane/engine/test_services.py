@@ -5,7 +5,7 @@ from controlplane.errors import RetryableError
 from controlplane.records import Key
 from resources.meta import PLATFORM_NAMESPACE
 from tests.support.bench import Bench, box_key, space_key
-from tests.support.virtual import run
+from tests.support.virtual import in_virtual_time
 
 A = box_key("a")
 B = box_key("b")
@@ -13,131 +13,109 @@ RIVAL = box_key("x", "rival")
 HUB = Key(PLATFORM, PLATFORM_NAMESPACE, "s3")
 
 
-def test_one_of_two_tenants_gets_a_name_and_the_other_starts_when_it_is_free() -> None:
-    async def main() -> None:
-        bench = Bench()
-        async with bench.running():
-            await bench.namespace()
-            await bench.namespace("rival")
-            await bench.box("a", site="example.com")
-            await bench.settle()
-            await bench.box("x", namespace="rival", site="www.example.com")
-            await bench.settle()
-            assert bench.ready(A)
-            admitted = bench.condition(RIVAL, "Admitted")
-            assert (admitted["status"], admitted["reason"]) == ("False", "NameTaken")
-            assert "shop" not in admitted["message"]
-            assert bench.thing(RIVAL) is None
-            await bench.delete(A)
-            await bench.settle(2)
-            assert bench.ready(RIVAL)
-
-    run(main)
-
-
-def test_name_is_kept_over_a_restart() -> None:
-    async def main() -> None:
-        bench = Bench()
-        async with bench.running():
-            await bench.namespace()
-            await bench.namespace("rival")
-            await bench.box("x", namespace="rival", site="example.com")
-            await bench.settle()
+@in_virtual_time
+async def test_one_of_two_tenants_gets_a_name_and_the_other_starts_when_it_is_free() -> None:
+    async with Bench().running() as bench:
+        await bench.namespace()
+        await bench.namespace("rival")
         await bench.box("a", site="example.com")
-        async with bench.running():
-            await bench.settle()
-            assert bench.ready(RIVAL)
-            assert bench.condition(A, "Admitted")["reason"] == "NameTaken"
-
-    run(main)
-
-
-def test_name_that_is_wanted_no_more_is_free_for_others() -> None:
-    async def main() -> None:
-        bench = Bench()
-        async with bench.running():
-            await bench.namespace()
-            await bench.box("a", site="example.com")
-            await bench.settle()
-            await bench.box("b", site="example.com")
-            await bench.settle()
-            assert not bench.ready(B)
-            await bench.edit(A, site="other.com")
-            await bench.settle(2)
-            assert bench.ready(A)
-            assert bench.ready(B)
-
-    run(main)
+        await bench.settle()
+        await bench.box("x", namespace="rival", site="www.example.com")
+        await bench.settle()
+        assert bench.ready(A)
+        admitted = bench.condition(RIVAL, "Admitted")
+        assert (admitted["status"], admitted["reason"]) == ("False", "NameTaken")
+        assert "shop" not in admitted["message"]
+        assert bench.thing(RIVAL) is None
+        await bench.delete(A)
+        await bench.settle(2)
+        assert bench.ready(RIVAL)
 
 
-def test_service_holds_back_a_first_start_and_stops_nothing_later() -> None:
-    async def main() -> None:
-        bench = Bench()
-        async with bench.running():
-            await bench.namespace()
-            await bench.namespace(PLATFORM_NAMESPACE)
-            await bench.box("a", hub="s3", cpu="1")
-            await bench.settle()
-            ready = bench.condition(A, "Ready")
-            assert ready["reason"] == "ServiceNotReady"
-            assert "'s3'" in ready["message"]
-            assert "allocation" not in bench.status(A)
-            await bench.hub("s3")
-            await bench.settle(2)
-            assert bench.ready(A)
-            await bench.delete(HUB)
-            await bench.settle(2000)
-            assert bench.ready(A)
-
-    run(main)
+@in_virtual_time
+async def test_name_is_kept_over_a_restart() -> None:
+    async with Bench().running() as bench:
+        await bench.namespace()
+        await bench.namespace("rival")
+        await bench.box("x", namespace="rival", site="example.com")
+        await bench.settle()
+    await bench.box("a", site="example.com")
+    async with bench.running():
+        await bench.settle()
+        assert bench.ready(RIVAL)
+        assert bench.condition(A, "Admitted")["reason"] == "NameTaken"
 
 
-def test_kind_that_sees_dependents_follows_them_across_namespaces() -> None:
-    async def main() -> None:
-        bench = Bench()
-        async with bench.running():
-            await bench.namespace()
-            await bench.namespace(PLATFORM_NAMESPACE)
-            await bench.hub("s3")
-            await bench.hub("dns")
-            await bench.settle()
-            assert bench.status(HUB).get("users", []) == []
-            bench.world.errors = [RetryableError("cannot make the network: busy")]
-            await bench.namespace("rival")
-            await bench.box("x", namespace="rival", hub="s3")
-            await bench.box("a", hub="s3")
-            await bench.box("b")
-            await bench.settle(0.1)
-            assert bench.status(HUB)["users"] == ["rival/x False", "shop/a True"]
-            await bench.settle()
-            assert bench.status(HUB)["users"] == ["rival/x True", "shop/a True"]
-            await bench.edit(A, hub="dns")
-            await bench.settle(2)
-            assert bench.status(HUB)["users"] == ["rival/x True"]
-            await bench.delete(RIVAL)
-            await bench.settle(2)
-            assert bench.status(HUB).get("users", []) == []
-
-    run(main)
+@in_virtual_time
+async def test_name_that_is_wanted_no_more_is_free_for_others() -> None:
+    async with Bench().shop("a", site="example.com") as bench:
+        await bench.box("b", site="example.com")
+        await bench.settle()
+        assert not bench.ready(B)
+        await bench.edit(A, site="other.com")
+        await bench.settle(2)
+        assert bench.ready(A)
+        assert bench.ready(B)
 
 
-def test_dependents_are_complete_from_the_first_pass_of_a_new_term() -> None:
+@in_virtual_time
+async def test_service_holds_back_a_first_start_and_stops_nothing_later() -> None:
+    async with Bench().running() as bench:
+        await bench.namespace()
+        await bench.namespace(PLATFORM_NAMESPACE)
+        await bench.box("a", hub="s3", cpu="1")
+        await bench.settle()
+        ready = bench.condition(A, "Ready")
+        assert ready["reason"] == "ServiceNotReady"
+        assert "'s3'" in ready["message"]
+        assert "allocation" not in bench.status(A)
+        await bench.hub("s3")
+        await bench.settle(2)
+        assert bench.ready(A)
+        await bench.delete(HUB)
+        await bench.settle(2000)
+        assert bench.ready(A)
+
+
+@in_virtual_time
+async def test_kind_that_sees_dependents_follows_them_across_namespaces() -> None:
+    async with Bench().running() as bench:
+        await bench.namespace()
+        await bench.namespace(PLATFORM_NAMESPACE)
+        await bench.hub("s3")
+        await bench.hub("dns")
+        await bench.settle()
+        assert bench.status(HUB).get("users", []) == []
+        bench.world.errors = [RetryableError("cannot make the network: busy")]
+        await bench.namespace("rival")
+        await bench.box("x", namespace="rival", hub="s3")
+        await bench.box("a", hub="s3")
+        await bench.box("b")
+        await bench.settle(0.1)
+        assert bench.status(HUB)["users"] == ["rival/x False", "shop/a True"]
+        await bench.settle()
+        assert bench.status(HUB)["users"] == ["rival/x True", "shop/a True"]
+        await bench.edit(A, hub="dns")
+        await bench.settle(2)
+        assert bench.status(HUB)["users"] == ["rival/x True"]
+        await bench.delete(RIVAL)
+        await bench.settle(2)
+        assert bench.status(HUB).get("users", []) == []
+
+
+@in_virtual_time
+async def test_dependents_are_complete_from_the_first_pass_of_a_new_term() -> None:
     """A pass that missed some would take what stands for them outside for orphans."""
-
-    async def main() -> None:
-        bench = Bench()
-        async with bench.running():
-            await bench.namespace()
-            await bench.namespace(PLATFORM_NAMESPACE)
-            await bench.hub("s3")
-            for number in range(20):
-                await bench.box(f"b{number:02}", hub="s3")
-            await bench.settle()
-            before = bench.get(HUB)
-            assert len(bench.status(HUB)["users"]) == 20
-        async with bench.running():
-            await bench.settle()
-            assert bench.get(HUB).revision == before.revision
-            assert bench.get(space_key()).obj["status"]
-
-    run(main)
+    async with Bench().running() as bench:
+        await bench.namespace()
+        await bench.namespace(PLATFORM_NAMESPACE)
+        await bench.hub("s3")
+        for number in range(20):
+            await bench.box(f"b{number:02}", hub="s3")
+        await bench.settle()
+        before = bench.get(HUB)
+        assert len(bench.status(HUB)["users"]) == 20
+    async with bench.running():
+        await bench.settle()
+        assert bench.get(HUB).revision == before.revision
+        assert bench.get(space_key()).obj["status"]

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,25 +10,10 @@ from controlplane.engine.slices import SLICE
 from controlplane.records import Key, Stored
 from resources.meta import PLATFORM_NAMESPACE
 from tests.support.bench import Bench, box_key
-from tests.support.toys import Box, Thing, World
-from tests.support.virtual import run
+from tests.support.toys import Box, Counting
+from tests.support.virtual import in_virtual_time, run
 
 RECORDS = 10 * SLICE
-
-
-@dataclass(slots=True)
-class Counting(World):
-    """Counts looks that are under way at once."""
-
-    running: int = 0
-    most: int = 0
-
-    async def observe(self, name: str) -> Thing | None:
-        self.running += 1
-        self.most = max(self.most, self.running)
-        await asyncio.sleep(0.01)
-        self.running -= 1
-        return await World.observe(self, name)
 
 
 async def filled(bench: Bench) -> None:
@@ -73,40 +56,36 @@ def test_a_start_serves_the_loop_between_slices_and_keeps_parsed_what_holds_room
     assert kept <= RECORDS // 2
 
 
-def test_a_start_looks_at_each_record_once_and_at_few_at_a_time() -> None:
-    async def main() -> None:
-        bench = Bench(world=Counting())
-        assert isinstance(bench.world, Counting)
-        await filled(bench)
-        bench.world.calls.clear()
-        bench.world.most, writes = 0, len(bench.store.writes)
-        async with bench.running():
-            await bench.settle(60)
-            assert bench.world.calls == {"observe": RECORDS // 2 + 1}  # and its namespace
-            assert bench.world.most <= bench.tuning.workers + 1  # and its namespace
-            assert len(bench.store.writes) == writes
-            assert parsed(bench) == 0
-
-    run(main)
+@in_virtual_time
+async def test_a_start_looks_at_each_record_once_and_at_few_at_a_time() -> None:
+    bench = Bench(world=Counting())
+    assert isinstance(bench.world, Counting)
+    await filled(bench)
+    bench.world.calls.clear()
+    bench.world.most, writes = 0, len(bench.store.writes)
+    async with bench.running():
+        await bench.settle(60)
+        assert bench.world.calls == {"observe": RECORDS // 2 + 1}  # and its namespace
+        assert bench.world.most <= bench.tuning.workers + 1  # and its namespace
+        assert len(bench.store.writes) == writes
+        assert parsed(bench) == 0
 
 
-def test_what_changes_while_a_start_reads_is_not_missed() -> None:
-    async def main() -> None:
-        bench = Bench()
-        await filled(bench)
-        first, last = box_key("b1"), box_key(f"b{RECORDS - 1}")
-        uid = bench.get(first).uid
-        await bench.change(first, _bare)
-        async with bench.running():
-            for _ in range(4):
-                await asyncio.sleep(0)  # the first slices have been read
-            await bench.delete(first)
-            await bench.settle(60)
-            assert bench.find(first) is None
-            assert not bench.ledger.holds(uid)
-            assert bench.ledger.held(bench.get(last).uid).cpu_millicores == 1
-
-    run(main)
+@in_virtual_time
+async def test_what_changes_while_a_start_reads_is_not_missed() -> None:
+    bench = Bench()
+    await filled(bench)
+    first, last = box_key("b1"), box_key(f"b{RECORDS - 1}")
+    uid = bench.get(first).uid
+    await bench.put_finalizers(first)  # or it would stay till the agent has looked
+    async with bench.running():
+        for _ in range(4):
+            await asyncio.sleep(0)  # the first slices have been read
+        await bench.delete(first)
+        await bench.settle(60)
+        assert bench.find(first) is None
+        assert not bench.ledger.holds(uid)
+        assert bench.ledger.held(bench.get(last).uid).cpu_millicores == 1
 
 
 def test_a_server_that_all_may_name_does_not_read_them_all_in_one_go(
@@ -145,8 +124,3 @@ def test_a_server_that_all_may_name_does_not_read_them_all_in_one_go(
     run(main)
     assert sum(reads.values()) >= RECORDS
     assert max(reads.values()) <= 2 * SLICE
-
-
-def _bare(obj: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the finalizer that would keep it till the agent has looked."""
-    return {**obj, "metadata": {**obj["metadata"], "finalizers": []}}

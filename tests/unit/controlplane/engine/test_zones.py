@@ -7,7 +7,7 @@ from controlplane.records import Key
 from drivers.fake.powerdns import FakeDnsServer
 from drivers.powerdns import ZoneState
 from tests.support.platform import USER, Platform
-from tests.support.virtual import run
+from tests.support.virtual import in_virtual_time
 
 ZONE = Key("Zone", "shop", "shop")
 DOMAIN = "shop.example.org."
@@ -42,52 +42,46 @@ async def record_set(platform: Platform, name: str, address: str) -> Key:
     )
 
 
-def test_record_sets_and_their_zone_find_each_other_in_any_order() -> None:
-    async def main() -> None:
-        platform = Platform()
-        async with platform.running():
-            await platform.settle(1)
-            first = await record_set(platform, "first", "192.0.2.1")
-            await platform.settle(5)
-            assert platform.condition(first)["reason"] == "ReferenceNotFound"
-            await zone(platform)
-            await platform.settle(5)
-            assert not platform.ready(ZONE)
-            await dns_service(platform)
-            assert platform.ready(ZONE)
-            second = await record_set(platform, "second", "192.0.2.2")
-            await platform.settle(3)
-            assert [platform.ready(key) for key in (ZONE, first, second)] == [True] * 3
-            assert server(platform).lookup(f"second.{DOMAIN}", "A") == ("192.0.2.2",)
-            for key in (first, second):
-                assert "finalizers" not in platform.get(key).meta
-            await platform.delete(first)
-            await platform.settle(3)
-            assert server(platform).lookup(f"first.{DOMAIN}", "A") == ()
-            await platform.delete(ZONE)
-            await platform.settle(5)
-            assert not server(platform).zones
-            assert not platform.ready(second)
-
-    run(main)
+@in_virtual_time
+async def test_record_sets_and_their_zone_find_each_other_in_any_order() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        first = await record_set(platform, "first", "192.0.2.1")
+        await platform.settle(5)
+        assert platform.condition(first)["reason"] == "ReferenceNotFound"
+        await zone(platform)
+        await platform.settle(5)
+        assert not platform.ready(ZONE)
+        await dns_service(platform)
+        assert platform.ready(ZONE)
+        second = await record_set(platform, "second", "192.0.2.2")
+        await platform.settle(3)
+        assert [platform.ready(key) for key in (ZONE, first, second)] == [True] * 3
+        assert server(platform).lookup(f"second.{DOMAIN}", "A") == ("192.0.2.2",)
+        for key in (first, second):
+            assert "finalizers" not in platform.get(key).meta
+        await platform.delete(first)
+        await platform.settle(3)
+        assert server(platform).lookup(f"first.{DOMAIN}", "A") == ()
+        await platform.delete(ZONE)
+        await platform.settle(5)
+        assert not server(platform).zones
+        assert not platform.ready(second)
 
 
-def test_a_zone_whose_record_was_lost_is_swept_and_nothing_else_is() -> None:
-    async def main() -> None:
-        platform = Platform()
-        async with platform.running():
-            await platform.settle(1)
-            await dns_service(platform)
-            await zone(platform)
-            await platform.settle(5)
-            zones = server(platform).zones
-            accounts = {"dead": DEAD, "kept": f"~{DEAD}", "hand": "", "other": "somebody"}
-            for name, account in accounts.items():
-                zones[f"{name}.test."] = other(zones[DOMAIN], f"{name}.test.", account)
-            await platform.settle(1300)
-            assert sorted(zones) == ["hand.test.", "kept.test.", "other.test.", DOMAIN]
-
-    run(main)
+@in_virtual_time
+async def test_a_zone_whose_record_was_lost_is_swept_and_nothing_else_is() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        await dns_service(platform)
+        await zone(platform)
+        await platform.settle(5)
+        zones = server(platform).zones
+        accounts = {"dead": DEAD, "kept": f"~{DEAD}", "hand": "", "other": "somebody"}
+        for name, account in accounts.items():
+            zones[f"{name}.test."] = other(zones[DOMAIN], f"{name}.test.", account)
+        await platform.settle(1300)
+        assert sorted(zones) == ["hand.test.", "kept.test.", "other.test.", DOMAIN]
 
 
 def other(like: ZoneState, name: str, account: str) -> ZoneState:

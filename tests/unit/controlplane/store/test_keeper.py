@@ -7,7 +7,7 @@ from pathlib import Path
 from controlplane.errors import StoreUnavailableError
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.keeper import AGAIN_S, LOOK_S, keep_up, kept_up
-from tests.support.virtual import LoopClock, run
+from tests.support.virtual import LoopClock, in_virtual_time
 
 
 @dataclass
@@ -26,37 +26,31 @@ class Server:
         return ""
 
 
-def test_crashed_server_is_started_again() -> None:
-    async def main() -> None:
-        server = Server()
-        async with kept_up(server, LoopClock()):
-            await asyncio.sleep(60)
-            assert server.starts == 0
-            server.crashed = True
-            await asyncio.sleep(LOOK_S * 2)
-            assert (server.starts, server.crashed) == (1, False)
-
-    run(main)
+@in_virtual_time
+async def test_crashed_server_is_started_again() -> None:
+    server = Server()
+    async with kept_up(server, LoopClock()):
+        await asyncio.sleep(60)
+        assert server.starts == 0
+        server.crashed = True
+        await asyncio.sleep(LOOK_S * 2)
+        assert (server.starts, server.crashed) == (1, False)
 
 
-def test_start_that_fails_is_tried_again() -> None:
-    async def main() -> None:
-        server = Server(crashed=True, refuses=2)
-        async with asyncio.TaskGroup() as tasks:
-            keeping = tasks.create_task(keep_up(server, LoopClock()))
-            await asyncio.sleep(3 * (AGAIN_S + LOOK_S) + 1)
-            assert (server.starts, server.crashed) == (3, False)
-            keeping.cancel()
-
-    run(main)
+@in_virtual_time
+async def test_start_that_fails_is_tried_again() -> None:
+    server = Server(crashed=True, refuses=2)
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(keep_up(server, LoopClock()))
+        await asyncio.sleep(3 * (AGAIN_S + LOOK_S) + 1)
+        assert (server.starts, server.crashed) == (3, False)
+        keeping.cancel()
 
 
-def test_no_server_of_ours_is_none_to_keep() -> None:
-    async def main() -> None:
-        async with kept_up(None, LoopClock()):
-            await asyncio.sleep(1)
-
-    run(main)
+@in_virtual_time
+async def test_no_server_of_ours_is_none_to_keep() -> None:
+    async with kept_up(None, LoopClock()):
+        await asyncio.sleep(1)
 
 
 def test_stopped_is_not_crashed(tmp_path: Path) -> None:
