@@ -11,9 +11,7 @@ import os
 import shutil
 import signal
 import ssl
-import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,17 +56,14 @@ def app(name: str, size: tuple[int, int]) -> dict[str, Any]:
 def made(cloud: Cloud, names: Sequence[str], size: tuple[int, int]) -> float:
     """Seconds from the first record's creation until a watcher has been told that all are Ready.
 
-    The connections are open before the clock starts, as those of bare Docker's client are.
+    The connections are open before the clock starts, as those of bare Docker's client are, and
+    the watcher is in this process, as bare Docker's is.
     """
-    waiting = ThreadPoolExecutor(1).submit(wait_ready, cloud, set(names))
     headers = {"Authorization": f"Bearer {cloud.token()}", "Content-Type": "application/json"}
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    writers = []
-    for _ in range(min(WRITERS, len(names))):
-        writer = HTTPSConnection("127.0.0.1", cloud.port, timeout=20, context=context)
-        writer.connect()
-        writers.append(writer)
+    watch = connected(cloud, READY_S + 20)
+    watch.request("GET", f"{APPS}?watch=1&timeoutSeconds={READY_S:.0f}", headers=headers)
+    waiting = ThreadPoolExecutor(1).submit(wait_ready, set(names), watch)
+    writers = [connected(cloud, 20) for _ in range(min(WRITERS, len(names)))]
 
     def write(number: int) -> None:
         for name in names[number :: len(writers)]:
@@ -82,9 +77,17 @@ def made(cloud: Cloud, names: Sequence[str], size: tuple[int, int]) -> float:
         list(pool.map(write, range(len(writers))))
     waiting.result()
     took_s = time.monotonic() - began
-    for writer in writers:
-        writer.close()
+    for each in (*writers, watch):
+        each.close()
     return took_s
+
+
+def connected(cloud: Cloud, timeout_s: float) -> HTTPSConnection:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    opened = HTTPSConnection("127.0.0.1", cloud.port, timeout=timeout_s, context=context)
+    opened.connect()
+    return opened
 
 
 def model_of(cloud: Cloud, bare: Bare, size: tuple[int, int]) -> Model:
@@ -95,28 +98,15 @@ def model_of(cloud: Cloud, bare: Bare, size: tuple[int, int]) -> Model:
     return model
 
 
-def wait_ready(cloud: Cloud, names: set[str]) -> None:
+def wait_ready(names: set[str], watch: HTTPSConnection) -> None:
     """Return once all of these Apps have been Ready, as a watcher sees it."""
-    kubectl = Path(shutil.which("kubectl") or "kubectl")
-    watch = subprocess.Popen(
-        [kubectl, f"--kubeconfig={cloud.kubeconfig}", "get", "--raw", f"{APPS}?watch=1"],
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
-    assert watch.stdout is not None
-    guard = threading.Timer(READY_S, watch.kill)
-    guard.start()
     missing = set(names)
-    for line in watch.stdout:
+    answer = watch.getresponse()
+    while missing and (line := answer.readline()):
         found = json.loads(line)["object"]
         conditions = found.get("status", {}).get("conditions", ())
         if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
             missing.discard(found["metadata"]["name"])
-        if not missing:
-            break
-    guard.cancel()
-    watch.kill()
-    watch.wait()
-    watch.stdout.close()
     assert not missing, f"not Ready: {sorted(missing)}"
 
 

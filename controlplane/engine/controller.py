@@ -27,7 +27,7 @@ from controlplane.errors import (
 )
 from controlplane.records import Key
 
-MIN_RECHECK_S: Final = 0.02
+MIN_RECHECK_S: Final = 0.005
 """A recheck asked for sooner would be a busy loop."""
 CONFLICT_S: Final = 0.05
 """After a second conflict in a row the cache is given this x 2^n to catch up."""

@@ -19,6 +19,9 @@ from resources.meta import FINALIZER
 
 TELL_S: Final = 1.0
 """The Host and Quota records are told at most this often: 50 Apps starting are a few writes."""
+SETTLE_S: Final = 0.1
+"""And no sooner than this: what changed the ledger commits its grant and begins its first step,
+which a write of the Host's would only hold up (2 of 16 ms before a container is created)."""
 
 
 class Room:
@@ -79,6 +82,7 @@ class Room:
         """Wake the records that show the totals, for ever."""
         while True:
             await self._tell.wait()
+            await self._clock.sleep(SETTLE_S)
             self._tell.clear()
             for kind in sorted(self._budget_kinds):
                 for stored in self._view.list(kind):

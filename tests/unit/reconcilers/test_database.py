@@ -310,7 +310,7 @@ async def test_a_starting_server_is_waited_for() -> None:
     assert report.reason == "Starting"
     plan, _ = await made.look(database())
     assert plan.wait is not None
-    assert plan.wait.recheck_after_s == 0.02
+    assert plan.wait.recheck_after_s == 0.005
 
 
 async def test_a_missing_image_is_fetched_first() -> None:
