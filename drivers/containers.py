@@ -221,6 +221,7 @@ class Containers(Protocol):
         self, spec: ContainerSpec, /, *, secret_env: Mapping[str, str] | None = None
     ) -> ContainerState:
         """Create it (not started) if absent; correct name, limits and networks in place.
+        One just made is told as asked for, not looked at: `image_id` and `created_at` may be empty.
         Raises RetryableError with reason NameTaken (one of that name is somebody else's),
         DigestDiffers (replacing is a step of its own: delete, then ensure) or NetworkMissing;
         TerminalError if the spec asks for what no container may have."""

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from controlplane.errors import ConflictError, RetryableError
+from controlplane.errors import RetryableError
 from drivers.containers import ContainerSpec, ContainerState
 from drivers.digest import same_digest
 from drivers.docker_body import container_body, limits_body
@@ -13,6 +13,32 @@ from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls
 from drivers.docker_containers import DockerRunning
 from drivers.docker_networks import DockerNetworks
+
+
+def as_made(container_id: str, spec: ContainerSpec, labels: Mapping[str, str]) -> ContainerState:
+    """What one just made by `container_body` is, but for its image's id and its moment."""
+    first = spec.networks[:1]  # the engine takes one; the others are connected after
+    return ContainerState(
+        id=container_id,
+        name=spec.name,
+        owner=spec.owner,
+        digest=spec.digest,
+        image=spec.image,
+        image_id="",
+        running=False,
+        paused=False,
+        restarting=False,
+        exit_code=0,
+        oom_killed=False,
+        restart_count=0,
+        started_at="",
+        finished_at="",
+        limits=spec.limits,
+        networks={each.network: "" for each in first},
+        network_ids={each.network: "" for each in first},
+        aliases={each.network: each.aliases for each in first},
+        labels=labels,
+    )
 
 
 class DockerEnsure:
@@ -73,10 +99,10 @@ class DockerEnsure:
         except RetryableError as exc:
             # The reply may be lost though the container is made, now or by an earlier try.
             return await self._made_after_all(spec, exc)
-        found = await self._running.inspect(made["Id"])
-        if found is None:
-            raise ConflictError(f"cannot create container '{spec.name}': it was removed meanwhile")
-        return found
+        # Not inspected, which takes as long as two commits: it is what was asked for, and once it
+        # is started it is looked at anyway.
+        self._cache.known.add(made["Id"], spec.owner, spec.name)
+        return as_made(made["Id"], spec, body["Labels"])
 
     async def _made_after_all(self, spec: ContainerSpec, failure: RetryableError) -> ContainerState:
         found = await self._running.find(spec.name, spec.owner.uid)

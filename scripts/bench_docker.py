@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench_lib import Row, beside, tell, within
-from bench_peers import PORT, READY_S, Bare, Model, bare_docker, until
+from bench_peers import PORT, READY_S, REST_S, Bare, Model, bare_docker, until
 from docker.models.containers import Container
 
 from tests.e2e.cloud import Cloud
@@ -71,7 +71,7 @@ def made(cloud: Cloud, names: Sequence[str], size: tuple[int, int]) -> float:
             answer = writers[number].getresponse()
             assert (answer.read(), answer.status)[1] == 201, answer.status
 
-    time.sleep(1)  # the watch is open
+    time.sleep(REST_S)  # the watch is open
     began = time.monotonic()
     with ThreadPoolExecutor(len(writers)) as pool:
         list(pool.map(write, range(len(writers))))

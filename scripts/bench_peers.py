@@ -24,6 +24,8 @@ from docker.models.containers import Container
 LABEL = "bunker-bench"
 PORT = 6379
 READY_S = 180.0
+REST_S = 1.0
+"""Before each round, ours or a peer's: the engine is still busy with what was just removed."""
 _OWN = ("NetworkMode", "ContainerIDFile", "Hostname", "Labels")
 """Settings that tell a container from its like."""
 _SETS = ("CapAdd", "CapDrop", "Env")
@@ -99,6 +101,7 @@ class Bare:
 
     def run_all(self, names: Sequence[str], model: Model, at_once: int) -> float:
         """Seconds until all of them answer."""
+        time.sleep(REST_S)
         began = time.monotonic()
         with ThreadPoolExecutor(at_once) as pool:
             self.wait(*pool.map(self.run, names, repeat(model)))
@@ -116,6 +119,7 @@ class Bare:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "docker-compose.yaml"
             path.write_text(yaml.safe_dump(file))
+            time.sleep(REST_S)
             began = time.monotonic()
             command = ["docker-compose", "-p", LABEL, "-f", str(path), "up", "-d"]
             subprocess.run(command, check=True, capture_output=True)

@@ -54,6 +54,10 @@ class Room:
     def changed(self) -> None:
         self._changed.set()
 
+    def loaded(self) -> None:
+        """A term begins: the records that show the totals are looked at as all others are."""
+        self._told = self._ledger.totals()
+
     def take(self, change: Change) -> None:
         """Listen to a change: a Host or a Quota may mean other limits."""
         if change.after.key.kind in self._budget_kinds:

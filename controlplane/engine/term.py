@@ -201,6 +201,7 @@ class Term:
             self._since = self._setup.view.revision
             self.room.read_limits()
             self.admission.load(await self._held())
+            self.room.loaded()
             return True
         return False
 

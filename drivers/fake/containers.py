@@ -70,6 +70,7 @@ class FakeContainers:
         lost = self._change("ensure_container")
         self._check(spec, secret_env or {})
         found = self._find(spec.name, spec.owner.uid)
+        made = found is None
         if found is None:
             found = self._create(spec, secret_env or {})
         if found.state.digest != spec.digest and not same_digest(found.state.digest, spec):
@@ -78,7 +79,7 @@ class FakeContainers:
             )
         self._correct(found, spec)
         _raise(lost)
-        return found.state
+        return replace(found.state, image_id="", created_at="") if made else found.state
 
     async def start_container(self, container_id: str, /) -> None:
         lost = self._change("start_container")

@@ -1,6 +1,6 @@
 """The real kinds under the real engine on fake drivers: made, healed, adopted, deleted."""
 
-from controlplane.records import Key
+from controlplane.records import Key, Write
 from drivers.containers import NetworkState
 from tests.support.platform import Platform
 from tests.support.virtual import in_virtual_time
@@ -134,6 +134,25 @@ async def test_host_tells_what_is_allocated() -> None:
         status = platform.status(host)
         assert status["free"]["cpu"] == "0"
         assert status["allocated"]["cpu"] == "3500m"
+
+
+@in_virtual_time
+async def test_the_host_is_told_of_an_app_after_its_first_step() -> None:
+    platform = Platform()
+    host = Key("Host", "", "host")
+    made: list[int] = []
+
+    def written(write: Write) -> None:
+        if write.key == host:
+            made.append(len(platform.engine.containers))
+
+    async with platform.running():
+        await platform.settle(60)
+        platform.store.on_write = written
+        await platform.apply("App", "web", image="web:1", port=80)
+        await platform.settle(60)
+    assert made
+    assert 0 not in made
 
 
 @in_virtual_time
