@@ -68,6 +68,7 @@ def test_values_are_read_from_the_environment() -> None:
         ("CP_PORT_POOL", "80-90"),
         ("CP_PORT_POOL", "31000-30000"),
         ("CP_RESYNC_S", "-1"),
+        ("CP_VAULT_MOUNT", "schlüssel"),
     ],
 )
 def test_wrong_value_is_refused_by_the_variables_name(name: str, value: str) -> None:
