@@ -251,7 +251,7 @@ class App(Resource[AppSpec, AppStatus]):
         refs=(("spec.databaseRefs[]", "Database"),),
     )
     spec: AppSpec
-    status: AppStatus = AppStatus()
+    status: AppStatus = Field(default_factory=AppStatus)
 
     @property
     def footprint(self) -> Footprint:

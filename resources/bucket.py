@@ -224,7 +224,7 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
         needs_namespace_network=True,
     )
     spec: BucketSpec
-    status: BucketStatus = BucketStatus()
+    status: BucketStatus = Field(default_factory=BucketStatus)
 
     @property
     def bucket_name(self) -> str:

@@ -95,8 +95,8 @@ class Namespace(Resource[NamespaceSpec, NamespaceStatus]):
             Column("Subnet", ".status.subnet", priority=1, description="Its IPv4 subnet"),
         ),
     )
-    spec: NamespaceSpec = NamespaceSpec()
-    status: NamespaceStatus = NamespaceStatus()
+    spec: NamespaceSpec = Field(default_factory=NamespaceSpec)
+    status: NamespaceStatus = Field(default_factory=NamespaceStatus)
 
 
 class Secret(Record):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Final, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from resources.changes import fixed, only_grows
 from resources.columns import AGE, CPU, MEMORY, PUBLISHED, REASON, Column, ready
@@ -167,7 +167,7 @@ class Database(Resource[DatabaseSpec, DatabaseStatus]):
         needs_namespace_network=True,
     )
     spec: DatabaseSpec
-    status: DatabaseStatus = DatabaseStatus()
+    status: DatabaseStatus = Field(default_factory=DatabaseStatus)
 
     @property
     def port(self) -> int:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from resources.columns import AGE, Column
 from resources.meta import (
@@ -68,5 +68,5 @@ class Host(Resource[HostSpec, HostStatus]):
             Column("Engine", ".status.engine", priority=1, description="Container engine version"),
         ),
     )
-    spec: HostSpec = HostSpec()
-    status: HostStatus = HostStatus()
+    spec: HostSpec = Field(default_factory=HostSpec)
+    status: HostStatus = Field(default_factory=HostStatus)

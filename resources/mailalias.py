@@ -75,7 +75,7 @@ class MailAlias(Resource[MailAliasSpec, MailAliasStatus]):
         ),
     )
     spec: MailAliasSpec
-    status: MailAliasStatus = MailAliasStatus()
+    status: MailAliasStatus = Field(default_factory=MailAliasStatus)
 
     @model_validator(mode="after")
     def _has_a_local_part(self) -> Self:

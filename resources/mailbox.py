@@ -119,7 +119,7 @@ class Mailbox(Resource[MailboxSpec, MailboxStatus]):
         ),
     )
     spec: MailboxSpec
-    status: MailboxStatus = MailboxStatus()
+    status: MailboxStatus = Field(default_factory=MailboxStatus)
 
     @model_validator(mode="after")
     def _has_a_local_part(self) -> Self:

@@ -148,7 +148,7 @@ class MailDomain(Resource[MailDomainSpec, MailDomainStatus]):
         ),
     )
     spec: MailDomainSpec
-    status: MailDomainStatus = MailDomainStatus()
+    status: MailDomainStatus = Field(default_factory=MailDomainStatus)
 
     @property
     def claims(self) -> tuple[NameClaim, ...]:

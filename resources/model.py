@@ -237,7 +237,7 @@ class Model(Resource[ModelSpec, ModelStatus]):
         refs=(("spec.source.bucketRef", "Bucket"),),
     )
     spec: ModelSpec
-    status: ModelStatus = ModelStatus()
+    status: ModelStatus = Field(default_factory=ModelStatus)
 
     @property
     def secret_name(self) -> str:

@@ -185,7 +185,7 @@ class Platform(Resource[PlatformSpec, PlatformStatus]):
         sees_dependents=True,
     )
     spec: PlatformSpec
-    status: PlatformStatus = PlatformStatus()
+    status: PlatformStatus = Field(default_factory=PlatformStatus)
 
     @property
     def at_home(self) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from resources.columns import AGE, Column
 from resources.meta import (
@@ -53,4 +53,4 @@ class Quota(Resource[QuotaSpec, QuotaStatus]):
         ),
     )
     spec: QuotaSpec
-    status: QuotaStatus = QuotaStatus()
+    status: QuotaStatus = Field(default_factory=QuotaStatus)

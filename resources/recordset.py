@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from resources.answers import Answers
 from resources.columns import AGE, Column, ready
@@ -59,4 +59,4 @@ class RecordSet(Resource[RecordSetSpec, RecordSetStatus]):
         refs=(("spec.zoneRef", "Zone"),),
     )
     spec: RecordSetSpec
-    status: RecordSetStatus = RecordSetStatus()
+    status: RecordSetStatus = Field(default_factory=RecordSetStatus)

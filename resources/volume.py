@@ -92,7 +92,7 @@ class Volume(Resource[VolumeSpec, VolumeStatus]):
         ),
     )
     spec: VolumeSpec
-    status: VolumeStatus = VolumeStatus()
+    status: VolumeStatus = Field(default_factory=VolumeStatus)
 
     @property
     def docker_name(self) -> str:

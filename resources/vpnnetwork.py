@@ -130,7 +130,7 @@ class VpnNetwork(Resource[VpnNetworkSpec, VpnNetworkStatus]):
         sees_dependents=True,
     )
     spec: VpnNetworkSpec
-    status: VpnNetworkStatus = VpnNetworkStatus()
+    status: VpnNetworkStatus = Field(default_factory=VpnNetworkStatus)
 
     @property
     def secret_name(self) -> str:

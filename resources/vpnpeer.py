@@ -118,7 +118,7 @@ class VpnPeer(Resource[VpnPeerSpec, VpnPeerStatus]):
         refs=(("spec.networkRef", "VpnNetwork"),),
     )
     spec: VpnPeerSpec
-    status: VpnPeerStatus = VpnPeerStatus()
+    status: VpnPeerStatus = Field(default_factory=VpnPeerStatus)
 
     @property
     def secret_name(self) -> str:

@@ -198,7 +198,7 @@ class Zone(Resource[ZoneSpec, ZoneStatus]):
         ),
     )
     spec: ZoneSpec
-    status: ZoneStatus = ZoneStatus()
+    status: ZoneStatus = Field(default_factory=ZoneStatus)
 
     @property
     def claims(self) -> tuple[NameClaim, ...]:

@@ -54,7 +54,7 @@ class {Kind}(Resource[{Kind}Spec, {Kind}Status]):
         needs_namespace_network=True,
     )
     spec: {Kind}Spec
-    status: {Kind}Status = {Kind}Status()
+    status: {Kind}Status = Field(default_factory={Kind}Status)
 
     @property
     def footprint(self) -> Footprint:

@@ -28,14 +28,30 @@ FOR_FEW = (
 """Imported where it is used: most starts, or most installations, don't need it."""
 
 
+def told_by(code: str) -> set[str]:
+    """The words that a Python of its own prints."""
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
 def test_start_imports_nothing_that_few_starts_need() -> None:
-    code = "import controlplane.__main__, sys; print(*sorted(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    loaded = set(done.stdout.split())
+    loaded = told_by("import controlplane.__main__, sys; print(*sys.modules)")
     assert "pydantic" in loaded
     assert not loaded & {*FOR_FEW}
+
+
+def test_start_builds_no_model_of_a_kind_that_has_no_records() -> None:
+    told = told_by(
+        "import controlplane.__main__\n"
+        "from resources.kinds import KINDS\n"
+        "for model in KINDS:\n"
+        "    status = model.model_fields.get('status')\n"
+        "    parts = (model, status.annotation) if status else (model,)\n"
+        "    print(*(f'{part.__name__}:{part.__pydantic_complete__}' for part in parts))\n"
+    )
+    assert {model.__name__ for model in KINDS} <= {part.split(":")[0] for part in told}
+    assert {part for part in told if part.endswith(":True")} == set()
 
 
 def test_what_few_starts_need_is_named_as_it_is_installed() -> None:
