@@ -24,6 +24,25 @@ from drivers.containers import (
 
 MOMENT = "2026-01-01T00:00:00Z"
 """When everything in the fake happens: time isn't its subject."""
+BLANK = ContainerState(
+    id="",
+    name="",
+    owner=None,
+    digest="",
+    image="",
+    image_id="",
+    running=True,
+    paused=False,
+    restarting=False,
+    exit_code=0,
+    oom_killed=False,
+    restart_count=0,
+    started_at=MOMENT,
+    finished_at="",
+    limits=Limits(0, 0, 0),
+    networks={},
+)
+"""A container that runs, and is nobody's: every other is made of it with `replace`."""
 
 
 class CrashError(BaseException):
@@ -148,23 +167,12 @@ class FakeEngine:
 
     def add_foreign(self, name: str, labels: Mapping[str, str] | None = None) -> ContainerState:
         """Somebody else's container."""
-        state = ContainerState(
+        state = replace(
+            BLANK,
             id=self.new_id(),
             name=name,
-            owner=None,
-            digest="",
             image="foreign",
             image_id="foreign",
-            running=True,
-            paused=False,
-            restarting=False,
-            exit_code=0,
-            oom_killed=False,
-            restart_count=0,
-            started_at=MOMENT,
-            finished_at="",
-            limits=Limits(0, 0, 0),
-            networks={},
             labels=labels or {},
         )
         self.containers[state.id] = Container(state, None)

@@ -1,28 +1,13 @@
 """What is remembered of the engine is never older than what was told."""
 
-from drivers.containers import LABEL_CONTAINER, ContainerState, Limits, Owner
+from dataclasses import replace
+
+from drivers.containers import LABEL_CONTAINER, Owner
 from drivers.docker_cache import InspectCache
+from drivers.fake.engine import BLANK
 
 OWNER = Owner("u1", "App", "ns", "shop")
-STATE = ContainerState(
-    id="c1",
-    name="shop",
-    owner=OWNER,
-    digest="",
-    image="",
-    image_id="",
-    running=True,
-    paused=False,
-    restarting=False,
-    exit_code=0,
-    oom_killed=False,
-    restart_count=0,
-    started_at="",
-    finished_at="",
-    limits=Limits(1, 1, 1),
-    networks={},
-    labels={LABEL_CONTAINER: "shop"},
-)
+STATE = replace(BLANK, id="c1", name="shop", owner=OWNER, labels={LABEL_CONTAINER: "shop"})
 
 
 def live_cache() -> InspectCache:

@@ -11,6 +11,7 @@ from drivers.containers import (
     NetworkAttachment,
     Owner,
 )
+from drivers.fake.engine import BLANK
 from reconcilers._container import (
     ContainerStep,
     RemoveContainer,
@@ -31,21 +32,14 @@ SPEC = sealed(
         networks=(NetworkAttachment("net", ("web",)),),
     )
 )
-RUNNING = ContainerState(
+RUNNING = replace(
+    BLANK,
     id="c1",
     name=SPEC.name,
     owner=OWNER,
     digest=SPEC.digest,
     image=SPEC.image,
     image_id="i1",
-    running=True,
-    paused=False,
-    restarting=False,
-    exit_code=0,
-    oom_killed=False,
-    restart_count=0,
-    started_at="2026-01-01T00:00:00Z",
-    finished_at="",
     limits=SPEC.limits,
     networks={"net": "10.0.0.2"},
     network_ids={"net": "n1"},

@@ -13,24 +13,19 @@ from drivers.containers import (
     Limits,
     Owner,
 )
+from drivers.fake.engine import BLANK
 from reconcilers._pods import Facts, facts_of, pod_name, pods_of
 
 OWNER = Owner("1f2e3d4c-0000-4000-8000-000000000001", "App", "shop", "web")
-STATE = ContainerState(
+STATE = replace(
+    BLANK,
     id="c" * 64,
     name="app-shop-web-1f2e3d4c-0",
     owner=OWNER,
     digest="v1:1",
     image="demo:1",
     image_id="sha256:1",
-    running=True,
-    paused=False,
-    restarting=False,
-    exit_code=0,
-    oom_killed=False,
-    restart_count=0,
     started_at="2026-01-01T00:00:01.5Z",
-    finished_at="",
     limits=Limits(250, 64 * 2**20),
     networks={"net": "10.0.0.2"},
     labels={LABEL_CONTAINER: "app-shop-web-1f2e3d4c-0", LABEL_SLOT: "0", "secret": "s3cr3t"},

@@ -1,5 +1,6 @@
 """Which replica comes and goes next, and that none goes while requests are sent to it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.plan import Plan, Resolved, Wait, Want
-from drivers.containers import ContainerState, Limits
-from drivers.fake.engine import MOMENT
+from drivers.containers import Limits
+from drivers.fake.engine import BLANK
 from reconcilers._rollout import Replica, Rollout, backends, drained, rollout, routed
 from tests.unit.reconcilers.world import NETWORK, UID, World, app
 
@@ -16,21 +17,12 @@ DOMAIN = [{"host": "shop.example.org"}]
 
 
 def replica(slot: int, *, serves: bool = True, name: str = "") -> Replica:
-    state = ContainerState(
+    state = replace(
+        BLANK,
         id=f"id-{name or slot}",
         name=name or f"app-{slot}",
-        owner=None,
-        digest="",
         image="shop:1",
-        image_id="",
         running=serves,
-        paused=False,
-        restarting=False,
-        exit_code=0,
-        oom_killed=False,
-        restart_count=0,
-        started_at=MOMENT,
-        finished_at="",
         limits=Limits(1, 1),
         networks={NETWORK: f"10.0.0.{slot + 2}"},
     )
