@@ -3,9 +3,7 @@
 Pure.
 """
 
-from collections.abc import Mapping
-
-from controlplane.plan import EnsureSecret, RecordStep, RemoveChild, Template, Want
+from controlplane.plan import EnsureSecret, RecordStep, RemoveChild, Want
 from reconcilers._access import key_id, key_policy, secret_keys, user_name, user_prefix
 from reconcilers._bucketseen import KeySeen, endpoint_for_apps
 from reconcilers._bucketsteps import BucketStep, MakeKey, MakeUser, RemoveKey, RemoveUser, Where
@@ -21,24 +19,14 @@ def secret_of(want: Want[Bucket], key: str) -> str | None:
     return name if child is not None and child.owned else None
 
 
-def _secret(want: Want[Bucket], key: AccessKey, region: str) -> EnsureSecret:
+def key_secret(want: Want[Bucket], key: AccessKey, region: str) -> EnsureSecret:
+    """The key's Secret as it should be."""
     record = want.record
     return EnsureSecret(
         record.secret_name(key.name),
         secret_keys(record, key, endpoint_for_apps(want) or "", region),
         type="servicebinding.io/s3",
         renew_on="access-key",
-    )
-
-
-def tells_truth(
-    want: Want[Bucket], key: AccessKey, region: str, values: Mapping[str, bytes]
-) -> bool:
-    text = {name: value.decode(errors="surrogateescape") for name, value in values.items()}
-    return all(
-        text.get(name) == (wanted.composed(text) if isinstance(wanted, Template) else wanted)
-        for name, wanted in _secret(want, key, region).keys.items()
-        if isinstance(wanted, str | Template)
     )
 
 
@@ -55,7 +43,7 @@ def key_steps(
         steps += (MakeUser(where, user, policy),)
     fresh = secret_of(want, key.name) is None
     if fresh or not found.secret_true or found.answer is None:
-        steps += (_secret(want, key, region),)
+        steps += (key_secret(want, key, region),)
     keys = dict(state.keys) if state else {}
     if fresh or not keys.get(identity, False) or found.answer == "refused":
         namespace, secret = record.metadata.namespace, record.secret_name(key.name)

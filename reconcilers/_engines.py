@@ -1,6 +1,5 @@
 """What differs between the database engines: login, Secret, files, command and variables. Pure."""
 
-from collections.abc import Mapping
 from typing import assert_never
 
 from controlplane.plan import Generated, Template
@@ -31,16 +30,6 @@ def secret_keys(record: Database) -> dict[str, str | Generated | Template]:
             f"{scheme}://{{username}}:{{password}}@{{host}}:{{port}}/{{database}}", uri=True
         ),
     }
-
-
-def tells_truth(record: Database, values: Mapping[str, bytes]) -> bool:
-    """Whether its Secret says what this record says; never tells what it says."""
-    text = {key: value.decode(errors="surrogateescape") for key, value in values.items()}
-    return all(
-        text.get(key) == (wanted.composed(text) if isinstance(wanted, Template) else wanted)
-        for key, wanted in secret_keys(record).items()
-        if not isinstance(wanted, Generated)
-    )
 
 
 def files_of(record: Database, content: str) -> tuple[box.SecretFile, ...]:

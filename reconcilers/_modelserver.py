@@ -134,15 +134,6 @@ def secret_keys(record: Model) -> dict[str, str | Generated | Template]:
     }
 
 
-def tells_truth(record: Model, values: Mapping[str, bytes]) -> bool:
-    """Whether its Secret says what the record says; never tells what it says."""
-    return all(
-        values.get(key, b"").decode(errors="replace") == wanted
-        for key, wanted in secret_keys(record).items()
-        if isinstance(wanted, str)
-    )
-
-
 def secret_files(want: Want[Model]) -> tuple[box.SecretFile, ...]:
     """The keys that its container asks for: the users', and the platform's own."""
     record = want.record

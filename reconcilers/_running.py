@@ -72,16 +72,6 @@ def secret_keys(want: Want[Platform]) -> dict[str, str | Generated | Template]:
     }
 
 
-def tells_truth(want: Want[Platform], values: Mapping[str, bytes]) -> bool:
-    """Whether its Secret says what its record says; never tells what it says."""
-    text = {key: value.decode(errors="surrogateescape") for key, value in values.items()}
-    return all(
-        text.get(key) == (wanted.composed(text) if isinstance(wanted, Template) else wanted)
-        for key, wanted in secret_keys(want).items()
-        if not isinstance(wanted, Generated)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """One container of a service, as it should be."""

@@ -21,7 +21,7 @@ from controlplane.plan import (
 from drivers.s3 import S3, BucketState, Content, S3Quotas, S3Server
 from drivers.s3_documents import CorsRule, LifecycleRule
 from reconcilers._access import bucket_policy, key_id, user_name, user_prefix
-from reconcilers._bucketkeys import Steps, key_steps, secret_of, strays, tells_truth
+from reconcilers._bucketkeys import Steps, key_secret, key_steps, secret_of, strays
 from reconcilers._bucketseen import (
     BucketSeen,
     KeySeen,
@@ -50,6 +50,7 @@ from reconcilers._bucketsteps import (
     SetVersioning,
     Where,
 )
+from reconcilers._secrets import tells_truth
 from resources.bucket import AccessKey, Bucket, BucketStatus, KeyStatus
 from resources.meta import Condition, SecretRef
 
@@ -119,7 +120,7 @@ class BucketReconciler(Reconciler[Bucket, BucketSeen, BucketStep]):
         )
         if values is None:
             return KeySeen(user)
-        true = tells_truth(want, key, server.region, values)
+        true = tells_truth(values, key_secret(want, key, server.region).keys)
         mine = S3Server(
             server.endpoint,
             key_id(record, key),

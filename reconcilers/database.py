@@ -40,14 +40,13 @@ from reconcilers._engines import (
     files_of,
     login_of,
     secret_keys,
-    tells_truth,
 )
 from reconcilers._images import ImageChoice, Source, image_for
 from reconcilers._lifecycle import file_steps, not_running, removal, served
+from reconcilers._secrets import is_whole, secret_ref, tells_truth
 from reconcilers._servers import Answer, DatabaseServers, Login
 from reconcilers._volumes import Keeping, mounted, release, volume_steps, volume_wait
 from resources.database import VERSIONS, Database, DatabaseStatus
-from resources.meta import SecretRef
 
 STOP_TIMEOUT_S: Final = 60
 """A checkpoint or a save of a few GiB; killed before its end, a server recovers from its log."""
@@ -129,7 +128,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             files is not None,
             files.version if files and files.intact else None,
             answer,
-            values is None or tells_truth(record, values),
+            values is None or tells_truth(values, secret_keys(record)),
             box.age_s(container, self.clock.now()) if container else 0.0,
         )
 
@@ -172,8 +171,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         steps = volume_steps(want, keeping)
         secret = want.children.get(("Secret", record.secret_name))
         keys = secret_keys(record)
-        complete = secret is not None and secret.owned and keys.keys() <= set(secret.secret_keys)
-        if not complete or not seen.secret_true:
+        if not is_whole(secret, keys) or not seen.secret_true:
             steps += (EnsureSecret(record.secret_name, keys, claim=keeping.name),)
         return steps
 
@@ -215,13 +213,12 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         record = want.record
         publish = record.spec.publish
         state = seen.container
-        known = ("Secret", record.secret_name) in want.children
         status = DatabaseStatus(
             version=_major(want),
             image=state.image if state else None,
             endpoint=f"{record.metadata.name}:{record.port}",
             published=f"{publish.address}:{want.ports[0]}" if publish and want.ports else None,
-            secret_ref=SecretRef(name=record.secret_name) if known else None,
+            secret_ref=secret_ref(want),
             volume=volume_name(record, want.namespace_uid),
             container=state.name if state else None,
         )

@@ -3,7 +3,6 @@
 Its password is compared by the server, so that one changed behind our back is found and set again.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -35,6 +34,7 @@ from reconcilers._mail import (
     place_of,
     unused_secret,
 )
+from reconcilers._secrets import is_whole, tells_truth
 from resources.mailbox import Mailbox, MailboxStatus
 from resources.meta import SecretRef
 
@@ -105,12 +105,13 @@ class MailboxReconciler(Reconciler[Mailbox, MailboxSeen, MailboxStep]):
         if place is not None and (address := _address(want)):
             mail, server = await self.servers.open(place)
             state = await mail.observe_mailbox(server, address, password or NOBODY)
+        given = record.spec.password_secret_ref is not None
         return MailboxSeen(
             place,
             state,
             values is not None,
             password is not None,
-            values is None or _tells_truth(want, values),
+            values is None or given or tells_truth(values, _secret_keys(want)),
         )
 
     def plan(self, want: Want[Mailbox], seen: MailboxSeen, /) -> Plan[MailboxStep]:
@@ -234,17 +235,6 @@ def _secret_keys(want: Want[Mailbox]) -> dict[str, str | Generated | Template]:
     }
 
 
-def _tells_truth(want: Want[Mailbox], values: Mapping[str, bytes]) -> bool:
-    if want.record.spec.password_secret_ref is not None:
-        return True
-    text = {key: value.decode(errors="surrogateescape") for key, value in values.items()}
-    return all(
-        text.get(key) == (wanted.composed(text) if isinstance(wanted, Template) else wanted)
-        for key, wanted in _secret_keys(want).items()
-        if not isinstance(wanted, Generated)
-    )
-
-
 def _secret(want: Want[Mailbox], seen: MailboxSeen) -> tuple[RecordStep, ...]:
     """Its own Secret, complete and true."""
     if want.record.spec.password_secret_ref is not None:
@@ -252,8 +242,7 @@ def _secret(want: Want[Mailbox], seen: MailboxSeen) -> tuple[RecordStep, ...]:
     name = want.record.secret_name
     keys = _secret_keys(want)
     found = want.children.get(("Secret", name))
-    complete = found is not None and found.owned and keys.keys() <= set(found.secret_keys)
-    if complete and seen.secret_true:
+    if is_whole(found, keys) and seen.secret_true:
         return ()
     return (EnsureSecret(name, keys, type="servicebinding.io/smtp"),)
 

@@ -33,6 +33,7 @@ from reconcilers._mail import (
     settings_of,
     unused_secret,
 )
+from reconcilers._secrets import is_whole
 from resources.maildomain import DnsRecord, MailDomain, MailDomainStatus
 from resources.meta import Condition, SecretRef
 
@@ -177,8 +178,7 @@ def _secret(want: Want[MailDomain]) -> tuple[RecordStep, ...]:
     if want.record.spec.dkim.secret_ref is not None:
         return ()
     name = want.record.secret_name
-    found = want.children.get(("Secret", name))
-    if found is not None and found.owned and PRIVATE in found.secret_keys:
+    if is_whole(want.children.get(("Secret", name)), (PRIVATE,)):
         return ()
     keys = {PRIVATE: Generated(KEY_BITS, form="rsa")}
     return (EnsureSecret(name, keys, type="bunker.cloud/dkim"),)

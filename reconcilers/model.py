@@ -47,13 +47,13 @@ from reconcilers._modelplan import (
     url_of,
 )
 from reconcilers._modelsource import Credentials, located
+from reconcilers._secrets import is_whole, secret_ref, tells_truth
 from reconcilers._volumes import (
     mounted,
     release,
     volume_steps,
     volume_wait,
 )
-from resources.meta import SecretRef
 from resources.model import PORT, Engine, Model, ModelStatus
 from resources.quantity import format_bytes
 
@@ -98,7 +98,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             network.id if network else None,
             files is not None,
             files.version if files and files.intact else None,
-            secret_true=values is None or made.tells_truth(record, values),
+            secret_true=values is None or tells_truth(values, made.secret_keys(record)),
             age_s=box.age_s(container, self.clock.now()) if container else 0.0,
         )
         if record.spec.engine == "ollama":
@@ -199,8 +199,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             record.admin_name: {"token": Generated()},
         }
         for name, keys in wanted.items():
-            secret = want.children.get(("Secret", name))
-            whole = secret is not None and secret.owned and keys.keys() <= set(secret.secret_keys)
+            whole = is_whole(want.children.get(("Secret", name)), keys)
             if not whole or (name == record.secret_name and not seen.secret_true):
                 steps.append(EnsureSecret(name, keys, type="servicebinding.io/openai"))
         return tuple(steps)
@@ -228,7 +227,6 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
         record = want.record
         publish = record.spec.publish
         state, model = seen.container, seen.model
-        known = ("Secret", record.secret_name) in want.children
         llamacpp = record.spec.engine == "llamacpp"
         status = ModelStatus(
             phase=phase_of(record, model),
@@ -238,7 +236,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             loaded=model.loaded if model else False,
             endpoint=f"http://{record.metadata.name}:{PORT}/v1",
             published=f"{publish.address}:{want.ports[0]}" if publish and want.ports else None,
-            secret_ref=SecretRef(name=record.secret_name) if known else None,
+            secret_ref=secret_ref(want),
             volume=made.volume_name(record, want.namespace_uid) if llamacpp else None,
             image=state.image if state else None,
             container=state.name if state else None,

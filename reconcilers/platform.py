@@ -45,9 +45,9 @@ from reconcilers._running import (
     endpoints_of,
     published_of,
     secret_keys,
-    tells_truth,
     user_networks,
 )
+from reconcilers._secrets import is_whole, secret_ref, tells_truth
 from reconcilers._volumes import (
     Keeping,
     mounted,
@@ -56,7 +56,7 @@ from reconcilers._volumes import (
     volume_steps,
     volume_wait,
 )
-from resources.meta import PLATFORM_NAMESPACE, SecretRef
+from resources.meta import PLATFORM_NAMESPACE
 from resources.platform import Platform, PlatformStatus
 
 STOP_TIMEOUT_S: Final = 30
@@ -121,7 +121,7 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
                 part.spec.name for part, ok in zip(parts, serving, strict=True) if ok
             ),
             age_s=min(ages, default=0.0),
-            secret_true=values is None or tells_truth(want, values),
+            secret_true=values is None or tells_truth(values, secret_keys(want)),
             applied=await self._applied(want, seen, wanted_now, values),
         )
 
@@ -203,8 +203,7 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             name, size = self._volume_name(want), record.spec.storage_bytes
             steps += volume_steps(want, Keeping(name, record.spec.service, size, secret_name))
         secret = want.children.get(("Secret", record.secret_name))
-        complete = secret is not None and secret.owned and keys.keys() <= set(secret.secret_keys)
-        if keys and not (complete and seen.secret_true):
+        if keys and not (is_whole(secret, keys) and seen.secret_true):
             kind = f"servicebinding.io/{record.spec.service}"
             claim = self._volume_name(want)
             steps += (EnsureSecret(record.secret_name, keys, claim=claim, type=kind),)
@@ -285,7 +284,7 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             endpoints=endpoints,
             address=f"{record.metadata.name}:{record.primary_port}",
             published=published_of(want),
-            secret_ref=_secret_ref(want),
+            secret_ref=secret_ref(want),
             volume=self._volume_name(want) if record.spec.storage_bytes else None,
             container=main.name if main else None,
             container_id=main.id if main else None,
@@ -326,8 +325,3 @@ def _networks_of(part: Part, seen: PlatformSeen) -> dict[str, str]:
 def _removal(want: Want[Platform], seen: PlatformSeen) -> tuple[box.ContainerStep, ...]:
     states = (*seen.doubles, *seen.containers.values())
     return removal(want.record, states, files_here=seen.files_here, stop_timeout_s=STOP_TIMEOUT_S)
-
-
-def _secret_ref(want: Want[Platform]) -> SecretRef | None:
-    name = want.record.secret_name
-    return SecretRef(name=name) if ("Secret", name) in want.children else None

@@ -47,6 +47,7 @@ from drivers.wireguard_keys import public_key_of
 from reconcilers import _container as box
 from reconcilers._images import WIREGUARD
 from reconcilers._lifecycle import file_steps, not_running, removal, served
+from reconcilers._secrets import secret_ref, tells_truth
 from reconcilers._volumes import release
 from reconcilers._vpngateway import (
     VpnNetworkSeen,
@@ -58,7 +59,6 @@ from reconcilers._vpngateway import (
     routes_of,
 )
 from reconcilers._vpntraffic import due, minute, with_traffic
-from resources.meta import SecretRef
 from resources.network import overlaps
 from resources.vpnnetwork import VpnNetwork, VpnNetworkStatus
 
@@ -118,7 +118,7 @@ class VpnNetworkReconciler(Reconciler[VpnNetwork, VpnNetworkSeen, VpnNetworkStep
             files_here=files is not None,
             files_version=files.version if files and files.intact else None,
             public_key=public_key,
-            secret_true=public_key is not None and _tells_truth(record, values or {}, public_key),
+            secret_true=public_key is not None and tells_truth(values or {}, secret_keys(record)),
             interface=interface,
             age_s=box.age_s(container, now) if container else 0.0,
         )
@@ -193,7 +193,6 @@ class VpnNetworkReconciler(Reconciler[VpnNetwork, VpnNetworkSeen, VpnNetworkStep
         if due(told, seen.now):
             fresh = with_traffic(peers, seen.interface, seen.now)
             peers, told = fresh, told if fresh == peers else minute(seen.now)
-        known = ("Secret", record.secret_name) in want.children
         status = VpnNetworkStatus(
             endpoint=endpoint_of(want),
             gateway=record.gateway,
@@ -203,7 +202,7 @@ class VpnNetworkReconciler(Reconciler[VpnNetwork, VpnNetworkSeen, VpnNetworkStep
             mode=seen.interface.mode if seen.interface else None,
             image=state.image if state else None,
             container=state.name if state else None,
-            secret_ref=SecretRef(name=record.secret_name) if known else None,
+            secret_ref=secret_ref(want),
             peers=peers,
             connected=sum(lease.connected for lease in peers),
             seen_time=told,
@@ -240,11 +239,6 @@ def _public_key(values: Mapping[str, bytes]) -> str | None:
         return public_key_of(values.get("privatekey", b"").decode(errors="replace"))
     except ValueError:
         return None
-
-
-def _tells_truth(record: VpnNetwork, values: Mapping[str, bytes], public_key: str) -> bool:
-    revision = str(record.spec.key_revision).encode()
-    return values.get("publickey") == public_key.encode() and values.get("revision") == revision
 
 
 def _unsound(seen: VpnNetworkSeen, keys: tuple[str, ...]) -> bool:

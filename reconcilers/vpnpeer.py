@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from controlplane.plan import (
     ChildRef,
-    Derived,
     EnsureSecret,
     Owned,
     Plan,
@@ -22,15 +21,14 @@ from controlplane.plan import (
     Report,
     Resolved,
     SecretReader,
-    SecretValue,
-    Template,
     Wait,
     Want,
 )
 from drivers.wireguard_keys import public_key_of
+from reconcilers._secrets import secret_ref, tells_truth, text_of
 from reconcilers._vpnconfig import config_text, offer_of, secret_keys, version_of
 from resources._vpnlease import VpnLease
-from resources.meta import Footprint, SecretRef
+from resources.meta import Footprint
 from resources.vpnpeer import VpnPeer, VpnPeerStatus
 
 SECRET_TYPE: Final = "bunker.cloud/wireguard"  # noqa: S105  # a type, and no password
@@ -107,7 +105,7 @@ class VpnPeerReconciler(Reconciler[VpnPeer, VpnPeerSeen, VpnPeerStep]):
             address=lease.address or record.status.address,
             public_key=seen.public_key,
             endpoint=offer.endpoint if offer else None,
-            secret_ref=None if _secret(want) is None else SecretRef(name=record.secret_name),
+            secret_ref=secret_ref(want),
             config_version=seen.version,
             connected=lease.connected,
             last_handshake=lease.last_handshake,
@@ -154,13 +152,13 @@ def _config(want: Want[VpnPeer]) -> str | None:
 
 def _judged(record: VpnPeer, values: Mapping[str, bytes], config: str, version: str) -> VpnPeerSeen:
     """What the Secret's content is worth."""
-    text = {key: value.decode("utf-8", "surrogateescape") for key, value in values.items()}
+    text = text_of(values)
     key = record.spec.public_key
     outdated = "privatekey" in text
     if key is None:
         key = _public_key(text)
         outdated = outdated and key is None
-    true = key is not None and not outdated and _right(text, secret_keys(record, config))
+    true = key is not None and not outdated and tells_truth(values, secret_keys(record, config))
     return VpnPeerSeen(key, true, outdated, version if true else None)
 
 
@@ -169,23 +167,6 @@ def _public_key(text: Mapping[str, str]) -> str | None:
         return public_key_of(text.get("privatekey", ""))
     except ValueError:
         return None
-
-
-def _right(text: Mapping[str, str], keys: Mapping[str, SecretValue]) -> bool:
-    """Whether every value that is not made by chance is what it should be."""
-    return all(_value(text, key, wanted) == text.get(key) for key, wanted in keys.items())
-
-
-def _value(text: Mapping[str, str], key: str, wanted: SecretValue) -> str | None:
-    match wanted:
-        case Template():
-            return wanted.composed(text)
-        case Derived():
-            return wanted.compute(text)
-        case str():
-            return wanted
-        case _:
-            return text.get(key)
 
 
 def _removal(want: Want[VpnPeer], network: Resolved | None) -> Plan[VpnPeerStep]:
