@@ -3,11 +3,11 @@
 Values of Secrets pass through here on their way to a driver and are kept nowhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol, TypeVar
 
-from controlplane.plan import RecordStep, RemoveChild, Resolved, SecretReader, Wait, Want
+from controlplane.plan import Plan, RecordStep, RemoveChild, Resolved, SecretReader, Wait, Want
 from drivers.mail import Mail, MailServer, Password
 from resources.meta import PLATFORM_NAMESPACE
 
@@ -19,6 +19,8 @@ SHORTEST: Final = 8
 """Characters of a password: shorter ones are guessed (NIST SP 800-63B, 5.1.1)."""
 LONGEST: Final = 256
 
+Step = TypeVar("Step")
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -28,6 +30,13 @@ class Place:
     endpoint: str
     secret_name: str = ""
     imap: str = ""
+
+
+class Held(Protocol):
+    """What a server has, and which record's it is."""
+
+    @property
+    def owner(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,47 @@ def domain_of(want: Want[Any]) -> str:
     domain = want.refs.get("spec.domainRef")
     found = "" if domain is None else str(domain.spec.get("domain", ""))
     return found or str(want.record.status.address or "").rpartition("@")[2]
+
+
+def address_of(want: Want[Any]) -> str:
+    """The address of a record in a domain; empty while that is unknown."""
+    domain = domain_of(want)
+    return f"{want.record.local_part}@{domain}" if domain else ""
+
+
+def not_placed(want: Want[Any], place: Place | None) -> Wait | None:
+    """Why a record in a domain can't be served now."""
+    if wait := other_service(want):
+        return wait
+    if not address_of(want):
+        name = want.record.spec.domain_ref.name
+        return Wait("DomainMissing", f"MailDomain '{name}' does not exist; make it, or delete this")
+    return no_server(want) if place is None else None
+
+
+def not_served(
+    want: Want[Any], wait: Wait | None, state: Held | None, *, right: bool
+) -> tuple[str, str] | None:
+    """Reason and message of an address that does not work; `right`: the server has it so."""
+    if want.deleting:
+        return "Terminating", "it is being removed"
+    if wait is not None:
+        return wait.reason, wait.message
+    if state is not None and state.owner != want.record.metadata.uid:
+        return "NotOurs", "the server has that address from somebody else; remove it there"
+    return None if right else ("NotServed", "the server does not have it as it should be yet")
+
+
+def removal(
+    want: Want[Any], place: Place | None, state: Held | None, drop: Callable[[Place], Step]
+) -> Plan[Step]:
+    """What ends it on its server: `drop`, if what is there by its name is its own."""
+    if is_gone(want):
+        return Plan()
+    if place is None:
+        return Plan(wait=no_server(want))
+    ours = state is not None and state.owner == want.record.metadata.uid
+    return Plan((drop(place),)) if ours else Plan()
 
 
 def password_of(values: Mapping[str, bytes] | None, version: str) -> Password | None:

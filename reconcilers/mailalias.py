@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from controlplane.plan import Plan, Reconciler, Report, Wait, Want
+from controlplane.plan import Plan, Reconciler, Report, Want
 from drivers.mail import AliasSpec, AliasState
 from reconcilers._mail import (
     MailServers,
     Place,
-    domain_of,
-    is_gone,
-    no_server,
-    other_service,
+    address_of,
+    not_placed,
+    not_served,
     place_of,
+    removal,
 )
 from resources.mailalias import MailAlias, MailAliasStatus
 
@@ -51,7 +51,7 @@ class MailAliasReconciler(Reconciler[MailAlias, MailAliasSeen, MailAliasStep]):
 
     async def observe(self, want: Want[MailAlias], /) -> MailAliasSeen:
         place = place_of(want)
-        if place is None or not (address := _address(want)):
+        if place is None or not (address := address_of(want)):
             return MailAliasSeen(place)
         mail, server = await self.servers.open(place)
         return MailAliasSeen(place, await mail.observe_alias(server, address))
@@ -59,7 +59,7 @@ class MailAliasReconciler(Reconciler[MailAlias, MailAliasSeen, MailAliasStep]):
     def plan(self, want: Want[MailAlias], seen: MailAliasSeen, /) -> Plan[MailAliasStep]:
         if want.deleting:
             return _removal(want, seen)
-        if wait := _trouble(want, seen):
+        if wait := not_placed(want, seen.place):
             return Plan(wait=wait)
         assert seen.place is not None
         target = _target(want)
@@ -69,7 +69,7 @@ class MailAliasReconciler(Reconciler[MailAlias, MailAliasSeen, MailAliasStep]):
 
     def status(self, want: Want[MailAlias], seen: MailAliasSeen, /) -> Report:
         reason, message = _readiness(want, seen)
-        status = MailAliasStatus(address=_address(want) or None)
+        status = MailAliasStatus(address=address_of(want) or None)
         return Report(status, reason in ("Serving", "Disabled"), reason, message)
 
     async def apply(self, step: MailAliasStep, /) -> None:
@@ -84,16 +84,10 @@ class MailAliasReconciler(Reconciler[MailAlias, MailAliasSeen, MailAliasStep]):
                 assert_never(step)
 
 
-def _address(want: Want[MailAlias]) -> str:
-    """Empty while its domain is unknown."""
-    domain = domain_of(want)
-    return f"{want.record.local_part}@{domain}" if domain else ""
-
-
 def _target(want: Want[MailAlias]) -> AliasSpec:
     record = want.record
     return AliasSpec(
-        _address(want),
+        address_of(want),
         record.metadata.uid,
         want.namespace_uid,
         tuple(sorted(record.spec.targets)),
@@ -105,36 +99,17 @@ def _is(target: AliasSpec, state: AliasState | None) -> bool:
     return state == AliasState(target.address, target.owner, target.targets, target.active)
 
 
-def _trouble(want: Want[MailAlias], seen: MailAliasSeen) -> Wait | None:
-    if wait := other_service(want):
-        return wait
-    if not _address(want):
-        name = want.record.spec.domain_ref.name
-        return Wait("DomainMissing", f"MailDomain '{name}' does not exist; make it, or delete this")
-    return no_server(want) if seen.place is None else None
-
-
 def _removal(want: Want[MailAlias], seen: MailAliasSeen) -> Plan[MailAliasStep]:
-    if is_gone(want) or not _address(want):
+    address, owner = address_of(want), want.record.metadata.uid
+    if not address:
         return Plan()
-    if seen.place is None:
-        return Plan(wait=no_server(want))
-    owner = want.record.metadata.uid
-    if seen.state is None or seen.state.owner != owner:
-        return Plan()
-    return Plan((DropAlias(seen.place, _address(want), owner),))
+    return removal(want, seen.place, seen.state, lambda place: DropAlias(place, address, owner))
 
 
 def _readiness(want: Want[MailAlias], seen: MailAliasSeen) -> tuple[str, str]:
-    record = want.record
-    if want.deleting:
-        return "Terminating", "it is being removed"
-    if wait := _trouble(want, seen):
-        return wait.reason, wait.message
-    if seen.state is not None and seen.state.owner != record.metadata.uid:
-        return "NotOurs", "the server has that address from somebody else; remove it there"
-    if not _is(_target(want), seen.state):
-        return "NotServed", "the server does not have it as it should be yet"
-    if not record.spec.enabled:
+    right = _is(_target(want), seen.state)
+    if told := not_served(want, not_placed(want, seen.place), seen.state, right=right):
+        return told
+    if not want.record.spec.enabled:
         return "Disabled", "it is switched off as asked: it takes no mail"
     return "Serving", "its mail goes to its targets"

@@ -17,21 +17,21 @@ from controlplane.plan import (
     Report,
     SecretReader,
     Template,
-    Wait,
     Want,
 )
 from drivers.mail import MailboxSpec, MailboxState, Password
 from reconcilers._mail import (
     MailServers,
     Place,
+    address_of,
     bad_password,
     client_host,
     domain_of,
-    is_gone,
-    no_server,
-    other_service,
+    not_placed,
+    not_served,
     password_of,
     place_of,
+    removal,
     unused_secret,
 )
 from reconcilers._secrets import is_whole, tells_truth
@@ -102,7 +102,7 @@ class MailboxReconciler(Reconciler[Mailbox, MailboxSeen, MailboxStep]):
         password = password_of(values, _version(want))
         place = place_of(want)
         state = None
-        if place is not None and (address := _address(want)):
+        if place is not None and (address := address_of(want)):
             mail, server = await self.servers.open(place)
             state = await mail.observe_mailbox(server, address, password or NOBODY)
         given = record.spec.password_secret_ref is not None
@@ -117,12 +117,9 @@ class MailboxReconciler(Reconciler[Mailbox, MailboxSeen, MailboxStep]):
     def plan(self, want: Want[Mailbox], seen: MailboxSeen, /) -> Plan[MailboxStep]:
         if want.deleting:
             return _removal(want, seen)
-        if wait := other_service(want):
+        if wait := not_placed(want, seen.place):
             return Plan(wait=wait)
-        if not _address(want):
-            return Plan(wait=_no_domain(want))
-        if seen.place is None:
-            return Plan(wait=no_server(want))
+        assert seen.place is not None
         if steps := _secret(want, seen):
             return Plan(steps)
         if not seen.has_password:
@@ -145,7 +142,7 @@ class MailboxReconciler(Reconciler[Mailbox, MailboxSeen, MailboxStep]):
         state = seen.state
         host = client_host(want)
         status = MailboxStatus(
-            address=_address(want) or None,
+            address=address_of(want) or None,
             secret_ref=SecretRef(name=record.secret_name) if seen.has_secret else None,
             submission=f"{host}:{SUBMISSION}",
             imap=f"{host}:{IMAP}",
@@ -172,12 +169,6 @@ class MailboxReconciler(Reconciler[Mailbox, MailboxSeen, MailboxStep]):
                 assert_never(step)
 
 
-def _address(want: Want[Mailbox]) -> str:
-    """Empty while its domain is unknown."""
-    domain = domain_of(want)
-    return f"{want.record.local_part}@{domain}" if domain else ""
-
-
 def _version(want: Want[Mailbox]) -> str:
     """Changes whenever the Secret does."""
     name = want.record.secret_name
@@ -192,7 +183,7 @@ def _target(want: Want[Mailbox]) -> MailboxSpec:
     spec = record.spec
     domain = domain_of(want)
     return MailboxSpec(
-        address=_address(want),
+        address=address_of(want),
         owner=record.metadata.uid,
         claim=want.namespace_uid,
         quota_bytes=spec.quota,
@@ -229,7 +220,7 @@ def _secret_keys(want: Want[Mailbox]) -> dict[str, str | Generated | Template]:
         "port": str(SUBMISSION),
         "imap-port": str(IMAP),
         "imaps-port": str(IMAPS),
-        "username": _address(want),
+        "username": address_of(want),
         "password": Generated(),
         "uri": Template("smtp://{username}:{password}@{host}:{port}", uri=True),
     }
@@ -247,46 +238,23 @@ def _secret(want: Want[Mailbox], seen: MailboxSeen) -> tuple[RecordStep, ...]:
     return (EnsureSecret(name, keys, type="servicebinding.io/smtp"),)
 
 
-def _no_domain(want: Want[Mailbox]) -> Wait:
-    name = want.record.spec.domain_ref.name
-    return Wait("DomainMissing", f"MailDomain '{name}' does not exist; make it, or delete this")
-
-
 def _removal(want: Want[Mailbox], seen: MailboxSeen) -> Plan[MailboxStep]:
-    if is_gone(want) or not _address(want):
-        return Plan()
-    if seen.place is None:
-        return Plan(wait=no_server(want))
-    owner = want.record.metadata.uid
-    if seen.state is None or seen.state.owner != owner:
+    address, owner = address_of(want), want.record.metadata.uid
+    if not address:
         return Plan()
     keep = want.record.spec.deletion_policy == "Retain"
-    return Plan((DropMailbox(seen.place, _address(want), owner, keep),))
+    return removal(
+        want, seen.place, seen.state, lambda place: DropMailbox(place, address, owner, keep)
+    )
 
 
 def _readiness(want: Want[Mailbox], seen: MailboxSeen) -> tuple[str, str]:
-    record = want.record
-    if want.deleting:
-        return "Terminating", "it is being removed"
-    if wait := _trouble(want, seen):
-        return wait.reason, wait.message
-    state = seen.state
-    if state is not None and state.owner != record.metadata.uid:
-        return "NotOurs", "the server has that address from somebody else; remove it there"
-    if not _is(_target(want), state):
-        return "NotServed", "the server does not have it as it should be yet"
-    if not record.spec.enabled:
+    wait = not_placed(want, seen.place)
+    if wait is None and not seen.has_password:
+        wait = bad_password(want.record.secret_name, there=seen.has_secret)
+    right = _is(_target(want), seen.state)
+    if told := not_served(want, wait, seen.state, right=right):
+        return told
+    if not want.record.spec.enabled:
         return "Disabled", "it is switched off as asked: it takes no mail and lets nobody in"
     return "Serving", "it takes mail and its password opens it"
-
-
-def _trouble(want: Want[Mailbox], seen: MailboxSeen) -> Wait | None:
-    if wait := other_service(want):
-        return wait
-    if not _address(want):
-        return _no_domain(want)
-    if seen.place is None:
-        return no_server(want)
-    if not seen.has_password:
-        return bad_password(want.record.secret_name, there=seen.has_secret)
-    return None

@@ -27,9 +27,9 @@ from drivers.mail_keys import public_key
 from reconcilers._mail import (
     MailServers,
     Place,
-    is_gone,
     no_server,
     place_of,
+    removal,
     settings_of,
     unused_secret,
 )
@@ -201,14 +201,8 @@ def _removal(want: Want[MailDomain], seen: MailDomainSeen) -> Plan[MailDomainSte
         more = f" and {len(inside) - 5} more" if len(inside) > 5 else ""
         message = f"{', '.join(inside[:5])}{more} are in it; delete them first"
         return Plan(wait=Wait("InUse", message))
-    if is_gone(want):
-        return Plan()
-    if seen.place is None:
-        return Plan(wait=no_server(want))
-    record = want.record
-    if seen.state is None or seen.state.owner != record.metadata.uid:
-        return Plan()
-    return Plan((DropDomain(seen.place, record.spec.domain, record.metadata.uid),))
+    name, owner = want.record.spec.domain, want.record.metadata.uid
+    return removal(want, seen.place, seen.state, lambda place: DropDomain(place, name, owner))
 
 
 # --- DNS ---
