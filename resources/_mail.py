@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator
 
 from resources.columns import Column, ready
+from resources.meta import NameClaim
 from resources.quantity import Bytes, format_bytes
 from resources.text import Matches
 
@@ -50,6 +51,11 @@ def _quota(value: int) -> int:
             f"{format_bytes(value)} is no quota; write whole MiB, at least '1Mi', such as '2Gi'"
         )
     return value
+
+
+def address_claim(local_part: str, domain_ref: str, namespace: str) -> NameClaim:
+    """One address. A MailDomain is of one namespace, so its name stands for the domain."""
+    return NameClaim(scope="mailaddress", name=f"{local_part}@{domain_ref} in {namespace}")
 
 
 QuotaBytes = Annotated[Bytes, AfterValidator(_quota)]

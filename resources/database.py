@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Final, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from resources.changes import fixed, only_grows
 from resources.columns import AGE, CPU, MEMORY, PUBLISHED, REASON, Column, ready
@@ -18,7 +18,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
-from resources.quantity import Bytes, format_bytes
+from resources.quantity import Bytes, at_least
 from resources.text import DnsSubdomain, SqlName
 
 Engine = Literal["postgres", "redis"]
@@ -30,6 +30,8 @@ VERSIONS: Final[dict[Engine, tuple[str, ...]]] = {
 }
 """Majors on offer, oldest first; the last one is the default."""
 PORTS: Final[dict[Engine, int]] = {"postgres": 5432, "redis": 6379}
+LEAST_BYTES: Final = 64 * 2**20
+"""An empty PostgreSQL 18 cluster takes 40 MB, and one WAL segment 16 MiB."""
 
 
 class PlanSize(NamedTuple):
@@ -52,12 +54,6 @@ PLANS: Final[dict[PlanName, PlanSize]] = {
 }
 
 
-def _enough_storage(value: int) -> int:
-    if value < 64 * 2**20:  # an empty PostgreSQL 18 cluster takes 40 MB, and one WAL segment 16 MiB
-        raise ValueError(f"{format_bytes(value)} is too little storage; write at least '64Mi'")
-    return value
-
-
 class VolumeRef(Model):
     """A Volume (cluster-scoped) by name."""
 
@@ -76,7 +72,7 @@ class DatabaseSpec(BaseSpec):
     `enterprise` (4, 8Gi, 200Gi): CPU, memory, storage. Default: `starter`."""
     resources: Resources | None = None
     """CPU and memory instead of the plan's. Default: the plan's."""
-    storage: Annotated[Bytes, AfterValidator(_enough_storage)] | None = None
+    storage: Annotated[Bytes, at_least(LEAST_BYTES, "storage")] | None = None
     """Disk in bytes with a unit, instead of the plan's; may only grow. Default: the plan's.
     Example: `20Gi`."""
     database: SqlName | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from resources._mail import READY, SERVICE, LocalPart, MailAddress
+from resources._mail import READY, SERVICE, LocalPart, MailAddress, address_claim
 from resources.changes import fixed
 from resources.columns import AGE, REASON, Column
 from resources.meta import (
@@ -90,9 +90,8 @@ class MailAlias(Resource[MailAliasSpec, MailAliasStatus]):
 
     @property
     def claims(self) -> tuple[NameClaim, ...]:
-        """A MailDomain is of one namespace, so its name stands for the domain."""
-        place = f"{self.spec.domain_ref.name} in {self.metadata.namespace}"
-        return (NameClaim(scope="mailaddress", name=f"{self.local_part}@{place}"),)
+        domain, namespace = self.spec.domain_ref.name, self.metadata.namespace
+        return (address_claim(self.local_part, domain, namespace),)
 
     @property
     def services(self) -> tuple[str, ...]:

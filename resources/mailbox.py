@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from resources._mail import READY, SERVICE, LocalPart, MailAddress, QuotaBytes
+from resources._mail import READY, SERVICE, LocalPart, MailAddress, QuotaBytes, address_claim
 from resources.changes import fixed
 from resources.columns import AGE, REASON, Column
 from resources.meta import (
@@ -134,12 +134,9 @@ class Mailbox(Resource[MailboxSpec, MailboxStatus]):
 
     @property
     def claims(self) -> tuple[NameClaim, ...]:
-        """A MailDomain is of one namespace, so its name stands for the domain."""
-        place = f"{self.spec.domain_ref.name} in {self.metadata.namespace}"
-        return tuple(
-            NameClaim(scope="mailaddress", name=f"{local}@{place}")
-            for local in dict.fromkeys((self.local_part, *self.spec.aliases))
-        )
+        domain, namespace = self.spec.domain_ref.name, self.metadata.namespace
+        names = dict.fromkeys((self.local_part, *self.spec.aliases))
+        return tuple(address_claim(name, domain, namespace) for name in names)
 
     @property
     def services(self) -> tuple[str, ...]:

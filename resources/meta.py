@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel, to_snake
 
 from resources.columns import Column
 from resources.docstrings import describe
-from resources.quantity import Bytes, Millicores, format_bytes, format_millicores
+from resources.quantity import Bytes, Millicores, at_least, format_millicores
 from resources.text import DnsLabel, DnsSubdomain
 
 GROUP: Final = "bunker.cloud"
@@ -39,17 +39,13 @@ MAP_BY_NAME: Final[dict[str, Any]] = {
     "x-kubernetes-list-map-keys": ["name"],
 }
 """Schema of a list whose items are merged by `name`."""
+LEAST_MEMORY_BYTES: Final = 16 * 2**20
+"""Docker refuses less than 6 MiB, and then nothing useful starts."""
 
 
 def _enough_cpu(value: int) -> int:
     if value < 10:  # 10m: the smallest --cpus Docker takes is 0.01
         raise ValueError(f"{format_millicores(value)} is too little CPU; write at least '10m'")
-    return value
-
-
-def _enough_memory(value: int) -> int:
-    if value < 16 * 2**20:  # Docker refuses less than 6 MiB, and then nothing useful starts
-        raise ValueError(f"{format_bytes(value)} is too little memory; write at least '16Mi'")
     return value
 
 
@@ -118,7 +114,7 @@ class Resources(Model):
 
     cpu: Annotated[Millicores, AfterValidator(_enough_cpu)]
     """CPU limit in millicores or whole cores. Example: `500m`."""
-    memory: Annotated[Bytes, AfterValidator(_enough_memory)]
+    memory: Annotated[Bytes, at_least(LEAST_MEMORY_BYTES, "memory")]
     """Memory limit in bytes with a unit. Example: `512Mi`."""
 
     @property

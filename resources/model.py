@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, Strict, model_validator
+from pydantic import Field, Strict, model_validator
 
 from resources.changes import fixed, only_grows
 from resources.columns import AGE, CPU, MEMORY, PUBLISHED, REASON, Column, ready
@@ -19,7 +19,7 @@ from resources.meta import (
 from resources.meta import Model as BaseModel
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
-from resources.quantity import Bytes, format_bytes
+from resources.quantity import Bytes, at_least
 from resources.text import DnsLabel, ImageReference, Matches
 
 Engine = Literal["llamacpp", "ollama"]
@@ -27,6 +27,8 @@ Phase = Literal["Pending", "Pulling", "Checking", "Loading", "Ready", "Failed"]
 
 PORT: Final = 8080
 """Where it answers inside the network."""
+LEAST_BYTES: Final = 2**20
+"""The smallest GGUF file that says anything is some 100 kB."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 OllamaName = Annotated[
@@ -73,12 +75,6 @@ KeepAlive = Annotated[
         8,
     ),
 ]
-
-
-def _enough_storage(value: int) -> int:
-    if value < 2**20:  # the smallest GGUF file that says anything is some 100 kB
-        raise ValueError(f"{format_bytes(value)} is too little storage; write at least '1Mi'")
-    return value
 
 
 class BucketObject(BaseModel):
@@ -145,7 +141,7 @@ class ModelSpec(BaseSpec):
     """CPU and memory of its container: with `llamacpp` file, context and some 100 MiB must fit in;
     with `ollama` it is the gateway's alone. Default: `1` and `2Gi`, with `ollama` `100m` and
     `128Mi`."""
-    storage: Annotated[Bytes, AfterValidator(_enough_storage)] = 8 * 2**30
+    storage: Annotated[Bytes, at_least(LEAST_BYTES, "storage")] = 8 * 2**30
     """Disk it may take, in bytes with a unit; a larger model is refused. May only grow. With
     `llamacpp` its Volume is charged for it; with `ollama` it lies on the service's own.
     Default: `8Gi`."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from resources._offers import OFFERS, Offer, Service
 from resources.changes import fixed, only_grows
@@ -21,7 +21,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
-from resources.quantity import Bytes, format_bytes
+from resources.quantity import Bytes, at_least
 from resources.text import DnsLabel, ImageReference, Matches, Text
 
 Endpoint = Annotated[
@@ -32,12 +32,6 @@ Endpoint = Annotated[
         300,
     ),
 ]
-
-
-def _enough_storage(value: int) -> int:
-    if value < 64 * 2**20:
-        raise ValueError(f"{format_bytes(value)} is too little storage; write at least '64Mi'")
-    return value
 
 
 class External(Model):
@@ -71,7 +65,7 @@ class PlatformSpec(BaseSpec):
     resources: Resources | None = None
     """CPU and memory of all its containers together. Default: the service's own, enough for a few
     tenants on a small host."""
-    storage: Annotated[Bytes, AfterValidator(_enough_storage)] | None = None
+    storage: Annotated[Bytes, at_least(64 * 2**20, "storage")] | None = None
     """Disk of its data in bytes with a unit; may only grow. Default: the service's own.
     Example: `50Gi`."""
     settings: dict[str, Text] = Field(default_factory=dict)

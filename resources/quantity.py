@@ -8,7 +8,7 @@ are what the arithmetic sees.
 import re
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 _BYTE_UNITS: Final = {
     "": 1,
@@ -82,6 +82,21 @@ Millicores = Annotated[
     _schema("500m", r"^[0-9]{1,9}m?$"),
 ]
 """Whole millicores; `500m` or `2` on the wire."""
+
+
+def at_least(least: int, what: str) -> AfterValidator:
+    """For Bytes: refuses fewer, as too little `what`."""
+
+    def enough(value: int) -> int:
+        if value < least:
+            raise ValueError(
+                f"{format_bytes(value)} is too little {what}; "
+                f"write at least '{format_bytes(least)}'"
+            )
+        return value
+
+    return AfterValidator(enough)
+
 
 Bytes = Annotated[
     int,
