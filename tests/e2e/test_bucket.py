@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
-from botocore.session import Session
 
 from reconcilers._images import service_image
 from reconcilers._service_s3 import COMMAND, identities
 from tests.containers import bench, docker, wait_until
 from tests.e2e.cloud import Cloud, Json, condition, eventually
 from tests.e2e.conftest import make_namespace
+from tests.support.s3 import s3_client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(300)]
 API = "bunker.cloud/v1"
@@ -38,14 +37,7 @@ class S3:
 
     def client(self, secret: dict[str, str] | None = None, service: str = "s3") -> Any:
         login = secret or self.cloud.secret("s3-credentials", "platform")
-        return Session().create_client(
-            service,
-            region_name="us-east-1",
-            endpoint_url=self.url,
-            aws_access_key_id=login["access-key"],
-            aws_secret_access_key=login["secret-key"],
-            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-        )
+        return s3_client(self.url, login, service)
 
     def put(self, secret: dict[str, str] | None, bucket: str, key: str = "a") -> None:
         self.client(secret).put_object(Bucket=bucket, Key=key, Body=b"hello")

@@ -28,7 +28,7 @@ from tests.support.quiet import quiet
 BERTHS: Final = 8
 """Plans that may run at once: each has subnets and ports of its own, so that all of them may take
 the first one."""
-SPLIT: Final = frozenset({"containers", "dns"})
+SPLIT: Final = frozenset({"containers", "dns", "s3"})
 """Drivers whose verbs may make several requests: requests.py puts each request behind the seam."""
 _berths: Final = list(range(BERTHS))
 _numbers: Final = itertools.count()

@@ -25,7 +25,7 @@ from drivers.secretfiles import HostSecretFiles, memory_root
 from reconcilers.real import real_drivers
 from reconcilers.registry import RECONCILERS, Drivers
 from tests.integration.crashes import data
-from tests.integration.crashes.requests import dns_requests, engine_requests
+from tests.integration.crashes.requests import dns_requests, engine_requests, s3_requests
 from tests.integration.crashes.world import DockerLook
 from tests.sim.check import condition, settled
 from tests.support.platform import Platform
@@ -72,6 +72,7 @@ class DockerPlatform(Platform):
         engine_requests(containers, seam)
         drivers = self._on(containers, ledger)
         dns_requests(drivers.dns, seam)
+        s3_requests(drivers.s3, seam)
         self._containers.append(containers)
         self._acted.append(drivers)
         return drivers
@@ -116,9 +117,10 @@ class DockerPlatform(Platform):
             _fine(stored) for kind in RECONCILERS for stored in self.store.cache.list(kind)
         )
 
-    def write_data(self, key: Key) -> None:
+    async def write_data(self, key: Key) -> None:
         """As a user of that record's server; `lost` looks for it."""
-        self.written[key] = data.write(data.There(self, self.look, key))
+        there = data.There(self, self.look, key)
+        self.written[key] = await asyncio.to_thread(data.write, there)
 
     def lost(self) -> list[str]:
         """Records whose servers serve, and have no more what was written."""

@@ -1,12 +1,22 @@
 """Each request that changes something behind the seam, where one verb of a driver makes several: a
 real process can die between two of them."""
 
-from typing import Any
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Final
 
 from controlplane.seam import Call, Seam
 from drivers.docker import DockerContainers
 from drivers.powerdns import DnsServer, PowerDns
 from drivers.powerdns_http import HttpPowerDns
+from drivers.s3 import S3
+from drivers.s3_network import NetworkS3
+
+S3_LOOKS: Final = ("get_", "head_", "list_")
 
 
 def engine_requests(containers: DockerContainers, seam: Seam) -> None:
@@ -33,3 +43,54 @@ def dns_requests(dns: PowerDns, seam: Seam) -> None:
         return await seam(Call("powerdns", method, make, (path,)))
 
     dns.__dict__["_call"] = call
+
+
+def s3_requests(s3: S3, seam: Seam) -> None:
+    """Its requests are made on threads, the seam is on the loop: each waits for the other."""
+    assert isinstance(s3, NetworkS3)
+    calls = s3._calls
+    call_now, run_now = calls.call, calls.run
+    mine = threading.local()
+    """`waiting`: what the seam is asked by the verb that this thread carries out."""
+
+    async def run(what: str, verb: Callable[[], Any]) -> Any:
+        waiting: list[Future[Any]] = []
+        loop = asyncio.get_running_loop()
+
+        def on_thread() -> Any:
+            mine.waiting, mine.loop = waiting, loop
+            return verb()
+
+        running = asyncio.ensure_future(run_now(what, on_thread))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # its process is dead: a driver waits for its threads, so let them go first
+            for each in waiting:
+                each.cancel()
+            running.cancel()
+            await asyncio.wait([running])
+            raise
+
+    def call(service: Any, server: Any, operation: str, **params: Any) -> Any:
+        if operation.startswith(S3_LOOKS):
+            return call_now(service, server, operation, **params)
+        context = contextvars.copy_context()
+        go = partial(context.run, call_now, service, server, operation, **params)
+
+        async def make(name: str) -> Any:
+            del name
+            return await asyncio.to_thread(go)
+
+        what = params.get("Bucket") or params.get("UserName") or ""
+        asked = asyncio.run_coroutine_threadsafe(
+            _pass(seam, Call("s3-api", operation, make, (what,))), mine.loop
+        )
+        mine.waiting.append(asked)
+        return asked.result()
+
+    calls.__dict__.update(call=call, run=run)
+
+
+async def _pass(seam: Seam, call: Call) -> Any:
+    return await seam(call)

@@ -1,44 +1,29 @@
-"""What the platform's servers hold, asked of themselves and past our drivers.
+"""What the platform's servers hold, beside world.py, which looks at the engine. One that doesn't
+answer holds what it held last."""
 
-Beside world.py, which looks at the engine. A server that doesn't answer holds what it held last.
-"""
-
-import json
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.request import Request, urlopen
 
 from controlplane.records import Key
 from drivers.containers import ContainerState
 from resources.meta import PLATFORM_NAMESPACE
+from tests.integration.crashes.buckets import buckets
+from tests.integration.crashes.holding import At, Holding
+from tests.integration.crashes.mailboxes import mailboxes
+from tests.integration.crashes.tunnels import tunnel
+from tests.integration.crashes.zones import zones
 from tests.sim.snapshot import opened
 from tests.support.platform import Platform
 
-TIMEOUT_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class At:
-    """One running server."""
-
-    state: ContainerState
-    address: str
-    """In the platform's network."""
-    login: Mapping[str, str]
-    """What its Secret says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """What one server holds."""
-
-    tree: Mapping[str, Any]
-    """All that a user could mind, in words that two runs share."""
-    things: frozenset[str]
-    """Identities: another one of its name has another."""
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    """What stands for words that are this run's alone."""
+ASK: Final[Mapping[str, Callable[[At], Holding]]] = {
+    "dns": zones,
+    "s3": buckets,
+    "mail": mailboxes,
+    "VpnNetwork": tunnel,
+}
+"""How to ask: by the name that a service's record has, or by kind. Raises OSError."""
 
 
 @dataclass(slots=True)
@@ -46,65 +31,34 @@ class Served:
     """The servers of one platform."""
 
     last: dict[str, Holding] = field(default_factory=dict)
-    """By name of the Platform record, as it last answered."""
+    """As `ASK`, what each held when it last answered."""
 
-    def look(self, platform: Platform, states: Iterable[ContainerState]) -> Mapping[str, Holding]:
-        """What `last` is then."""
-        for state in states:
-            owner = state.owner
-            if owner is None or owner.kind != "Platform" or not state.running:
-                continue
-            if (ask := ASK.get(owner.name)) is None or not any(state.networks.values()):
-                continue
-            secret = platform.find(Key("Secret", PLATFORM_NAMESPACE, f"{owner.name}-credentials"))
-            login = opened(secret.obj) if secret is not None else {}
-            address = next(filter(None, state.networks.values()))
-            try:
-                found = ask(At(state, address, login))
-            except OSError:
-                continue
-            self.last[owner.name] = found
-            platform.aliases.update(found.aliases)
-        return self.last
+    def look(self, platform: Platform, states: Iterable[ContainerState]) -> frozenset[str]:
+        """Identities of all that they hold."""
+        for name, at in servers(platform, states):
+            with contextlib.suppress(OSError):
+                self.last[name] = found = ASK[name](at)
+                platform.aliases.update(found.aliases)
+        return frozenset().union(*(each.things for each in self.last.values()))
+
+    def tree(self) -> Mapping[str, Any]:
+        """All of it, as of the last look."""
+        return {name: _tree(holding) for name, holding in self.last.items()}
 
 
-def zones(at: At) -> Holding:
-    """Every zone of a PowerDNS: settings, records, and keys without their values."""
-    tree: dict[str, Any] = {}
-    things: set[str] = set()
-    aliases: dict[str, str] = {}
-    for head in _pdns(at, "/zones"):
-        zone = _pdns(at, f"/zones/{head['id']}")
-        keys = _pdns(at, f"/zones/{head['id']}/cryptokeys")
-        name = zone["name"]
-        tree[name] = {
-            **{key: zone[key] for key in ZONE},
-            "rrsets": {f"{each['name']} {each['type']}": _answers(each) for each in zone["rrsets"]},
-            "keys": sorted([each["active"], each["published"], each["algorithm"]] for each in keys),
-        }
-        things |= {f"zone[{name}", *(f"rrset[{each}" for each in tree[name]["rrsets"])}
-        things |= {f"key[{name} {each['dnskey']}" for each in keys}
-        aliases |= {ds: f"<ds of {name}>" for each in keys for ds in each.get("ds") or ()}
-    return Holding(tree, frozenset(things), aliases)
+def _tree(holding: Holding) -> Any:
+    try:
+        return holding.tree()
+    except OSError as exc:
+        return f"no answer: {exc}"
 
 
-ZONE: Final = ("kind", "account", "soa_edit_api", "soa_edit", "api_rectify", "dnssec")
-
-
-def _answers(rrset: Mapping[str, Any]) -> list[Any]:
-    """Its time to live and values; of an SOA without the serial, which counts changes."""
-    texts = [each["content"] for each in rrset["records"] if not each["disabled"]]
-    if rrset["type"] == "SOA":
-        texts = [" ".join([*words[:2], *words[3:]]) for words in map(str.split, texts)]
-    return [rrset["ttl"], *sorted(texts)]
-
-
-def _pdns(at: At, path: str) -> Any:
-    url = f"http://{at.address}:8081/api/v1/servers/localhost{path}"
-    headers = {"X-API-Key": at.login.get("api-key", "")}
-    with urlopen(Request(url, headers=headers), timeout=TIMEOUT_S) as answer:
-        return json.loads(answer.read())
-
-
-ASK: Final[Mapping[str, Callable[[At], Holding]]] = {"dns": zones}
-"""How to ask each service, by the name its record has."""
+def servers(platform: Platform, states: Iterable[ContainerState]) -> Iterator[tuple[str, At]]:
+    """(as in `ASK`, server) of those that run and can be asked."""
+    for state in states:
+        owner = state.owner
+        name = "" if owner is None else owner.name if owner.kind == "Platform" else owner.kind
+        address = next(filter(None, state.networks.values()), "")
+        if name in ASK and state.running and address:
+            secret = platform.find(Key("Secret", PLATFORM_NAMESPACE, f"{name}-credentials"))
+            yield name, At(state, address, opened(secret.obj) if secret else {})

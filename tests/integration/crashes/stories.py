@@ -38,7 +38,7 @@ async def remake(stage: Stage, key: Key) -> None:
 async def write(stage: Stage, key: Key) -> None:
     """A user's data in its server."""
     assert isinstance(stage.platform, DockerPlatform)
-    stage.platform.write_data(key)
+    await stage.platform.write_data(key)
 
 
 def beside(kind: str, name: str) -> Act:
@@ -107,6 +107,51 @@ RECORD_SET: Final = {
     "records": changing(records=["192.0.2.8"], ttl=30),
     "paused": changing(paused=True),
 }
+BUCKET: Final = {
+    "unversioned": changing(versioning=False),
+    "settings": changing(
+        lifecycle=[{"name": "tmp", "prefix": "tmp/", "expireDays": 3}],
+        cors=[{"origins": ["https://shop.example.org"]}],
+        tags={"team": "web"},
+        publicRead=True,
+    ),
+    "quota": changing(quota="64Mi"),
+    "keys": changing(
+        accessKeys=[{"name": "default", "access": "read"}, {"name": "extra", "prefix": "in/"}]
+    ),
+    "rotation": changing(accessKeys=[{"name": "default", "rotation": 1}]),
+    "keyless": changing(accessKeys=[]),
+    "unkept": changing(deletionPolicy="Delete"),
+}
+VPN: Final = {
+    "routes": changing(routes=["192.168.7.0/24"], betweenPeers=False),
+    "mtu": changing(mtu=1400),
+    "key": changing(keyRevision=2),
+    "limits": changing(resources=BIGGER),
+    "paused": changing(paused=True),
+}
+PEER: Final = {
+    "disabled": changing(enabled=False),
+    "address": changing(address="10.99.0.7"),
+    "key": changing(keyRevision=2),
+    "behind": changing(allowedIPs=["192.168.9.0/24"]),
+    "own-key": changing(publicKey="Qmr6iheIC/kY4ojNJTO89wmazCcGRMWgt2MTd3jvOjc="),
+}
+DOMAIN: Final = {
+    "disabled": changing(enabled=False),
+    "published": changing(zoneRef={"name": "shop"}, addresses=["192.0.2.25"]),
+}
+MAILBOX: Final = {
+    "quota": changing(quota="3Gi", displayName="J. Doe"),
+    "forward": changing(forward={"to": ["x@y.example"]}),
+    "aliases": changing(aliases=["j", "doe"]),
+    "disabled": changing(enabled=False),
+    "unkept": changing(deletionPolicy="Delete"),
+}
+ALIAS: Final = {
+    "targets": changing(targets=["jane@shop.example.org", "x@y.example"]),
+    "disabled": changing(enabled=False),
+}
 STORIES: Final[tuple[Story, ...]] = (
     *lifecycle("App", "web", WEB),
     Story("App", "wired-create", create, (beside("Database", "cache"),), "wired"),
@@ -117,4 +162,11 @@ STORIES: Final[tuple[Story, ...]] = (
     *lifecycle("Zone", "shop", ZONE),
     *lifecycle("Zone", "signed", SIGNED),
     *lifecycle("RecordSet", "shop-api", RECORD_SET),
+    *lifecycle("Bucket", "assets", BUCKET),
+    *lifecycle("Bucket", "gone", {}),
+    *lifecycle("VpnNetwork", "office", VPN),
+    *lifecycle("VpnPeer", "laptop", PEER),
+    *lifecycle("MailDomain", "shop", DOMAIN),
+    *lifecycle("Mailbox", "jane", MAILBOX),
+    *lifecycle("MailAlias", "info", ALIAS),
 )

@@ -46,9 +46,9 @@ class DockerLook:
         """All of it, as sorted text; tests.sim.stage.Look asks for it."""
         containers = self._containers()
         self.states = tuple(container_state(raw) for raw in containers)
-        served = self.served.look(platform, self.states)
+        self.served.look(platform, self.states)
         tree = {
-            "served": {name: each.tree for name, each in served.items()},
+            "served": self.served.tree(),
             "containers": [_container(raw) for raw in containers],
             "networks": [_network(raw) for raw in self._networks()],
             "volumes": [_picked(raw, ("Name", "Driver", "Labels", "Options"))
@@ -68,10 +68,9 @@ class DockerLook:
         """Identities of all things."""
         containers = self._containers()
         self.states = tuple(container_state(raw) for raw in containers)
-        served = self.served.look(platform, self.states)
         return frozenset(
             [
-                *(thing for each in served.values() for thing in each.things),
+                *self.served.look(platform, self.states),
                 *(f"container[{raw['Id']}" for raw in containers),
                 *(f"network[{raw['Id']}" for raw in self._networks()),
                 *(f"volume[{raw['Name']} {_inode(raw)}" for raw in self._volumes()),
