@@ -173,9 +173,12 @@ def _record(obj: dict[str, Any]) -> dict[str, Any]:
 
 def scrubbed(platform: Platform, text: str) -> str:
     """JSON text with names in place of what differs from run to run."""
-    # the longest first: a port's number may be part of a hash
-    for word, alias in sorted(platform.aliases.items(), key=lambda pair: -len(pair[0])):
-        text = text.replace(word, alias)
+    for word, alias in platform.aliases.items():
+        # a number only as such: a port's may be in a hash or a uid
+        if word.isdigit():
+            text = re.sub(rf"(?<![0-9a-f]){word}(?![0-9a-f])", alias, text)
+        else:
+            text = text.replace(word, alias)
     for name, value in sorted(_secrets(platform).items(), key=lambda pair: -len(pair[1])):
         text = text.replace(json.dumps(value)[1:-1], f"<{name}>")
     names = _names(platform)
