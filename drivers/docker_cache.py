@@ -22,6 +22,10 @@ _DROPS_KEPT: Final = 10_000
 """Ids are never reused, so what was dropped when would grow with every container ever seen."""
 
 
+_HEARD_KEPT: Final = 4096
+"""How far one of several event streams may be ahead of another."""
+
+
 class Remembered(Generic[T]):
     """Answers by key, dropped when something tells of a change."""
 
@@ -91,11 +95,25 @@ class InspectCache:
         self.engine: Remembered[EngineInfo] = Remembered()
         """The engine itself, under "": asking makes it run its helpers for their versions."""
         self.starting: set[str] = set()
-        """Containers whose start is under way: who asked for it looks at them after."""
+        """Containers whose start is under way and not told of yet: who asked for it looks at
+        them after."""
         self.known = Known()
         self.resets = 0
         """Tells an answer begun before a reconnect from one begun after."""
         self._streams = 0
+        self._heard: dict[tuple[object, ...], None] = {}
+
+    def news(self, event: tuple[object, ...] | None) -> bool:
+        """False if another stream has told of this very event, and what it changes was dropped:
+        what was asked for since then need not be asked for again."""
+        if event is None:
+            return True
+        if event in self._heard:
+            return False
+        self._heard[event] = None
+        if len(self._heard) > _HEARD_KEPT:
+            del self._heard[next(iter(self._heard))]
+        return True
 
     def connected(self) -> None:
         """An event stream began: from here on changes are told."""

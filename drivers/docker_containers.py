@@ -216,4 +216,7 @@ class DockerRunning:
                 extra_s=extra_s,
             )
         finally:
-            self._cache.containers.invalidate(container_id)
+            # A start that was told of meanwhile has dropped what was known before it; who was
+            # woken by that may have looked already, and one look is enough.
+            if verb != "start" or container_id in self._cache.starting:
+                self._cache.containers.invalidate(container_id)

@@ -16,7 +16,7 @@ from controlplane.errors import RetryableError
 from drivers.containers import Owner, OwnerChanged
 from drivers.docker_cache import InspectCache
 from drivers.docker_errors import EngineError
-from drivers.docker_told import Event, joined_or_left, read_event
+from drivers.docker_told import Event, identity, joined_or_left, read_event
 
 if TYPE_CHECKING:
     from drivers.docker_sdk import Engine, Stream
@@ -223,7 +223,8 @@ class Watch:
             self._cache.disconnected()
 
     def _on_event(self, event: Event) -> None:
-        self._forget(event)
+        if self._cache.news(identity(event)):
+            self._forget(event)
         told = read_event(event, self._cache.known, self._instance, self._cache.starting)
         if told is None:
             return
@@ -239,6 +240,8 @@ class Watch:
         kind = event.get("Type")
         if kind == "container":
             self._cache.containers.invalidate(actor.get("ID", ""))
+            if event.get("Action") == "start":
+                self._cache.starting.discard(actor.get("ID", ""))
         elif kind == "network":
             change = partial(joined_or_left, event)
             self._cache.networks.revise(attributes.get("name", ""), change)

@@ -11,6 +11,16 @@ from drivers.docker_inspect import owner_of
 Event = Mapping[str, Any]
 
 
+def identity(event: Event) -> tuple[object, ...] | None:
+    """What tells one event from all others; None where the engine doesn't say when it was."""
+    actor = event.get("Actor") or {}
+    container = (actor.get("Attributes") or {}).get("container", "")
+    at = event.get("timeNano")
+    if at is None:
+        return None
+    return at, event.get("Type"), event.get("Action"), actor.get("ID"), container
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What one event means: the thing it names, and whose it is."""

@@ -499,6 +499,26 @@ async def test_a_new_container_costs_the_engine_few_calls(world: DockerWorld) ->
         assert "network connect" not in {change.what for _, change in listener.told}
 
 
+async def test_a_start_that_several_are_told_of_is_looked_at_once(world: DockerWorld) -> None:
+    driver = cast("DockerContainers", world.driver)
+    made = await driver.ensure_container(spec(world))
+    uid = owner(world).uid
+    async with listening(driver) as one, listening(driver) as other, asyncio.TaskGroup() as tasks:
+        await asyncio.sleep(0.3)  # the lists that tell who owns what are taken
+        world.lossy.asked.clear()
+        world.lossy.hold = "/containers/{}/start"
+        starting = tasks.create_task(driver.start_container(made.id))
+        await one.until("container start")
+        seen = await driver.list_containers(uid)
+        await other.until("container start")
+        assert await driver.list_containers(uid) == seen
+        world.lossy.go.set()
+        await starting
+        assert await driver.list_containers(uid) == seen
+        assert [state.running for state in seen] == [True]
+        assert world.lossy.asked["GET /containers/{}/json"] == 1
+
+
 async def test_renamed_container_is_found_while_events_are_read(world: DockerWorld) -> None:
     driver = cast("DockerContainers", world.driver)
     wanted = spec(world)

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -118,11 +119,14 @@ class LossyEngine(Engine):
     """Does what is asked, counts it, and now and then doesn't say so."""
 
     lose: str = ""
+    hold: str = ""
+    """Path of requests that are answered only once `go` is set."""
     asked: Counter[str]
 
     def __init__(self, url: str, *, timeout_s: float, pool_size: int) -> None:
         super().__init__(url, timeout_s=timeout_s, pool_size=pool_size)
         self.asked = Counter()
+        self.go = threading.Event()
 
     def call(
         self,
@@ -138,6 +142,8 @@ class LossyEngine(Engine):
         if method == "POST" and self.lose and path == self.lose:
             self.lose = ""
             raise EngineTimeoutError("lost on purpose")
+        if path == self.hold and not self.go.wait(timeout=20):
+            raise EngineTimeoutError("held for too long")
         return answer
 
 

@@ -152,8 +152,10 @@ class Wire:
     def stop(self) -> None: ...
 
 
-def watch_of(wire: Wire, verify_s: float = 60.0) -> tuple[Watch, InspectCache]:
-    cache = InspectCache()
+def watch_of(
+    wire: Wire, verify_s: float = 60.0, cache: InspectCache | None = None
+) -> tuple[Watch, InspectCache]:
+    cache = cache or InspectCache()
     watch = Watch(
         wire.reader,
         SystemClock(),
@@ -241,6 +243,28 @@ async def test_strangers_events_drop_what_they_touch() -> None:
     assert cache.networks.stamp() > stamp
     await soon(watch)
     assert await soon(watch) is None
+
+
+async def test_what_another_stream_has_told_is_dropped_once() -> None:
+    wire, other = Wire(), Wire()
+    wire.lists = other.lists = [{}]
+    watch, cache = watch_of(wire)
+    second, _ = watch_of(other, cache=cache)
+    wire.connect()
+    other.connect()
+    assert await soon(second) == OwnerChanged(None, "connected")
+    started = {**event("container", "start", **LABELS), "timeNano": 1}
+    stamp = cache.containers.stamp()
+    wire.tell(started)
+    assert cache.containers.overtaken("c1", stamp)
+    stamp = cache.containers.stamp()
+    other.tell(started)
+    assert not cache.containers.overtaken("c1", stamp)
+    assert await soon(second) == OwnerChanged(OWNER, "container start")
+    other.tell({**started, "timeNano": 2})
+    assert cache.containers.overtaken("c1", stamp)
+    watch.stop()
+    second.stop()
 
 
 NETWORK = NetworkState("n1", "net", OWNER, "10.0.0.0/24", ("c1",))
