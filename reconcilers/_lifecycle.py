@@ -1,6 +1,8 @@
 """What kinds with containers plan and tell alike: secret files, their end, their state. Pure."""
 
-from controlplane.plan import Report
+from typing import Any
+
+from controlplane.plan import Report, Wait, Want
 from drivers.containers import ContainerState
 from reconcilers import _container as box
 from resources.meta import Record, Status
@@ -30,6 +32,21 @@ def removal(
     if files_here:
         steps += (box.RemoveSecrets(record.metadata.uid),)
     return steps
+
+
+def not_placed(want: Want[Any], network_id: str | None) -> Wait | None:
+    """Why no container can be made yet: its namespace's network, or its port of the host."""
+    if not want.network_ready or network_id is None:
+        return Wait("NamespaceNotReady", "waiting for the namespace's network")
+    if want.record.spec.publish is not None and not want.ports:
+        return Wait("PortPending", "waiting for a port of the host")
+    return None
+
+
+def host_address(want: Want[Any]) -> str | None:
+    """Where the host reaches it, if it is published and has its port."""
+    publish = want.record.spec.publish
+    return f"{publish.address}:{want.ports[0]}" if publish and want.ports else None
 
 
 def not_running(state: ContainerState | None, *, deleting: bool) -> tuple[str, str] | None:

@@ -26,7 +26,7 @@ from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
 from reconcilers._domains import children_of, name_steps, names_of, published
-from reconcilers._lifecycle import removal
+from reconcilers._lifecycle import host_address, not_placed, removal
 from reconcilers._rollout import Replica, Rollout, backends, drained, rollout, routed
 from resources.app import App, AppStatus, HealthCheck
 
@@ -222,7 +222,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         routes = self._backends(want, seen)
         serving = sum(replica.serves for replica in live)
         updated = self._updated(want, live)
-        port, publish = record.spec.port, record.spec.publish
+        port = record.spec.port
         status = AppStatus(
             replicas=len(seen.replicas),
             ready_replicas=serving,
@@ -231,7 +231,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             selector=f"{LABEL_UID}={record.metadata.uid}",
             image=live[0].state.image if live else None,
             endpoint=f"{record.metadata.name}:{port}" if port else None,
-            published=f"{publish.address}:{want.ports[0]}" if publish and want.ports else None,
+            published=host_address(want),
             backends=routes,
             routed=routed(want, routes),
             names=names_of(want),
@@ -288,10 +288,8 @@ def _portless(want: Want[App]) -> bool:
 
 def _blocked(want: Want[App], seen: AppSeen) -> Wait | None:
     """What must be there before a container can be made; nothing stops what runs."""
-    if not want.network_ready or seen.network_id is None:
-        return Wait("NamespaceNotReady", "waiting for the namespace's network")
-    if _portless(want):
-        return Wait("PortPending", "waiting for a port of the host")
+    if wait := not_placed(want, seen.network_id):
+        return wait
     return None if seen.replicas else missing(want, ready_only=True)
 
 

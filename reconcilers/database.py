@@ -42,7 +42,14 @@ from reconcilers._engines import (
     secret_keys,
 )
 from reconcilers._images import ImageChoice, Source, image_for
-from reconcilers._lifecycle import file_steps, not_running, removal, served
+from reconcilers._lifecycle import (
+    file_steps,
+    host_address,
+    not_placed,
+    not_running,
+    removal,
+    served,
+)
 from reconcilers._secrets import is_whole, secret_ref, tells_truth
 from reconcilers._servers import Answer, DatabaseServers, Login
 from reconcilers._volumes import Keeping, mounted, release, volume_steps, volume_wait
@@ -135,12 +142,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
     def plan(self, want: Want[Database], seen: DatabaseSeen, /) -> Plan[DatabaseStep]:
         if want.deleting:
             return Plan((*_removal(want, seen), *_release(want)))
-        if not want.network_ready or seen.network_id is None:
-            message = "waiting for the namespace's network"
-            return Plan(wait=Wait("NamespaceNotReady", message))
-        if want.record.spec.publish is not None and not want.ports:
-            return Plan(wait=Wait("PortPending", "waiting for a port of the host"))
-        if wait := _other_major(want):
+        if wait := not_placed(want, seen.network_id) or _other_major(want):
             return Plan(wait=wait)
         if records := self._records(want, seen):
             return Plan(records)
@@ -211,13 +213,12 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
 
     def status(self, want: Want[Database], seen: DatabaseSeen, /) -> Report:
         record = want.record
-        publish = record.spec.publish
         state = seen.container
         status = DatabaseStatus(
             version=_major(want),
             image=state.image if state else None,
             endpoint=f"{record.metadata.name}:{record.port}",
-            published=f"{publish.address}:{want.ports[0]}" if publish and want.ports else None,
+            published=host_address(want),
             secret_ref=secret_ref(want),
             volume=volume_name(record, want.namespace_uid),
             container=state.name if state else None,

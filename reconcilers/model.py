@@ -31,7 +31,7 @@ from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers import _modelserver as made
 from reconcilers._images import LLAMACPP
-from reconcilers._lifecycle import file_steps, removal, served
+from reconcilers._lifecycle import file_steps, host_address, not_placed, removal, served
 from reconcilers._modelplan import (
     SERVED_RECHECK_S,
     EnsureModel,
@@ -155,10 +155,8 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
     def plan(self, want: Want[Model], seen: ModelSeen, /) -> Plan[ModelStep]:
         if want.deleting:
             return self._plan_removal(want, seen)
-        if not want.network_ready or seen.network_id is None:
-            return Plan(wait=Wait("NamespaceNotReady", "waiting for the namespace's network"))
-        if want.record.spec.publish is not None and not want.ports:
-            return Plan(wait=Wait("PortPending", "waiting for a port of the host"))
+        if wait := not_placed(want, seen.network_id):
+            return Plan(wait=wait)
         if records := self._records(want, seen):
             return Plan(records)
         steps = self._container_steps(want, seen)
@@ -225,7 +223,6 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
 
     def status(self, want: Want[Model], seen: ModelSeen, /) -> Report:
         record = want.record
-        publish = record.spec.publish
         state, model = seen.container, seen.model
         llamacpp = record.spec.engine == "llamacpp"
         status = ModelStatus(
@@ -235,7 +232,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             digest=(model.digest or None) if model else None,
             loaded=model.loaded if model else False,
             endpoint=f"http://{record.metadata.name}:{PORT}/v1",
-            published=f"{publish.address}:{want.ports[0]}" if publish and want.ports else None,
+            published=host_address(want),
             secret_ref=secret_ref(want),
             volume=made.volume_name(record, want.namespace_uid) if llamacpp else None,
             image=state.image if state else None,
