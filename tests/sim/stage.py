@@ -28,7 +28,8 @@ from tests.sim.values import Values
 from tests.sim.worlds import SPACE, WORLDS, example, ref_names
 from tests.support.faults import Tracer
 from tests.support.keys import rsa_key
-from tests.support.platform import USER, Platform
+from tests.support.platform import Platform
+from tests.support.running import USER
 
 RESTART_S: Final = 0.5
 """Between a death and the next process."""

@@ -19,11 +19,12 @@ from controlplane.errors import ConflictError
 from controlplane.metrics import Metrics
 from controlplane.ports import PortPool
 from controlplane.records import Key, Stored
-from controlplane.store.leases import Holder, Lease
-from controlplane.store.records import Actor, Records
+from controlplane.store.leases import Lease
+from controlplane.store.records import Records
 from controlplane.subnets import SubnetPool
 from resources.meta import PLATFORM_NAMESPACE, Footprint
-from tests.support.memory import MemoryStore, PlainSealer
+from tests.support.memory import PlainSealer
+from tests.support.running import FOREVER_S, HOLDER, USER, Running
 from tests.support.toys import (
     INFOS,
     MODELS,
@@ -35,9 +36,6 @@ from tests.support.toys import (
 )
 from tests.support.virtual import LoopClock
 
-USER = Actor("tester", "kubectl")
-HOLDER = Holder("host", "boot", 1, 1)
-FOREVER_S = 1e9
 BIG = Footprint(1_000_000, 2**50, 2**50)
 
 
@@ -66,10 +64,9 @@ def _identity(thing: Thing) -> tuple[str, str, str]:
 
 
 @dataclass(slots=True)
-class Bench:
+class Bench(Running):
     """Records, world and term of one engine; `restart` begins a new term on the same store."""
 
-    store: MemoryStore = field(default_factory=MemoryStore)
     world: World = field(default_factory=World)
     capacity: Footprint | None = BIG
     quotas: dict[str, Footprint] = field(default_factory=dict)
@@ -87,19 +84,8 @@ class Bench:
         return Records(self.store, self.store.cache, PlainSealer(), LoopClock(), INFOS)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["Bench"]:
-        """A term of leadership for the length of a block, ended in order."""
-        stopping = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._new_term().run(stopping))
-            try:
-                yield self
-            finally:
-                stopping.set()
-
-    @asynccontextmanager
     async def shop(self, *boxes: str, **spec: Any) -> AsyncIterator["Bench"]:
-        """The same, once the namespace `shop` and these boxes in it have settled."""
+        """A term, once the namespace `shop` and these boxes in it have settled."""
         async with self.running():
             await self.namespace()
             for name in boxes:
@@ -109,15 +95,15 @@ class Bench:
 
     @asynccontextmanager
     async def crashing(self) -> AsyncIterator["Bench"]:
-        """The same, but cut off at the end of the block wherever it is, as by kill -9."""
+        """A term, but cut off at the end of the block wherever it is, as by kill -9."""
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(self._new_term().run(asyncio.Event()))
+            running = tasks.create_task(self.new_term().run(asyncio.Event()))
             try:
                 yield self
             finally:
                 running.cancel()
 
-    def _new_term(self) -> Term:
+    def new_term(self) -> Term:
         self.epoch += 1
         self.store.epoch = self.epoch
         self.ledger = Ledger()
@@ -201,24 +187,6 @@ class Bench:
             return
 
     # --- what there is ---
-
-    def get(self, key: Key) -> Stored:
-        found = self.store.cache.get(key)
-        assert found is not None, f"{key} is gone"
-        return found
-
-    def find(self, key: Key) -> Stored | None:
-        return self.store.cache.get(key)
-
-    def status(self, key: Key) -> Mapping[str, Any]:
-        return self.get(key).obj.get("status") or {}
-
-    def condition(self, key: Key, kind: str) -> Mapping[str, Any]:
-        conditions = self.status(key).get("conditions") or ()
-        return next((item for item in conditions if item["type"] == kind), {})
-
-    def ready(self, key: Key) -> bool:
-        return self.condition(key, "Ready").get("status") == "True"
 
     def reasons(self) -> list[str]:
         """Reasons of all events, in the order of their names."""

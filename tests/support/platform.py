@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -21,8 +20,8 @@ from controlplane.metrics import Metrics
 from controlplane.ports import DEFAULT_POOL, PortPool
 from controlplane.records import Key, Stored
 from controlplane.seam import Seam, through
-from controlplane.store.leases import Holder, Lease
-from controlplane.store.records import Actor, Records
+from controlplane.store.leases import Lease
+from controlplane.store.records import Records
 from controlplane.subnets import SubnetPool
 from drivers.containers import ContainerState
 from drivers.fake.containers import FakeContainers
@@ -47,13 +46,11 @@ from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KIND_INFOS, MODELS
 from tests.support.faults import Open
 from tests.support.keys import quick
-from tests.support.memory import MemoryStore, PlainSealer
+from tests.support.memory import PlainSealer
+from tests.support.running import FOREVER_S, HOLDER, USER, Running
 from tests.support.virtual import LoopClock
 from tests.unit.reconcilers.world import FakeServers
 
-USER = Actor("tester", "kubectl")
-HOLDER = Holder("host", "boot", 1, 1)
-FOREVER_S = 1e9
 HOST = {
     "apiVersion": "bunker.cloud/v1",
     "kind": "Host",
@@ -70,10 +67,9 @@ NAMESPACES = [
 
 
 @dataclass(slots=True)
-class Platform:
+class Platform(Running):
     """Real reconcilers, real engine, fake everything else."""
 
-    store: MemoryStore = field(default_factory=MemoryStore)
     engine: FakeEngine = field(default_factory=FakeEngine)
     files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
     mail: FakeMail = field(default_factory=lambda: FakeMail(anywhere=FakeMailServer()))
@@ -105,17 +101,6 @@ class Platform:
     @property
     def records(self) -> Records:
         return Records(self.store, self.store.cache, PlainSealer(), self.clock, KIND_INFOS)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["Platform"]:
-        """A term, ended in order."""
-        stopping = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.new_term().run(stopping))
-            try:
-                yield self
-            finally:
-                stopping.set()
 
     def new_term(self, *, seam: Seam | None = None, until_s: float = FOREVER_S) -> Term:
         """A process that leads from now on; `seam`: what its calls pass, if not the platform's."""
@@ -226,24 +211,6 @@ class Platform:
     def now(self) -> datetime:
         """The time it is for all of them."""
         return self.clock.now()
-
-    def get(self, key: Key) -> Stored:
-        found = self.store.cache.get(key)
-        assert found is not None, f"{key} is gone"
-        return found
-
-    def find(self, key: Key) -> Stored | None:
-        return self.store.cache.get(key)
-
-    def status(self, key: Key) -> Mapping[str, Any]:
-        return self.get(key).obj.get("status") or {}
-
-    def condition(self, key: Key, kind: str = "Ready") -> Mapping[str, Any]:
-        conditions = self.status(key).get("conditions") or ()
-        return next((item for item in conditions if item["type"] == kind), {})
-
-    def ready(self, key: Key) -> bool:
-        return self.condition(key).get("status") == "True"
 
     def states(self) -> list[ContainerState]:
         """Every container there is."""

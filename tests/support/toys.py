@@ -137,6 +137,19 @@ class Thing:
     """It starts, and is to be looked at again so soon; 0: it serves."""
 
 
+@dataclass(frozen=True, slots=True)
+class EnsureThing:
+    thing: Thing
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveThing:
+    name: str
+
+
+ThingStep = EnsureThing | RemoveThing
+
+
 @dataclass(slots=True)
 class World:
     """What is outside, and how it misbehaves."""
@@ -162,6 +175,15 @@ class World:
         if self.observe_errors:
             raise self.observe_errors.pop(0)
         return self.things.get(name)
+
+    async def apply(self, step: ThingStep) -> None:
+        match step:
+            case EnsureThing(thing=thing):
+                await self.ensure(thing)
+            case RemoveThing(name=name):
+                await self.remove(name)
+            case _:
+                assert_never(step)
 
     async def ensure(self, thing: Thing) -> None:
         await self._call("ensure")
@@ -198,19 +220,6 @@ class Counting(World):
         await asyncio.sleep(self.look_s)
         self.running -= 1
         return await World.observe(self, name)
-
-
-@dataclass(frozen=True, slots=True)
-class EnsureThing:
-    thing: Thing
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveThing:
-    name: str
-
-
-ThingStep = EnsureThing | RemoveThing
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,13 +287,7 @@ class BoxReconciler(Reconciler[Box, Thing | None, ThingStep]):
         return Report(status, ready, reason, reason.lower(), in_use=in_use)
 
     async def apply(self, step: ThingStep, /) -> None:
-        match step:
-            case EnsureThing(thing=thing):
-                await self.world.ensure(thing)
-            case RemoveThing(name=name):
-                await self.world.remove(name)
-            case _:
-                assert_never(step)
+        await self.world.apply(step)
 
 
 def depot_name(box: Box) -> str:
@@ -311,13 +314,7 @@ class PlainReconciler(Reconciler[Record, Thing | None, ThingStep]):
         return Report(BaseStatus(), there, "There" if there else "Absent", "")
 
     async def apply(self, step: ThingStep, /) -> None:
-        match step:
-            case EnsureThing(thing=thing):
-                await self.world.ensure(thing)
-            case RemoveThing(name=name):
-                await self.world.remove(name)
-            case _:
-                assert_never(step)
+        await self.world.apply(step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from resources.host import Host
 from resources.kinds import MODELS
 from resources.meta import Footprint
 from resources.platform import Platform as Service
-from tests.support.platform import USER, Platform
+from tests.support.platform import Platform
+from tests.support.running import USER
 from tests.support.virtual import run
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "manifests/platform"

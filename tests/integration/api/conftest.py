@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from controlplane.store.connect import Database
+from tests.integration.api import client as asking
 from tests.integration.api.server import Served, api_on
 
 
@@ -65,8 +66,16 @@ class Client:
 
 @pytest.fixture
 async def served(database: Database, tmp_path: Path) -> AsyncIterator[Served]:
+    """A running API for each test, on a database of its own."""
     async with api_on(database, tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+async def client(served: Served) -> AsyncIterator[asking.Client]:
+    """The administrator, who can watch, too."""
+    async with asking.client_of(served) as found:
+        yield found
 
 
 @pytest.fixture

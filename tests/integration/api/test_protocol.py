@@ -2,14 +2,12 @@
 
 import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from controlplane.store.connect import Database
 from tests.integration.api.client import Client, client_of
-from tests.integration.api.server import Served, api_on
+from tests.integration.api.server import Served
 
 pytestmark = pytest.mark.postgres
 
@@ -21,20 +19,6 @@ ACCESS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 RULES = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
 WHOAMI = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 TOKENS = "/apis/authentication.k8s.io/v1/tokenreviews"
-
-
-@pytest.fixture
-async def served(database: Database, tmp_path: Path) -> AsyncIterator[Served]:
-    """A running API for each test, on a database of its own."""
-    async with api_on(database, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[Client]:
-    """The administrator."""
-    async with client_of(served) as found:
-        yield found
 
 
 @pytest.fixture

@@ -25,20 +25,6 @@ PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 SECRETS = "/api/v1/namespaces/default/secrets"
 
 
-@pytest.fixture
-async def served(database: Database, tmp_path: Path) -> AsyncIterator[Served]:
-    """A running API for each test, on a database of its own."""
-    async with api_on(database, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[Client]:
-    """The administrator."""
-    async with client_of(served) as found:
-        yield found
-
-
 def seen(events: list[Any]) -> list[tuple[str, str]]:
     return [(event["type"], event["object"]["metadata"]["name"]) for event in events]
 

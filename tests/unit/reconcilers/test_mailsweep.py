@@ -3,7 +3,8 @@
 from controlplane.records import Key
 from drivers.fake.mail import FakeMailServer
 from drivers.mail import AliasSpec, DomainSpec, MailboxSpec, MailServer, Password
-from tests.support.platform import USER, Platform
+from tests.support.platform import Platform
+from tests.support.running import USER
 from tests.support.virtual import in_virtual_time
 
 GONE = "11111111-1111-4111-8111-111111111111"

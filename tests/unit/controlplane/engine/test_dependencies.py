@@ -3,7 +3,8 @@
 import base64
 
 from controlplane.records import Key
-from tests.support.bench import USER, Bench, box_key, space_key
+from tests.support.bench import Bench, box_key, space_key
+from tests.support.running import USER
 from tests.support.virtual import in_virtual_time
 
 A = box_key("a")

@@ -7,7 +7,8 @@ import pytest
 from controlplane.engine.resolve import allocation_of
 from controlplane.records import Write
 from resources.meta import Footprint
-from tests.support.bench import USER, Bench, box_key
+from tests.support.bench import Bench, box_key
+from tests.support.running import USER
 from tests.support.virtual import in_virtual_time, run
 
 MIB = 2**20

@@ -6,7 +6,8 @@ from typing import Any
 from controlplane.records import Key
 from drivers.fake.powerdns import FakeDnsServer
 from drivers.powerdns import ZoneState
-from tests.support.platform import USER, Platform
+from tests.support.platform import Platform
+from tests.support.running import USER
 from tests.support.virtual import in_virtual_time
 
 ZONE = Key("Zone", "shop", "shop")
