@@ -21,7 +21,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -48,6 +48,8 @@ _SETTINGS: Final = {
     "autovacuum_max_workers": "1",
     "max_parallel_workers_per_gather": "0",
     "max_logical_replication_workers": "0",
+    # the keeper starts it again: PostgreSQL 18 by itself waits for ever when its recovery is killed
+    "restart_after_crash": "off",
     "jit": "off",
     "io_method": "sync",
     "log_checkpoints": "off",
@@ -120,8 +122,15 @@ class EmbeddedPostgres:
 
     @property
     def crashed(self) -> bool:
-        """True if it ended without being stopped: an orderly end takes its pid file away."""
-        return (self.home / "data" / "postmaster.pid").exists() and self.pid() is None
+        """True if there is a cluster, and it ended without `stop`. Its pid file tells nothing: a
+        server that gives up, or whose start failed, takes it away as one that is stopped does."""
+        made = (self.home / "data" / "PG_VERSION").exists()
+        return made and not self._stopped.exists() and self.pid() is None
+
+    @property
+    def _stopped(self) -> Path:
+        """Is there while it is meant not to run."""
+        return self.home / "stopped"
 
     def start(self) -> str:
         """Make the cluster if there is none, start it if it doesn't run, and return the DSN.
@@ -138,10 +147,13 @@ class EmbeddedPostgres:
                 self._init()
                 self._write_conf()
                 self._launch_patiently()
+            self._stopped.unlink(missing_ok=True)
         return self.dsn
 
     def stop(self, *, timeout_s: float = 30.0) -> None:
         """Fast shutdown, then immediate when it takes longer than `timeout_s`. Idempotent."""
+        with suppress(OSError):  # no cluster, or no room left: it ends all the same
+            self._stopped.touch()
         for what, patience_s in ((signal.SIGINT, timeout_s), (signal.SIGQUIT, 5.0)):
             pid = self.pid()
             if pid is None:

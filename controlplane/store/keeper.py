@@ -1,7 +1,7 @@
 """Starts the bundled PostgreSQL again when it has crashed: killed, out of memory, disk full.
 
-Deliberately not for one that was stopped: an orderly end takes postmaster.pid away, and whoever
-stopped it wants it so. Nothing here touches another database.
+Deliberately not for one that was stopped by `stop-store`: who did so wants it so. Nothing here
+touches another database.
 """
 
 import asyncio

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -65,6 +66,28 @@ async def test_it_outlives_its_starter_and_is_found_again(private: Path) -> None
     await asyncio.to_thread(second.stop)
     await asyncio.to_thread(second.stop)
     assert first.pid() is None
+
+
+async def test_it_ends_when_one_of_its_processes_is_killed_and_is_started_again(
+    private: Path,
+) -> None:
+    """As by the kernel when memory runs out: it must not recover by itself, as PostgreSQL 18 hangs
+    when that is killed, too."""
+    cluster = EmbeddedPostgres(private / "postgres")
+    await asyncio.to_thread(cluster.start)
+    await ensure_schema(Database(cluster.dsn))
+    first = cluster.pid()
+    conn = await asyncpg.connect(cluster.dsn)
+    assert not cluster.crashed
+    os.kill(conn.get_server_pid(), signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while not cluster.crashed:  # noqa: ASYNC110  # what is waited for is another process
+            await asyncio.sleep(0.05)
+    conn.terminate()
+    await asyncio.to_thread(cluster.start)
+    assert cluster.pid() not in (None, first)
+    await asyncio.to_thread(cluster.stop)
+    assert not cluster.crashed
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
