@@ -5,9 +5,8 @@ import time
 import pytest
 
 from tests.chaos.cable import cable_pulled
-from tests.chaos.test_recovery import NS, WITHIN_S, healed, recovered, under_load
+from tests.chaos.load import NS, WITHIN_S, healed, recovered, told, under_load
 from tests.e2e.cloud import Cloud, eventually
-from tests.support.figures import tell
 
 pytestmark = [
     pytest.mark.e2e,
@@ -30,8 +29,7 @@ def test_server_that_no_packet_reaches(private_cloud: Cloud, kind: str, name: st
                 within_s=WITHIN_S,
                 what=f"{name} is said not to be Ready",
             )
-            tell("recovery", 1, what=f"{name}: no packet reaches it, to being told",
-                 took_s=round(time.monotonic() - began_s, 2))  # fmt: skip
+            told(f"{name}: no packet reaches it, to being told", began_s)
         recovered(f"{name}: cable pulled, then back", lambda: healed(cloud, name, kind))
         (after,) = cloud.containers(name, NS, engine=engine)
         assert after.id == container.id

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPSConnection
 from itertools import count
@@ -84,6 +84,8 @@ class Cloud:
     port: int = field(default_factory=free_port)
     octet: int = field(default_factory=free_octet)
     process: subprocess.Popen[bytes] | None = None
+    within: Sequence[str] = ()
+    """A command that runs each of ours, e.g. in a control group."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -117,7 +119,7 @@ class Cloud:
 
     def control_plane(self, *args: str, timeout_s: float = 90) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "controlplane", *args],
+            [*self.within, sys.executable, "-m", "controlplane", *args],
             cwd=ROOT,
             env=self.env,
             capture_output=True,
@@ -141,7 +143,7 @@ class Cloud:
         self.data.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.serving(self.extra_env.get("CP_TEST_ROLE", "all")),
+                [*self.within, *self.serving(self.extra_env.get("CP_TEST_ROLE", "all"))],
                 cwd=ROOT,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
