@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from controlplane.engine.queue import CAP_S, Item, Priority, Queue
+from controlplane.engine.queue import CAP_S, TOGETHER_S, Item, Priority, Queue
 from controlplane.records import Key
 from tests.support.virtual import LoopClock, in_virtual_time
 
@@ -71,6 +71,20 @@ async def test_delayed_key_runs_when_due_and_the_earlier_time_wins() -> None:
         await asyncio.sleep(30)
         assert work.depth == 0
         timers.cancel()
+
+
+@in_virtual_time
+async def test_looks_that_are_far_off_come_together_and_waits_stay_exact() -> None:
+    work = queue()
+    for number, key in enumerate((A, B, C)):
+        work.add_after(key, 600.5 + number / 100, Priority.RESYNC)
+    due_s = {work.due_in(key) for key in (A, B, C)}
+    assert len(due_s) == 1
+    assert all(600.5 <= at <= 600.52 + TOGETHER_S for at in due_s if at is not None)
+    for delay_s, priority in ((600.25, Priority.DEPENDENCY), (0.25, Priority.RESYNC)):
+        work.drop(A)
+        work.add_after(A, delay_s, priority)
+        assert work.due_in(A) == delay_s
 
 
 @in_virtual_time
