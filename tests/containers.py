@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from reconcilers._images import service_image
+
 INSTANCE = f"test-{uuid.uuid4().hex[:12]}"
 LABEL = f"bunker.cloud/instance={INSTANCE}"
 
@@ -89,3 +91,21 @@ def wait_until(claim: Callable[[], bool], *, of: Running, timeout_s: float = 30)
         assert of.running, f"the container ended with {of.exit_code}:\n{of.logs()}"
         assert time.monotonic() < deadline, f"not within {timeout_s} s:\n{of.logs()}"
         time.sleep(0.1)  # a real container's time can't be moved by hand
+
+
+@contextmanager
+def name_server(key: str, *options: str) -> Iterator[Running]:
+    """A name server as the platform runs it, on a volume of its own, that takes this API key."""
+    with bench() as made:
+        started = made.run(
+            service_image("powerdns", source="local").reference,
+            options=(
+                "--user=999:999",
+                "--tmpfs=/run/pdns:uid=999,gid=999",
+                f"--volume={made.volume()}:/data",
+                f"--env=PDNS_API_KEY={key}",
+                *options,
+            ),
+        )
+        wait_until(lambda: "Done launching threads" in started.logs(), of=started)
+        yield started

@@ -24,8 +24,7 @@ from drivers.powerdns import DnsServer, PowerDns, RRset, Soa, ZoneState
 from drivers.powerdns_http import HttpPowerDns
 from drivers.powerdns_query import ask_serial
 from drivers.powerdns_text import server_text
-from reconcilers._images import service_image
-from tests.containers import Running, bench, wait_until
+from tests.containers import Running, name_server
 from tests.contract.silent import answering
 
 KEY = "a-key-$with'odd\"characters"
@@ -93,17 +92,8 @@ class RealWorld:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
-    with bench() as made:
-        options = (
-            "--user=999:999",
-            "--tmpfs=/run/pdns:uid=999,gid=999",
-            f"--volume={made.volume()}:/data",
-            f"--env=PDNS_API_KEY={KEY}",
-            # it looks up ALIAS targets in its own zones: no other server is needed
-            "--env=PDNS_RESOLVER=127.0.0.1",
-        )
-        started = made.run(service_image("powerdns", source="local").reference, options=options)
-        wait_until(lambda: "Done launching threads" in started.logs(), of=started)
+    # it looks up ALIAS targets in its own zones: no other server is needed
+    with name_server(KEY, "--env=PDNS_RESOLVER=127.0.0.1") as started:
         yield started
 
 

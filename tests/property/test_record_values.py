@@ -17,10 +17,9 @@ from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.powerdns import DnsServer, PowerDns, RRset, Soa
 from drivers.powerdns_http import HttpPowerDns
 from drivers.powerdns_text import server_text
-from reconcilers._images import service_image
 from reconcilers._zone import Merged, changes
 from resources.dns import RULES, content
-from tests.containers import Running, bench, wait_until
+from tests.containers import Running, name_server
 
 KEY, ZONE = "key", "values.test"
 SOA = Soa(300, f"ns1.{ZONE}.", f"hostmaster.{ZONE}.", 7200, 3600, 86400, 60)
@@ -142,15 +141,7 @@ async def test_the_fake_takes_what_the_edge_takes(rdtype: str, rng: Random) -> N
 
 @pytest.fixture(scope="module")
 def powerdns() -> Iterator[Running]:
-    with bench() as made:
-        options = (
-            "--user=999:999",
-            "--tmpfs=/run/pdns:uid=999,gid=999",
-            f"--volume={made.volume()}:/data",
-            f"--env=PDNS_API_KEY={KEY}",
-        )
-        started = made.run(service_image("powerdns", source="local").reference, options=options)
-        wait_until(lambda: "Done launching threads" in started.logs(), of=started)
+    with name_server(KEY) as started:
         yield started
 
 

@@ -21,9 +21,8 @@ from controlplane.errors import ControlPlaneError, DriverUnavailableError
 from drivers.fake.engine import CrashError
 from drivers.powerdns import DnsServer, RRset, ZoneState
 from drivers.powerdns_http import HttpPowerDns
-from reconcilers._images import service_image
 from resources.zone import Zone
-from tests.containers import Running, bench, wait_until
+from tests.containers import Running, name_server
 from tests.unit.reconcilers.world import UID
 from tests.unit.reconcilers.zones import DOMAIN, ZoneWorld, source, zone
 
@@ -266,16 +265,7 @@ TestZones.settings = settings(deadline=None, max_examples=60, stateful_step_coun
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
-    with bench() as made:
-        options = (
-            "--user=999:999",
-            "--tmpfs=/run/pdns:uid=999,gid=999",
-            f"--volume={made.volume()}:/data",
-            f"--env=PDNS_API_KEY={KEY}",
-        )
-        image = service_image("powerdns", source="local").reference
-        started = made.run(image, options=options)
-        wait_until(lambda: "Done launching threads" in started.logs(), of=started)
+    with name_server(KEY) as started:
         yield started
 
 

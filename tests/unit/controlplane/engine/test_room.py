@@ -146,15 +146,20 @@ async def test_quota_holds_for_its_namespace_alone() -> None:
         assert bench.ready(box_key("a", "other"))
 
 
+async def two_wait(bench: Bench) -> None:
+    """`old`, and after it `young`, for what `holder` has; it is enough for one of them."""
+    await bench.box("holder", cpu="2")
+    await bench.settle()
+    await bench.box("old", cpu="1500m")
+    await bench.settle(2)
+    await bench.box("young", cpu="1500m")
+    await bench.settle()
+
+
 @in_virtual_time
 async def test_restart_forgets_nothing_and_keeps_the_order_of_those_that_wait() -> None:
     async with watched().shop() as bench:
-        await bench.box("holder", cpu="2")
-        await bench.settle()
-        await bench.box("old", cpu="1500m")
-        await bench.settle(2)
-        await bench.box("young", cpu="1500m")
-        await bench.settle()
+        await two_wait(bench)
     async with bench.running():
         await bench.settle()
         assert bench.ledger.totals().allocated.cpu_millicores == 2000
@@ -227,12 +232,7 @@ def check_settled(bench: Bench, name: str) -> None:
 @in_virtual_time
 async def test_one_that_waits_and_breaks_keeps_no_room_from_others() -> None:
     async with watched().shop() as bench:
-        await bench.box("holder", cpu="2")
-        await bench.settle()
-        await bench.box("old", cpu="1500m")
-        await bench.settle(2)
-        await bench.box("young", cpu="1500m")
-        await bench.settle()
+        await two_wait(bench)
         await bench.edit(box_key("old"), size="broken")
         await bench.settle()
         await bench.delete(box_key("holder"))
