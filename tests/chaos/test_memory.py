@@ -7,12 +7,12 @@ plane by its service manager, which is the test here.
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from controlplane.store.embedded import EmbeddedPostgres
-from tests.chaos.load import Writer, children, recovered, serves, told, under_load
+from tests.chaos.load import children, recovered, serves, told, under_load
 from tests.chaos.memory import MemoryGroup, memory_group, why_not
 from tests.e2e.cloud import Cloud, eventually
 
@@ -23,8 +23,11 @@ pytestmark = [
     pytest.mark.timeout(500),
     pytest.mark.skipif(why_not() != "", reason=why_not()),
 ]
-SPARE = 4 * 2**20
-"""What a squeezed one may have more than what can't be taken from it, in bytes."""
+Tighten = Callable[[int], None]
+"""Leaves so many bytes more than what can't be taken back."""
+SPARE = 16 * 2**20
+"""What a squeezed one may have more than what can't be taken from it, in bytes: enough for another
+connection of PostgreSQL or some hundred records of the cache, and for no file to stay in memory."""
 SQUEEZED_S = 10.0
 STARVED_S = 10.0
 """How long there is too little after the first one was killed for it."""
@@ -36,24 +39,27 @@ def group() -> Iterator[MemoryGroup]:
         yield made
 
 
-def squeezed(writer: Writer, group: MemoryGroup, who: str) -> None:
+def squeezed(cloud: Cloud, tighten: Tighten, who: str) -> None:
     """For a while all that can be is taken back from it again and again: it serves all the same."""
-    before, began_s = len(writer.acknowledged), time.monotonic()
-    while time.monotonic() < began_s + SQUEEZED_S:
-        group.squeeze(SPARE)
-        time.sleep(0.2)
-    assert group.killed() == 0
-    assert len(writer.acknowledged) > before
-    recovered(f"{who}: squeezed, to the next write", lambda: serves(writer.cloud))
+    keep(tighten, SPARE, SQUEEZED_S)
+    recovered(f"{who}: squeezed, to the next write", lambda: serves(cloud))
 
 
-def starve(cloud: Cloud, group: MemoryGroup) -> None:
+def keep(tighten: Tighten, spare: int, during_s: float) -> None:
+    began_s = time.monotonic()
+    while time.monotonic() < began_s + during_s:
+        tighten(spare)
+        time.sleep(0.1)
+
+
+def starve(cloud: Cloud, tighten: Tighten, group: MemoryGroup) -> None:
     """Less and less, under load, until the kernel kills."""
+    killed = group.killed()
 
     def dead() -> bool:
-        group.squeeze()
+        tighten(0)
         serves(cloud)
-        return group.killed() > 0
+        return group.killed() > killed
 
     eventually(dead, within_s=120, what="the kernel kills for want of memory")
 
@@ -66,10 +72,10 @@ def test_control_plane_short_of_memory(group: MemoryGroup, private_cloud: Cloud)
     cloud.start()
     assert cloud.process is not None
     assert group.pids() == {cloud.process.pid}
-    with under_load(cloud) as writer:
-        squeezed(writer, group, "control plane")
+    with under_load(cloud):
+        squeezed(cloud, group.squeeze, "control plane")
         enough = group.usage()
-        starve(cloud, group)
+        starve(cloud, group.squeeze, group)
         cloud.process.wait(timeout=30)
         for part in range(1, 10):
             group.allow(enough * part // 10)
@@ -102,15 +108,16 @@ def test_postgresql_short_of_memory(group: MemoryGroup, private_cloud: Cloud) ->
     cloud.within = ()
     assert store.pid() in group.pids()
     cloud.start()
-    with under_load(cloud) as writer:
-        squeezed(writer, group, "PostgreSQL")
-        starve(cloud, group)
-        began_s = time.monotonic()
-        while time.monotonic() < began_s + STARVED_S:
-            if (pid := store.pid()) is not None:
-                group.take((pid, *children(pid)))
-            group.squeeze()
-            time.sleep(0.1)
+
+    def tighten(spare: int) -> None:
+        if (pid := store.pid()) is not None:
+            group.take((pid, *children(pid)))
+        group.squeeze(spare)
+
+    with under_load(cloud):
+        squeezed(cloud, tighten, "PostgreSQL")
+        starve(cloud, tighten, group)
+        keep(tighten, 0, STARVED_S)
         group.free()
         recovered("PostgreSQL: killed for want of memory, then room", lambda: serves(cloud))
     cloud.stop()
