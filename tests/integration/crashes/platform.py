@@ -132,7 +132,8 @@ class DockerPlatform(Platform):
 
     async def destroy(self) -> None:
         """Remove whatever carries its label."""
-        self.look.remove_all()
+        # seconds on a busy engine, and others play on the same loop
+        await asyncio.to_thread(self.look.remove_all)
         shutil.rmtree(self.look.root, ignore_errors=True)
         for each in self._acted:
             await each.aclose()
