@@ -1,6 +1,6 @@
-"""Lifecycles on a real engine, killed at each boundary in three ways: the end is that of the clean
-run, made and removed as often, with the data still there. `scripts/test --long` plays all of them,
-plain `scripts/test` a few.
+"""Lifecycles on real servers, killed at their calls in three ways: the end is that of the clean
+run, made and removed as often, with users' data still there. `scripts/test --long` plays all
+stories, plain `scripts/test` a few plans of a few.
 """
 
 import asyncio
@@ -12,12 +12,15 @@ import pytest
 
 from tests.integration.crashes.plans import BERTHS, Played, play, problem
 from tests.integration.crashes.stories import STORIES
-from tests.sim.story import Story
+from tests.sim.story import Story, restart
 from tests.support.faults import POSITIONS, Cut
 from tests.support.figures import tell
 
 pytestmark = [pytest.mark.docker, pytest.mark.chaos, pytest.mark.timeout(900)]
 
+WHOLE: Final = ("App", "Database")
+"""Kinds whose stories are cut at each call in every way at length; others in one, in turn: with
+their servers, all of it would take a night."""
 THOROUGH: Final = os.environ.get("CP_TEST_PROFILE") == "long"
 FEW: Final = {
     "App-web-environment": 3,
@@ -37,13 +40,18 @@ TOGETHER: Final = (
 
 
 def cuts_of(story: Story, clean: Played) -> list[Cut]:
-    every = [Cut(at, position) for at in range(len(clean.trace)) for position in POSITIONS]
-    if THOROUGH:
+    calls = range(len(clean.trace))
+    every = [Cut(at, position) for at in calls for position in POSITIONS]
+    seed = zlib.crc32(str(story).encode())
+    if not THOROUGH:
+        # spread over the whole, others for each story
+        few = FEW[str(story)]
+        return every[seed % (len(every) // few) :: len(every) // few][:few]
+    if story.kind in WHOLE and story.act is not restart:
         return every
-    # spread over the whole, others for each story
-    few = FEW[str(story)]
-    first = zlib.crc32(str(story).encode()) % (len(every) // few)
-    return every[first :: len(every) // few][:few]
+    # of a restart, all calls are looks
+    step = 2 if story.act is restart else 1
+    return [Cut(at, POSITIONS[(at + seed) % len(POSITIONS)]) for at in calls[::step]]
 
 
 async def ends_of(story: Story, room: asyncio.Semaphore) -> list[tuple[str, Played]]:
