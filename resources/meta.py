@@ -103,7 +103,8 @@ class Publish(Model):
     """A port of the host that leads to the record's own port."""
 
     port: Port | None = None
-    """Port on the host. Default: one of the pool, told in status. Example: `15432`."""
+    """Port on the host. Default: the one it has, at first one of the pool; told in status.
+    Example: `15432`."""
     address: Annotated[str, AfterValidator(_ipv4)] = "127.0.0.1"
     """IPv4 address of the host to bind. Default: `127.0.0.1`, which only the host itself reaches;
     `0.0.0.0` is every address. Example: `0.0.0.0`."""

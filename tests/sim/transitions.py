@@ -190,7 +190,7 @@ class Transitions:
         stored = self.stage.platform.get(self.key)
         world = WORLDS[self.kind]
         spec = self.stage.spec(self.key)
-        if excused(self.stage, stored) or not world.forgets(self.specs, spec):
+        if excused(self.stage, stored) or not world.comparable(self.specs, spec):
             return []
         others = self._others()
         cache = (self.kind, orjson.dumps(spec, option=orjson.OPT_SORT_KEYS), others)

@@ -55,6 +55,18 @@ class World:
     )
     """Whether a record with these earlier specs may be compared with one made afresh."""
 
+    def comparable(self, earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> bool:
+        """A port once asked for stays, too, when none is asked for any more, as documented."""
+        asked = {port for spec in earlier for port in _published(spec)} - {None}
+        return not (asked and None in _published(now)) and self.forgets(earlier, now)
+
+
+def _published(spec: Mapping[str, Any]) -> set[int | None]:
+    """Host ports asked for; None: any."""
+    found = spec.get("publish") or ()
+    found = [found] if isinstance(found, Mapping) else found
+    return {each.get("port") for each in found}
+
 
 # --- oracles: what is outside, told from the spec alone ---
 
