@@ -19,6 +19,8 @@ LEFT_OUT: Final = {
     "serial": "counted", "mail": "content", "objects": "content", "uploads": "content",
     "lacks": "of the server", "closed": "of the quota", "due": "of the quota",
     "used_bytes": "counted",
+    # found out by the gateway when it starts: which kind of WireGuard the host has
+    "mode": "of the host",
     # the tag among them that says whose the bucket is
     "tags": "identity",
     # a signing key that is gone is gone: Zone tells so, and its DS changes
@@ -103,8 +105,11 @@ def _vpn(platform: Platform) -> Iterator[Meddling]:
         name, own = container.state.name, container.state.owner
         if own is None or own.kind != "VpnNetwork":
             continue
+        if not container.state.running or container.state.paused:
+            continue
         live = wireguard.live(container.state.id)
-        assert live is not None
+        if live is None:  # started, and not yet set up
+            continue
         for field, value in _others(live):
             change = partial(wireguard.meddle, container.state.id, **{field: value})
             yield Meddling(f"change {field} of {name}", change)

@@ -150,7 +150,8 @@ class Transitions:
     def reboot(self, wait_s: float) -> None:
         """What lies in memory is gone."""
         self.stage.platform.files.reboot()
-        self._harmed = True
+        # twice in a row it looks like steps that don't work, and told as such is right
+        self._harmed, self.watch.bugs = True, False
         self._step(wait_s)
 
     def kill(self, wait_s: float) -> None:
