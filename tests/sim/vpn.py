@@ -36,8 +36,10 @@ def network_world(platform: Platform, record: Record) -> None:
     live = _live(platform, key)
     assert live.intact
     mine = _peers(platform, key)
+    # one that was paused before it had a key is Pending, and told so by itself
+    served = [status for spec, status in mine if spec.get("enabled", True)]
     assert {each.peer.public_key for each in live.peers} == {
-        str(status["publicKey"]) for spec, status in mine if spec.get("enabled", True)
+        status["publicKey"] for status in served if "publicKey" in status
     }
 
 
