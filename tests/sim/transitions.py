@@ -144,15 +144,18 @@ class Transitions:
         """Somebody changes something on a server, or a file."""
         if found := meddlings(self.stage.platform):
             found[pick % len(found)].do()
-        self._harmed = True
+        self._undone()
         self._step(wait_s)
 
     def reboot(self, wait_s: float) -> None:
         """What lies in memory is gone."""
         self.stage.platform.files.reboot()
+        self._undone()
+        self._step(wait_s)
+
+    def _undone(self) -> None:
         # twice in a row it looks like steps that don't work, and told as such is right
         self._harmed, self.watch.bugs = True, False
-        self._step(wait_s)
 
     def kill(self, wait_s: float) -> None:
         self.stage.kill()
