@@ -191,7 +191,7 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
             left_out=wanted.left_out,
         )
         recheck = SERVED_RECHECK_S if ready else None
-        complete = (_completeness(wanted),) if zone else ()
+        complete = (_completeness(wanted, seen.file_problem),) if zone else ()
         return Report(status, ready, reason, message, conditions=complete, recheck_after_s=recheck)
 
     async def apply(self, step: ZoneStep, /) -> None:
@@ -375,7 +375,10 @@ def _readiness(want: Want[Zone], seen: ZoneSeen) -> tuple[bool, str, str]:
     return True, "Serving", f"{len(seen.zone.rrsets)} record sets are answered"
 
 
-def _completeness(wanted: Merged) -> Condition:
+def _completeness(wanted: Merged, file_problem: str) -> Condition:
+    if file_problem:
+        message = f"what is asked for isn't known: {file_problem}"
+        return Condition(type="Complete", status="False", reason="ZoneFileInvalid", message=message)
     refused = [each for each in wanted.sources if not each.served]
     problems = (*(f"RecordSet '{each.name}': {each.message}" for each in refused), *wanted.left_out)
     if not problems:

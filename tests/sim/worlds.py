@@ -165,6 +165,12 @@ def zone_world(platform: Platform, record: Record) -> None:
     spec: Any = getattr(record, "spec", None)
     server = platform.dns.anywhere
     assert server is not None
+    if spec.zone_file is not None and spec.zone_file.config_map_ref is not None:
+        # a file that isn't there: until it is mended nothing in the zone changes, and it says so
+        told = platform.status(key_of(record)).get("conditions") or ()
+        said = {each["type"]: each["reason"] for each in told}
+        assert said.get("Complete", "") in ("", "ZoneFileInvalid")
+        return
     zone = server.zones[f"{spec.domain}."]
     assert zone.signed == spec.dnssec
     assert zone.soa is not None

@@ -158,6 +158,7 @@ async def test_a_broken_file_changes_nothing_and_the_zone_goes_on(
     assert plan.wait.reason == "ZoneFileInvalid"
     assert "configMapRef" in plan.wait.message
     assert (report.ready, world.found) == (True, before)
+    assert (complete(report).status, complete(report).reason) == ("False", "ZoneFileInvalid")
 
 
 # -- RecordSets
