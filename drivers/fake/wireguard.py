@@ -153,6 +153,8 @@ class FakeWireGuard:
             return None
         sections = conf.decode().split("\n\n")
         own = _values(sections[0])
+        if "PrivateKey" not in own:  # `wg setconf` refuses such a file
+            return None
         known = {each.peer.public_key: each for each in before}
         peers = []
         for section in sections[1:]:
