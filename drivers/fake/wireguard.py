@@ -153,8 +153,9 @@ class FakeWireGuard:
             return None
         sections = conf.decode().split("\n\n")
         own = _values(sections[0])
-        if "PrivateKey" not in own:  # `wg setconf` refuses such a file
-            return None
+        if "PrivateKey" not in own:  # `wg setconf` refuses such a file, and the gateway ends
+            self.engine.kill(self.engine.containers[container_id].state.name)
+            self._running(container_id)
         known = {each.peer.public_key: each for each in before}
         peers = []
         for section in sections[1:]:

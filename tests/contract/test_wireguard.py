@@ -46,7 +46,7 @@ class World(Protocol):
         """What its owner writes for it."""
         ...
 
-    def restart(self) -> None: ...
+    def restart(self, *, up: bool = True) -> None: ...
     def stop(self) -> None: ...
     def add_peer(self, key: str, *allowed_ips: str) -> None: ...
     def remove_peer(self, key: str) -> None: ...
@@ -72,7 +72,8 @@ class FakeWorld:
     def write(self, files: Mapping[str, bytes]) -> None:
         self.files = dict(files)
 
-    def restart(self) -> None:
+    def restart(self, *, up: bool = True) -> None:
+        del up  # at once, if at all
         container = self.outer.engine.containers[self.id]
         self.outer.engine.crash(container.state.name)
         container.state = replace(container.state, running=True)
@@ -105,9 +106,9 @@ class RealWorld:
             staged.write_bytes(content)
             staged.replace(self.folder / name)
 
-    def restart(self) -> None:
+    def restart(self, *, up: bool = True) -> None:
         docker("restart", "--time", "2", self.id)
-        wait_until(self.up, of=self.gateway)
+        wait_until(self.up if up else self.ended, of=self.gateway)
 
     def stop(self) -> None:
         docker("stop", "--time", "2", self.id)
@@ -123,6 +124,9 @@ class RealWorld:
 
     def nonsense(self, files: dict[str, bytes]) -> dict[str, bytes]:
         return {**files, INTERFACE_FILE: files[INTERFACE_FILE] + b"\nNonsense = 1\n"}
+
+    def ended(self) -> bool:
+        return "false" in docker("inspect", "--format", "{{.State.Running}}", self.id)
 
     def up(self) -> bool:
         return "end" in self.gateway.exec("gateway", "show", check=False)
@@ -254,6 +258,19 @@ async def test_files_that_make_no_sense_are_told_without_the_key(world: World) -
     assert caught.value.reason == "SyncFailed"
     assert private_key not in str(caught.value)
     world.write(files_of(ALONE, private_key))
+
+
+async def test_a_start_with_a_file_without_a_key_ends(world: World) -> None:
+    private_key = generate_private_key()
+    before = await made(world, ALONE, private_key)
+    world.write({**files_of(ALONE, private_key), INTERFACE_FILE: b"meddled"})
+    world.restart(up=False)
+    with pytest.raises(RetryableError) as caught:
+        await world.driver.observe_interface(world.id)
+    assert caught.value.reason == "WrongState"
+    world.write(files_of(ALONE, private_key))
+    world.restart()
+    assert await seen(world) == before
 
 
 async def test_a_container_that_does_not_run_is_told_as_such(world: World) -> None:
