@@ -4,6 +4,7 @@ Both make the very container that the control plane makes: bare calls send what 
 of ours, and what compose made is compared with it, setting by setting, before its time counts.
 """
 
+import os
 import socket
 import subprocess
 import sys
@@ -91,7 +92,8 @@ class Bare:
 
     def __init__(self, engine: docker.DockerClient) -> None:
         self.engine = engine
-        self.network = engine.networks.create(f"{LABEL}-net", labels={LABEL: "1"})
+        # a name of its own: one of an earlier run may be left (see close), and names aren't unique
+        self.network = engine.networks.create(f"{LABEL}-net-{os.getpid()}", labels={LABEL: "1"})
 
     def run(self, name: str, model: Model) -> Container:
         body = model.body(str(self.network.name))
