@@ -198,7 +198,7 @@ def set_world(platform: Platform, record: Record) -> None:
     name = name.removeprefix("@.")
     found = {_plain(each) for each in server.lookup(name, spec.type)}
     wanted = {_plain(each) for each in spec.records}
-    if spec.type == "ALIAS":  # a name in the zone, unless it is a whole one
+    if spec.type in ("ALIAS", "CNAME", "NS", "PTR"):  # a name in the zone, unless it is a whole one
         wanted = {each if "." in each else f"{each}.shop.example.org" for each in wanted}
     if spec.geo:
         (code,) = server.lookup(name, "LUA")
