@@ -108,7 +108,10 @@ class RealWorld:
 
     def restart(self, *, up: bool = True) -> None:
         docker("restart", "--time", "2", self.id)
-        wait_until(self.up if up else self.ended, of=self.gateway)
+        if up:
+            wait_until(self.up, of=self.gateway)
+        else:
+            docker("wait", self.id)
 
     def stop(self) -> None:
         docker("stop", "--time", "2", self.id)
@@ -124,9 +127,6 @@ class RealWorld:
 
     def nonsense(self, files: dict[str, bytes]) -> dict[str, bytes]:
         return {**files, INTERFACE_FILE: files[INTERFACE_FILE] + b"\nNonsense = 1\n"}
-
-    def ended(self) -> bool:
-        return "false" in docker("inspect", "--format", "{{.State.Running}}", self.id)
 
     def up(self) -> bool:
         return "end" in self.gateway.exec("gateway", "show", check=False)
