@@ -34,6 +34,7 @@ class ShellQuotas:
         # few: a server is in another container only when its image or limits are others
         self._told: dict[str, tuple[float, dict[str, QuotaState]]] = {}
         """By container: when it was asked, and what it said."""
+        self._changes = 0
 
     async def list_quotas(
         self, container: str, /, *, max_age_s: float = 0.0
@@ -42,6 +43,7 @@ class ShellQuotas:
         told_at, told = self._told.get(container, (-math.inf, {}))
         if asked_at - told_at < max_age_s:
             return told
+        changes = self._changes
         said = await self._run(container, LIST, "list the buckets' quotas")
         due = set(_DUE.findall(said))
         found: dict[str, QuotaState] = {}
@@ -50,7 +52,8 @@ class ShellQuotas:
                 quota = _QUOTA.search(line)
                 name, size = bucket["name"], int(bucket["size"])
                 found[name] = QuotaState(size, int(quota[1]) if quota else 0, name in due)
-        self._told[container] = asked_at, found
+        if changes == self._changes:  # else it may be from before what was set meanwhile
+            self._told[container] = asked_at, found
         return found
 
     async def ensure_quota(self, container: str, bucket: str, quota_bytes: int, /) -> None:
@@ -68,6 +71,7 @@ class ShellQuotas:
         try:
             await self._run(container, command, what)
         finally:  # it may have been carried out whatever came of it
+            self._changes += 1
             self._told.pop(container, None)
 
     async def _run(self, container: str, command: str, what: str) -> str:
