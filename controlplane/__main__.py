@@ -1,8 +1,8 @@
 """The composition root, `python -m controlplane`: puts the parts together and runs them.
 
 The only module that imports everything and reads the environment; nothing imports it. What a
-part does is in the part: here is only which parts there are and who gets what.
-Over 400 lines, because all of that is seen in one place.
+part does is in the part: here is only which parts there are and who gets what; those of the agent
+are put together in reconcilers/agent.py, which only a process that runs one imports.
 
     serve [api|agent]    API and agent in one process, or one of them
     kubeconfig           issue a token and write a kubeconfig
@@ -23,12 +23,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import uvloop
 from prometheus_client import CollectorRegistry
@@ -44,26 +44,17 @@ from controlplane.agentclient import RemoteStreams, remote_streams
 from controlplane.agentserver import offering
 from controlplane.agentwire import SOCKET
 from controlplane.arguments import parse
-from controlplane.budget import Ledger
 from controlplane.clock import Clock, SystemClock
 from controlplane.engine.cache import Cache
-from controlplane.engine.controller import Tuning
-from controlplane.engine.leader import Leader, this_process
-from controlplane.engine.limits import HOST_NAME
-from controlplane.engine.manager import Agent, Mandate
-from controlplane.engine.term import Setup
-from controlplane.engine.values import StoredValues
+from controlplane.engine.manager import Mandate
 from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
 from controlplane.logs import configure_logs
-from controlplane.metrics import Metrics
 from controlplane.moving import Mover
 from controlplane.openfiles import raise_open_files
-from controlplane.ports import PortPool
 from controlplane.records import Sealer
-from controlplane.reporting import Reporter
-from controlplane.seam import Measured, through
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.settings import Settings
+from controlplane.shared import Shared
 from controlplane.store.audit import head, verified
 from controlplane.store.compaction import Compactor, Retention
 from controlplane.store.connect import Database
@@ -71,12 +62,10 @@ from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.history import History
 from controlplane.store.keeper import kept_up
 from controlplane.store.keys import StoredKeys
-from controlplane.store.leases import Leases
 from controlplane.store.migrate import ensure_schema
 from controlplane.store.records import Records
 from controlplane.store.service import PostgresStore
 from controlplane.store.tokens import Tokens
-from controlplane.subnets import SubnetPool
 from controlplane.vaulted import (
     Backend,
     KeySweeper,
@@ -85,58 +74,23 @@ from controlplane.vaulted import (
     VaultSealer,
     moved,
 )
-from drivers.docker import DockerContainers
-from drivers.docker_calls import DockerConfig
-from drivers.host import listening_ports
-from drivers.pushgateway import HttpPushgateway
-from drivers.secretfiles import HostSecretFiles, memory_root
 from drivers.vault import HvacVault, VaultServer
-from reconcilers.mailsweep import MailSweeper
-from reconcilers.outside import (
-    ContainerSweeper,
-    FolderSweeper,
-    S3UserSweeper,
-    ZoneSweeper,
-    wakes,
-)
-from reconcilers.podstreams import PodStreams, pod_streams
-from reconcilers.real import real_drivers
-from reconcilers.registry import RECONCILERS, Drivers, behind
-from resources.kinds import KINDS, MODELS
-from resources.meta import API_VERSION
+from resources.kinds import KINDS
 
-# from now on, and without looking through what was imported: that lives as long as the process,
-# and would stop the loop for 36 to 62 ms each time
-gc.freeze()
-gc.enable()
+if TYPE_CHECKING:
+    from reconcilers.agent import Acting
+    from reconcilers.podstreams import PodStreams
 
 Role = Literal["all", "api", "agent"]
+MakeAgent = Callable[[Shared, str], "Acting"]
+"""From what all parts share, and the address of the engine."""
 MASTER_KEY: Final = "master.key"
 """In the data folder, with the embedded secret backend."""
 DOCKER_SOCKET: Final = "unix:///var/run/docker.sock"
-DOCKER_ROOT: Final = Path("/var/lib/docker")
-SEEDS: Final = (
-    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}},
-    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}},
-    {"apiVersion": API_VERSION, "kind": "Host", "metadata": {"name": HOST_NAME}, "spec": {}},
-)
-"""What is there from the first start: kubectl's default namespace, the one that cluster-info
-looks into, and the host whose budget it all is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What API and agent both work with."""
-
-    settings: Settings
-    clock: Clock
-    database: Database
-    store: PostgresStore
-    cache: Cache
-    records: Records
-    sealer: Sealer
-    catalogue: Catalogue
-    registry: CollectorRegistry
+def docker_url(settings: Settings) -> str:
+    return settings.docker_host or os.environ.get("DOCKER_HOST") or DOCKER_SOCKET
 
 
 def embedded(settings: Settings) -> EmbeddedPostgres | None:
@@ -160,7 +114,7 @@ async def open_database(settings: Settings) -> Database:
 
 
 @asynccontextmanager
-async def shared_parts(settings: Settings) -> AsyncIterator[Shared]:
+async def shared_parts(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Shared]:
     """Store, cache and records, open for the length of a block."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = await open_database(settings)
@@ -169,7 +123,6 @@ async def shared_parts(settings: Settings) -> AsyncIterator[Shared]:
     sealer = await make_sealer(settings, StoredKeys(database), vault)
     cache = Cache()
     store = PostgresStore(database, cache)
-    catalogue = Catalogue(KINDS)
     records = Records(
         store,
         cache,
@@ -187,7 +140,6 @@ async def shared_parts(settings: Settings) -> AsyncIterator[Shared]:
             cache=cache,
             records=records,
             sealer=sealer,
-            catalogue=catalogue,
             registry=CollectorRegistry(),
         )
     if vault is not None:
@@ -261,7 +213,10 @@ def certificates(settings: Settings, clock: Clock) -> TlsFiles:
 
 @asynccontextmanager
 async def api_serving(
-    shared: Shared, agent: "Acting | None", ways: PodStreams | RemoteStreams
+    shared: Shared,
+    catalogue: Catalogue,
+    agent: "Acting | None",
+    ways: "PodStreams | RemoteStreams",
 ) -> AsyncIterator[None]:
     """The API on its port for the length of a block."""
     settings = shared.settings
@@ -269,7 +224,7 @@ async def api_serving(
         records=shared.records,
         view=shared.cache,
         access=Access(Tokens(shared.database), shared.clock),
-        kinds=shared.catalogue,
+        kinds=catalogue,
         clock=shared.clock,
         registry=shared.registry,
         limits=Limits(body_bytes=settings.request_body_bytes),
@@ -280,17 +235,6 @@ async def api_serving(
     tls = certificates(settings, shared.clock).server_context()
     async with serving(build_app(context), settings.api_address, settings.api_port, tls):
         yield
-
-
-@dataclass(frozen=True, slots=True)
-class Acting:
-    """The agent and what of it others need."""
-
-    engine: Agent
-    mandate: Mandate
-    containers: DockerContainers
-    drivers: Drivers
-    ways: PodStreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,101 +257,35 @@ def compactor(shared: Shared) -> Compactor:
     return Compactor(shared.database, shared.clock, retention)
 
 
-def reporter(shared: Shared, agent: Acting) -> Reporter:
-    return Reporter(
-        lambda: shared.cache.list("Platform"),
-        StoredValues(shared.cache, shared.records),
-        shared.registry,
-        HttpPushgateway(),
-        shared.clock,
-        shared.settings.instance,
-        leading=lambda: agent.mandate.leading,
-    )
+def agent_maker(role: Role) -> MakeAgent | None:
+    """What makes the agent. Imported here: an API alone needs no drivers and no reconcilers."""
+    if role == "api":
+        return None
+    from reconcilers.agent import make_agent
+
+    return make_agent
 
 
-def make_agent(shared: Shared) -> Acting:
-    """The agent with the real drivers."""
-    settings, records, cache = shared.settings, shared.records, shared.cache
-    mandate = Mandate()
-    ledger = Ledger()
-    secrets = memory_root(settings.secrets_dir, Path("/proc/mounts").read_text(encoding="utf-8"))
-    containers = DockerContainers(
-        DockerConfig(
-            instance=settings.instance,
-            secrets_root=str(secrets),
-            images=settings.images,
-            url=settings.docker_host or os.environ.get("DOCKER_HOST") or DOCKER_SOCKET,
-            verify_s=settings.relist_s,
-        ),
-        clock=shared.clock,
-        guard=mandate.epoch,
-    )
-    files = HostSecretFiles(secrets, shared.sealer.digest)
-    metrics = Metrics(shared.registry, RECONCILERS)
-    seam = Measured(metrics.calls, shared.clock)
-    given = real_drivers(
-        containers,
-        files,
-        StoredValues(cache, records),
-        ledger,
-        clock=shared.clock,
-        images=settings.images,
-        disk=DOCKER_ROOT,
-    )
-    drivers = behind(given, seam)
-    setup = Setup(
-        view=cache,
-        records=through(records, "store", seam),
-        models=MODELS,
-        reconcilers={kind: build(drivers) for kind, build in RECONCILERS.items()},
-        ledger=ledger,
-        subnets=SubnetPool(settings.subnet_pool),
-        ports=PortPool(settings.ports, listening_ports),
-        metrics=metrics,
-        clock=shared.clock,
-        routes=drivers.containers.observe_routes,
-        sweepers=(
-            ContainerSweeper(drivers.containers),
-            FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
-            ZoneSweeper(drivers.dns, drivers.values, cache),
-            MailSweeper(drivers.mail, cache),
-            S3UserSweeper(drivers.s3, drivers.values, cache),
-        ),
-        wake_sources=(wakes(containers.events),),
-        seeds=SEEDS,
-        tuning=Tuning(
-            workers=settings.workers_per_kind,
-            timeout_s=settings.reconcile_timeout_s,
-            resync_s=settings.resync_s,
-        ),
-        drain_s=settings.shutdown_grace_s,
-    )
-    leader = Leader(
-        Leases(shared.database), this_process(), shared.clock, ttl_s=settings.lease_ttl_s
-    )
-    ways = pod_streams(containers, containers.url, cache, tuple(RECONCILERS), shared.clock)
-    return Acting(Agent(setup, leader, mandate), mandate, containers, given, ways)
-
-
-async def serve(settings: Settings, role: Role) -> None:
+async def serve(settings: Settings, role: Role, make_agent: MakeAgent | None) -> None:
     """Run until SIGTERM or SIGINT: then requests and passes under way end, or are abandoned."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        shared = await stack.enter_async_context(shared_parts(settings))
-        agent = None if role == "api" else make_agent(shared)
+        catalogue = Catalogue(KINDS)
+        shared = await stack.enter_async_context(shared_parts(settings, catalogue))
+        agent = None if make_agent is None else make_agent(shared, docker_url(settings))
         door = settings.data_dir / SOCKET
         ways = remote_streams(door, shared.clock) if agent is None else agent.ways
         if role != "agent":
-            await stack.enter_async_context(api_serving(shared, agent, ways))
+            await stack.enter_async_context(api_serving(shared, catalogue, agent, ways))
         else:
             await stack.enter_async_context(offering(door, ways.pods, ways))
         async with asyncio.TaskGroup() as tasks:
             beside = [
                 tasks.create_task(ways.pods.run(), name="pods"),
-                tasks.create_task(shared.catalogue.prepare(shared.clock), name="schemas"),
+                tasks.create_task(catalogue.prepare(shared.clock), name="schemas"),
             ]
             if isinstance(shared.sealer, VaultSealer):
                 reaching = shared.sealer.run(shared.clock)
@@ -418,7 +296,7 @@ async def serve(settings: Settings, role: Role) -> None:
                 stack.push_async_callback(agent.drivers.aclose)
                 beside += [
                     tasks.create_task(compactor(shared).run(), name="compaction"),
-                    tasks.create_task(reporter(shared, agent).run(), name="reporting"),
+                    tasks.create_task(agent.reporter.run(), name="reporting"),
                 ]
                 if isinstance(shared.sealer, VaultSealer):
                     live = StoredKeys(shared.database)
@@ -463,10 +341,17 @@ def stop_store(settings: Settings) -> None:
         bundled.stop()
 
 
-def run(settings: Settings, given: argparse.Namespace) -> None:
+def collect_garbage() -> None:
+    """From now on, and without looking through what was imported: that lives as long as the
+    process, and would stop the loop for 36 to 62 ms each time."""
+    gc.freeze()
+    gc.enable()
+
+
+def run(settings: Settings, given: argparse.Namespace, make_agent: MakeAgent | None) -> None:
     if given.command == "serve":
         raise_open_files()
-        uvloop.run(serve(settings, given.role))
+        uvloop.run(serve(settings, given.role, make_agent))
     elif given.command == "kubeconfig":
         asyncio.run(write_kubeconfig(settings, given.out, given.role, given.days))
     elif given.command == "audit":
@@ -481,10 +366,12 @@ def run(settings: Settings, given: argparse.Namespace) -> None:
 
 def main() -> int:
     given = parse(sys.argv[1:], about=__doc__ or "", roles=tuple(ROLES))
+    make_agent = agent_maker(given.role) if given.command == "serve" else None
+    collect_garbage()
     try:
         settings = Settings.from_env()
         configure_logs(style=settings.log_format, level=settings.log_level)
-        run(settings, given)
+        run(settings, given, make_agent)
     except ControlPlaneError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1

@@ -36,14 +36,20 @@ def told_by(code: str) -> set[str]:
 
 
 def test_start_imports_nothing_that_few_starts_need() -> None:
-    loaded = told_by("import controlplane.__main__, sys; print(*sys.modules)")
+    loaded = told_by("import controlplane.__main__, reconcilers.agent, sys; print(*sys.modules)")
     assert "pydantic" in loaded
     assert not loaded & {*FOR_FEW}
 
 
+def test_an_api_alone_imports_no_reconciler_and_no_driver_but_that_of_its_keys() -> None:
+    loaded = told_by("import controlplane.__main__, sys; print(*sys.modules)")
+    ours = {name for name in loaded if name.split(".")[0] in {"drivers", "reconcilers"}}
+    assert ours == {"drivers", "drivers.vault"}
+
+
 def test_start_builds_no_model_of_a_kind_that_has_no_records() -> None:
     told = told_by(
-        "import controlplane.__main__\n"
+        "import controlplane.__main__, reconcilers.agent\n"
         "from resources.kinds import KINDS\n"
         "for model in KINDS:\n"
         "    status = model.model_fields.get('status')\n"

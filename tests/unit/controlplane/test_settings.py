@@ -88,7 +88,7 @@ def test_every_field_says_what_it_is() -> None:
 
 def test_every_field_is_used_by_who_puts_the_parts_together() -> None:
     """Or by a property that is: a setting that changes nothing misleads."""
-    places = ("controlplane/__main__.py", "controlplane/settings.py")
+    places = ("controlplane/__main__.py", "controlplane/settings.py", "reconcilers/agent.py")
     used = {
         node.attr
         for place in places
