@@ -2,8 +2,9 @@
 
 Updates a second (64 writers, durable), one list of a namespace of 100, from write acknowledged to
 watcher has it at 200 writes/s, one event to 1,000 watchers, memory a record, and the first snapshot
-of them all. What each costs with the most is told beside what it costs with the fewest: they should
-be alike, as nothing but the snapshot goes through all records.
+of them all; over the API, a page of 500 and a watch (bench_pages.py). What each costs with the most
+is told beside what it costs with the fewest: they should be alike, as nothing but the snapshot goes
+through all records.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from uuid import uuid4
 
 import uvloop
 from bench_lib import Row, beside, quantile, tell, within
+from bench_pages import PAGE, Pages
+from bench_pages import measure as measure_pages
 from bench_process import rss_mib
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -33,18 +36,25 @@ from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.migrate import ensure_schema
 from controlplane.store.service import PostgresStore
 
-BODY = b'{"metadata":{"name":"%s"},"spec":{"text":"%s"}}'
+BODY = (
+    b'{"metadata":{"name":"%s","namespace":"%s","annotations":{"text":"%s"}},'
+    b'"apiVersion":"bunker.cloud/v1","kind":"Database","spec":{"engine":"redis","paused":true}}'
+)
 PER_NAMESPACE = 100
 ROUNDS = 5
 KIB_A_RECORD = 3.0
 """The body, its strings, the places that refer to it, what recent changes hold: measured 1.4."""
 SNAPSHOT_S = 10.0
 """Of 100,000: a third of what DESIGN allows a start with a tenth of that."""
+FIRST_PAGE_MS = 100.0
+"""Of 100,000: it takes the snapshot of them, with the loop."""
+LIST_S = 10.0
+"""All pages of 100,000: 10,000 records a second, as an informer reads them when it starts."""
 
 
 def write_of(key: Key, base: Stored | None) -> Write:
     text = b"%d" % random.getrandbits(64) + b"x" * 700
-    body = BODY % (key.name.encode(), text)
+    body = BODY % (key.name.encode(), key.namespace.encode(), text)
     if base is None:
         return Write("create", key, str(uuid4()), 1, body, b"[]", None, "bench", "bench")
     generation = base.generation + 1
@@ -54,7 +64,7 @@ def write_of(key: Key, base: Stored | None) -> Write:
 
 async def fill(store: PostgresStore, cache: Cache, count: int) -> None:
     """Create records till there are `count`, 256 at a time."""
-    numbers = iter(range(len(cache), count))
+    numbers = iter(range(len(cache.list("Database")), count))
 
     async def one() -> None:
         for number in numbers:
@@ -194,19 +204,37 @@ def rows(few: Costs, many: Costs, snapshot_s: float) -> list[Row]:
     ]  # fmt: skip
 
 
-async def bench(cluster: EmbeddedPostgres, options: argparse.Namespace) -> None:
+def page_rows(few: Pages, many: Pages) -> list[Row]:
+    setup = f"{many.records:,} records of 0.8 KiB, TLS, the client in a process of its own"
+    alike = partial(beside, peer_name=f"with {few.records:,}", goal=2.0, better="less")
+    ours, peers = many.rounds, few.rounds
+    return [
+        alike(f"page of {PAGE}", "ms", [each["page_ms"] for each in ours],
+              peers=[each["page_ms"] for each in peers], setup=setup),
+        alike("a watch is open", "ms", [each["watch_ms"] for each in ours],
+              peers=[each["watch_ms"] for each in peers], setup=setup),
+        within("first page", "ms", [each["first_ms"] for each in ours], FIRST_PAGE_MS, setup=setup),
+        within("list by page", "s", [each["list_s"] for each in ours], LIST_S, setup=setup),
+        within("watch with all there is", "s", [each["stream_s"] for each in ours], LIST_S,
+               setup=setup),
+    ]  # fmt: skip
+
+
+async def bench(cluster: EmbeddedPostgres, home: Path, options: argparse.Namespace) -> None:
     database, cache = Database(cluster.dsn), Cache()
     await ensure_schema(database)
-    found = []
+    found, pages = [], []
     async with PostgresStore(database, cache).running() as store:
         empty_mib = rss_mib(os.getpid())
         for count in (1000, 10_000, options.records):
             found.append(await measure(store, cache, count, options.seconds, empty_mib))
             print(found[-1].told(), flush=True)
+            if count != 10_000:
+                pages.append(await measure_pages(cluster.dsn, home / str(count), count, ROUNDS))
     began = time.monotonic()
     async with PostgresStore(Database(cluster.dsn), Cache()).running():
         snapshot_s = time.monotonic() - began
-    tell(rows(found[0], found[-1], snapshot_s))
+    tell([*rows(found[0], found[-1], snapshot_s), *page_rows(pages[0], pages[1])])
 
 
 def main() -> None:
@@ -218,7 +246,7 @@ def main() -> None:
     cluster = EmbeddedPostgres(home / "postgres")
     try:
         cluster.start()
-        uvloop.run(bench(cluster, options))
+        uvloop.run(bench(cluster, home, options))
     finally:
         cluster.destroy()
         shutil.rmtree(home, ignore_errors=True)

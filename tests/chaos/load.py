@@ -13,11 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.e2e import records
 from tests.e2e.cloud import Cloud, eventually
 from tests.e2e.conftest import make_namespace
 from tests.support.figures import tell
 
+CHAOS: Final = [
+    pytest.mark.e2e,
+    pytest.mark.docker,
+    pytest.mark.chaos,
+    pytest.mark.timeout(500),
+]
+"""Marks of a module that harms a whole cloud."""
 NS: Final = "chaos"
 STOPPED_S: Final = float(os.environ.get("CP_CHAOS_STOPPED_S", "60"))
 """How long a process is stopped (SIGSTOP)."""

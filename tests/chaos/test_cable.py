@@ -5,15 +5,10 @@ import time
 import pytest
 
 from tests.chaos.cable import cable_pulled
-from tests.chaos.load import NS, WITHIN_S, healed, recovered, told, under_load
+from tests.chaos.load import CHAOS, NS, WITHIN_S, healed, recovered, told, under_load
 from tests.e2e.cloud import Cloud, eventually
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.docker,
-    pytest.mark.chaos,
-    pytest.mark.timeout(500),
-]
+pytestmark = CHAOS
 
 
 @pytest.mark.parametrize(("kind", "name"), [("database", "cache"), ("app", "web")])

@@ -12,15 +12,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from controlplane.store.embedded import EmbeddedPostgres
-from tests.chaos.load import children, recovered, serves, told, under_load
+from tests.chaos.load import CHAOS, children, recovered, serves, told, under_load
 from tests.chaos.memory import MemoryGroup, memory_group, why_not
 from tests.e2e.cloud import Cloud, eventually
 
 pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.docker,
-    pytest.mark.chaos,
-    pytest.mark.timeout(500),
+    *CHAOS,
     pytest.mark.skipif(why_not() != "", reason=why_not()),
 ]
 Tighten = Callable[[int], None]

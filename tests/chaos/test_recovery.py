@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import docker.errors
-import pytest
 
 from controlplane.store.embedded import EmbeddedPostgres
 from tests.chaos.load import (
+    CHAOS,
     NS,
     STOPPED_S,
     children,
@@ -32,12 +32,7 @@ from tests.e2e.cloud import Cloud, eventually
 from tests.e2e.conftest import MakeCloud
 from tests.e2e.test_outage import private_engine
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.docker,
-    pytest.mark.chaos,
-    pytest.mark.timeout(500),
-]
+pytestmark = CHAOS
 
 
 def test_control_plane_killed_and_stopped(private_cloud: Cloud) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.chaos.load import (
+    CHAOS,
     NS,
     STOPPED_S,
     busy,
@@ -26,12 +27,7 @@ from tests.chaos.load import (
 from tests.e2e import records
 from tests.e2e.cloud import Cloud, condition, eventually
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.docker,
-    pytest.mark.chaos,
-    pytest.mark.timeout(500),
-]
+pytestmark = CHAOS
 LOOPS = 10 * (os.cpu_count() or 1)
 """The host is asked for ten times what it has."""
 INSTANCE = "bunker.cloud/instance"
