@@ -12,9 +12,9 @@ import pytest
 from controlplane.engine.cache import Cache
 from controlplane.store.connect import Database
 from controlplane.store.service import PostgresStore
+from tests.integration.api.client import Client
 from tests.integration.api.conftest import (  # noqa: F401  # fixtures
     CONFIGS,
-    Client,
     admin,
     config,
     http,

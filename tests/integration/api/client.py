@@ -1,7 +1,9 @@
 """A small HTTP client for tests of the API: JSON in, JSON out, watches line by line."""
 
+import io
+import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +18,16 @@ DATABASES = "/apis/bunker.cloud/v1/namespaces/default/databases"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer."""
+    """One answer: code, parsed body, headers."""
 
     code: int
     body: Any
-    headers: Any
+    headers: Mapping[str, str]
+
+    @property
+    def causes(self) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = self.body["details"].get("causes", [])
+        return found
 
 
 class Lines:
@@ -51,26 +58,37 @@ class Client:
     def __init__(self, served: Served, session: aiohttp.ClientSession, token: str) -> None:
         self.served = served
         self.session = session
-        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.headers = {"User-Agent": "test/1"}
+        if token:
+            self.headers["Authorization"] = f"Bearer {token}"
 
-    async def ask(
-        self, method: str, path: str, body: Any = None, /, accept: str = "", **query: str
+    async def __call__(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        /,
+        *,
+        type: str = "application/json",  # noqa: A002  # reads as the header it is
+        accept: str = "",
+        headers: Mapping[str, str] | None = None,
+        **query: str,
     ) -> Answer:
-        """One request. `content_type` in the query names a patch's type."""
-        headers = {**self.headers, "Content-Type": query.pop("content_type", "application/json")}
-        if accept:
-            headers["Accept"] = accept
-        data = body if isinstance(body, bytes) else orjson.dumps(body) if body is not None else None
+        """One request; bytes are sent as they are, all else as JSON."""
+        sent = {**self.headers, **({"Accept": accept} if accept else {}), **(headers or {})}
+        # not orjson: it refuses texts that are no Unicode, and the server has to
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        if data is not None:
+            sent.setdefault("Content-Type", type)
         async with self.session.request(
-            method, self.served.url + path, data=data, headers=headers, params=query
+            method,
+            self.served.url + path,
+            data=None if data is None else io.BytesIO(data),
+            headers=sent,
+            params=query,
         ) as response:
             raw = await response.read()
-            kind = response.content_type
-            return Answer(
-                response.status,
-                orjson.loads(raw) if "json" in kind and raw else raw,
-                response.headers,
-            )
+            return Answer(response.status, _parsed(raw, response.content_type), response.headers)
 
     @asynccontextmanager
     async def watch(self, path: str, /, accept: str = "", **query: str) -> AsyncIterator[Lines]:
@@ -84,22 +102,22 @@ class Client:
 
     async def create(self, name: str, **meta: Any) -> Any:
         """A paused Database in the default namespace."""
-        answer = await self.ask("POST", DATABASES, database(name, **meta))
+        answer = await self("POST", DATABASES, database(name, **meta))
         assert answer.code == 201, answer.body
         return answer.body
 
     async def label(self, name: str, **labels: str | None) -> Any:
-        answer = await self.ask(
+        answer = await self(
             "PATCH",
             f"{DATABASES}/{name}",
             {"metadata": {"labels": labels}},
-            content_type="application/merge-patch+json",
+            type="application/merge-patch+json",
         )
         assert answer.code == 200, answer.body
         return answer.body
 
     async def delete(self, name: str) -> None:
-        answer = await self.ask("DELETE", f"{DATABASES}/{name}")
+        answer = await self("DELETE", f"{DATABASES}/{name}")
         assert answer.code == 200, answer.body
 
 
@@ -113,10 +131,24 @@ def database(name: str, **meta: Any) -> dict[str, Any]:
     }
 
 
+def _parsed(raw: bytes, type_: str) -> Any:
+    """JSON and text as what they are; anything else in bytes."""
+    if "json" in type_ and raw:
+        return orjson.loads(raw)
+    return raw.decode() if type_.startswith("text/") else raw
+
+
 @asynccontextmanager
-async def client_of(served: Served, token: str | None = None) -> AsyncIterator[Client]:
-    """A client; without a token, the administrator's."""
+async def session_to(served: Served) -> AsyncIterator[aiohttp.ClientSession]:
+    """As many connections as are asked for, to a server whose certificate is checked."""
     context = ssl.create_default_context(cafile=str(served.ca))
     connector = aiohttp.TCPConnector(ssl=context, limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+@asynccontextmanager
+async def client_of(served: Served, token: str | None = None) -> AsyncIterator[Client]:
+    """A client; without a token, the administrator's."""
+    async with session_to(served) as session:
         yield Client(served, session, served.admin if token is None else token)

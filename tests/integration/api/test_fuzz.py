@@ -14,7 +14,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.integration.api.conftest import APPS, CONFIGS, DATABASES, SECRETS, Client, app_obj
+from tests.integration.api.client import DATABASES, Client
+from tests.integration.api.conftest import APPS, CONFIGS, SECRETS, app_obj
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(3600)]
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.conftest import CONFIGS, Client, config
+from tests.integration.api.client import Client
+from tests.integration.api.conftest import CONFIGS, config
 
 pytestmark = pytest.mark.postgres
 

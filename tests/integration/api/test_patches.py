@@ -4,15 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.conftest import (
-    CONFIGS,
-    DATABASES,
-    SECRETS,
-    Answer,
-    Client,
-    config,
-    database_obj,
-)
+from tests.integration.api.client import DATABASES, Answer, Client
+from tests.integration.api.conftest import CONFIGS, SECRETS, config, database_obj
 
 pytestmark = pytest.mark.postgres
 

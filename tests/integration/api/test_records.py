@@ -5,16 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.conftest import (
-    APPS,
-    CONFIGS,
-    DATABASES,
-    SECRETS,
-    Client,
-    app_obj,
-    config,
-    database_obj,
-)
+from tests.integration.api.client import DATABASES, Client
+from tests.integration.api.conftest import APPS, CONFIGS, SECRETS, app_obj, config, database_obj
 
 pytestmark = pytest.mark.postgres
 

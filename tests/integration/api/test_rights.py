@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.conftest import APPS, CONFIGS, Client, app_obj, config
+from tests.integration.api.client import Client
+from tests.integration.api.conftest import APPS, CONFIGS, app_obj, config
 
 pytestmark = pytest.mark.postgres
 

@@ -124,13 +124,13 @@ async def received(ws: aiohttp.ClientWebSocketResponse) -> dict[int, bytes]:
 @pytest.mark.parametrize("path", ["exec?command=cat&stdin=1", "attach?stdout=1", "portforward"])
 async def test_a_viewer_goes_nowhere(world: World, path: str) -> None:
     assert await world.status(path, V4, world.served.viewer) == 403
-    assert (await world.client.ask("GET", "/api/v1/events")).body["items"] == []
+    assert (await world.client("GET", "/api/v1/events")).body["items"] == []
 
 
 async def test_a_viewer_reads_logs(world: World) -> None:
     world.streams.say(world.container_id, "hello")
-    answer = await world.viewer.ask("GET", f"{POD}/log")
-    assert (answer.code, answer.body) == (200, b"hello\n")
+    answer = await world.viewer("GET", f"{POD}/log")
+    assert (answer.code, answer.body) == (200, "hello\n")
     assert answer.headers["Content-Type"].startswith("text/plain")
 
 
@@ -156,7 +156,7 @@ async def test_a_viewer_reads_logs(world: World) -> None:
     ],
 )
 async def test_what_makes_no_sense_is_a_status(world: World, path: str, code: int) -> None:
-    answer = await world.client.ask("GET", path)
+    answer = await world.client("GET", path)
     assert (answer.code, answer.body["kind"], "details" in answer.body) == (code, "Status", True)
 
 
@@ -181,13 +181,13 @@ async def test_a_pod_that_does_not_run_is_not_entered(world: World) -> None:
     world.engine.kill(SPEC.name)
     await asyncio.sleep(0.2)
     assert await world.status("exec?command=cat&stdin=1", V5) == 409
-    answer = await world.client.ask("GET", f"{POD}/log")
+    answer = await world.client("GET", f"{POD}/log")
     assert answer.code == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_a_pod_cannot_be_written(world: World, method: str) -> None:
-    answer = await world.client.ask(method, POD, {})
+    answer = await world.client(method, POD, {})
     assert (answer.code, answer.body["reason"]) == (405, "MethodNotAllowed")
     assert "change or delete the App" in answer.body["message"]
 
@@ -218,7 +218,7 @@ async def test_a_command_is_told_as_an_event(world: World) -> None:
     for _ in range(2):
         async with world.socket("exec?command=/bin/echo&command=s3cr3t&stdout=1") as ws:
             await received(ws)
-    (event,) = (await world.client.ask("GET", "/api/v1/namespaces/default/events")).body["items"]
+    (event,) = (await world.client("GET", "/api/v1/namespaces/default/events")).body["items"]
     assert event["message"] == "admin ran 'echo' (1 argument) in Pod app-web-0"
     assert (event["involvedObject"]["kind"], event["count"]) == ("App", 2)
     assert b"s3cr3t" not in orjson.dumps(event)

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from api.context import Limits
@@ -17,14 +16,15 @@ from controlplane.access import ADMINS
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.migrate import ensure_schema
-from tests.integration.api.conftest import CONFIGS, DATABASES, Client, config, database_obj
+from tests.integration.api.client import DATABASES, Client, client_of
+from tests.integration.api.conftest import CONFIGS, config, database_obj
 from tests.integration.api.server import api_on
 
 pytestmark = pytest.mark.postgres
 
 
 async def test_probes_need_no_token_and_metrics_do(admin: Client) -> None:
-    nobody = Client(admin.http, admin.served, "")
+    nobody = Client(admin.served, admin.session, "")
     for path in ("/healthz", "/livez", "/readyz"):
         assert (await nobody("GET", path)).body == "ok"
         assert (await nobody("HEAD", path)).code == 200
@@ -64,7 +64,7 @@ async def test_every_error_is_a_status(admin: Client) -> None:
 
 async def test_nothing_is_told_without_a_token(admin: Client) -> None:
     for token in ("", "wrong", "x" * 5000):
-        nobody = Client(admin.http, admin.served, token)
+        nobody = Client(admin.served, admin.session, token)
         for path in ("/", "/api", CONFIGS, "/nope", "/openapi/v3", CONFIGS + "?watch=1"):
             answer = await nobody("GET", path)
             assert (answer.code, answer.body["reason"]) == (401, "Unauthorized")
@@ -89,9 +89,9 @@ async def test_a_viewer_reads_and_writes_nothing(admin: Client, viewer: Client) 
 async def test_a_revoked_token_ends_its_watch_and_is_worthless(admin: Client) -> None:
     access = admin.served.ctx.access
     token = await access.issue("temp", (ADMINS,), ttl=timedelta(hours=1))
-    temp = Client(admin.http, admin.served, token)
+    temp = Client(admin.served, admin.session, token)
     headers = {"Authorization": f"Bearer {token}"}
-    async with admin.http.get(admin.served.url + CONFIGS + "?watch=1", headers=headers) as watch:
+    async with admin.session.get(admin.served.url + CONFIGS + "?watch=1", headers=headers) as watch:
         assert watch.status == 200
         started = time.monotonic()
         await access.revoke(token)
@@ -177,7 +177,7 @@ async def test_bad_input_is_a_clear_status_in_time(admin: Client) -> None:
     before = admin.served.cache.revision
     for case, (path, raw, code, told) in BAD_INPUT.items():
         started = time.perf_counter()
-        answer = await admin("POST", path, raw=raw)
+        answer = await admin("POST", path, raw)
         # 0.2 s is the promise; the machine may be busy
         assert time.perf_counter() - started < 1.0, case
         assert answer.code == code, case
@@ -198,7 +198,7 @@ MEDIA_TYPES: list[Any] = [
 
 async def test_media_types(admin: Client) -> None:
     for type_, raw, code in MEDIA_TYPES:
-        assert (await admin("POST", CONFIGS, raw=raw, type=type_)).code == code, type_
+        assert (await admin("POST", CONFIGS, raw, type=type_)).code == code, type_
         await admin("DELETE", CONFIGS + "/y")
 
 
@@ -218,7 +218,7 @@ async def test_a_body_that_never_ends_is_cut_off(
             await asyncio.sleep(1.0)
 
         headers = {"Authorization": f"Bearer {served.admin}", "Content-Type": "application/json"}
-        async with admin.http.post(
+        async with admin.session.post(
             served.url + CONFIGS, data=drip(), headers=headers, ssl=False
         ) as slow:
             assert slow.status == 408
@@ -230,11 +230,8 @@ async def test_store_away_is_503_with_retry_after_and_passes_by_itself(tmp_path:
     try:
         await asyncio.to_thread(cluster.start)
         await ensure_schema(Database(cluster.dsn))
-        async with (
-            api_on(Database(cluster.dsn), tmp_path) as served,
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as http,
-        ):
-            await _outage(Client(http, served, served.admin), cluster)
+        async with api_on(Database(cluster.dsn), tmp_path) as served, client_of(served) as admin:
+            await _outage(admin, cluster)
     finally:
         await asyncio.to_thread(cluster.destroy)
         shutil.rmtree(cluster.home.parent, ignore_errors=True)
