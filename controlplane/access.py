@@ -13,6 +13,7 @@ administrator writes. Finer roles come with their own records; default is deny. 
 HTTP.
 """
 
+import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
@@ -132,6 +133,7 @@ class Access:
         self._tokens = tokens
         self._clock = clock
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
+        self._asked: dict[bytes, asyncio.Future[_Seen | None]] = {}
 
     async def issue(self, user: str, groups: Sequence[str], *, ttl: timedelta) -> str:
         """Make a token and store its hash. The token itself is returned once, here."""
@@ -145,6 +147,7 @@ class Access:
         digest = token_hash(token)
         await self._tokens.drop(digest)
         self._seen.pop(digest, None)
+        self._asked.pop(digest, None)
 
     async def authenticate(self, token: str) -> User | None:
         """The user behind a token; None if it is unknown, revoked or expired.
@@ -154,23 +157,52 @@ class Access:
         if not token or len(token) > _MAX_TOKEN_CHARS:
             return None
         digest = token_hash(token)
-        seen = self._seen.get(digest)
-        if seen is None or self._clock.monotonic() - seen.at > _FRESH_S:
-            seen = await self._look_up(digest)
+        seen = await self._known(digest)
         if seen.expires_at is not None and seen.expires_at <= self._clock.now():
             return None
         return seen.user
+
+    async def _known(self, digest: bytes) -> _Seen:
+        """What is known of it, or asked once for all who wait: else each request of a busy client
+        would look its token up when the two seconds are over."""
+        while True:
+            seen = self._seen.get(digest)
+            if seen is not None and self._clock.monotonic() - seen.at <= _FRESH_S:
+                return seen
+            asked = self._asked.get(digest)
+            if asked is None:
+                return await self._ask(digest)
+            if (seen := await asyncio.shield(asked)) is not None:
+                return seen
+
+    async def _ask(self, digest: bytes) -> _Seen:
+        asked = self._asked[digest] = asyncio.get_running_loop().create_future()
+        try:
+            seen = await self._look_up(digest)
+            # else it was revoked while this was asked
+            if self._asked.get(digest) is asked:
+                self._keep(digest, seen)
+            asked.set_result(seen)
+        except Exception as exc:
+            asked.set_exception(exc)
+            asked.exception()  # nobody may wait for it
+            raise
+        finally:
+            if self._asked.get(digest) is asked:
+                del self._asked[digest]
+            if not asked.done():
+                asked.set_result(None)  # who asked went away: another one asks
+        return seen
 
     async def _look_up(self, digest: bytes) -> _Seen:
         row = await self._tokens.find(digest)
         at = self._clock.monotonic()
         if row is None:
-            seen = _Seen(None, None, at)
-        else:
-            user = User(row.user, (*row.groups, AUTHENTICATED))
-            seen = _Seen(user, row.expires_at, at)
+            return _Seen(None, None, at)
+        return _Seen(User(row.user, (*row.groups, AUTHENTICATED)), row.expires_at, at)
+
+    def _keep(self, digest: bytes, seen: _Seen) -> None:
         self._seen[digest] = seen
         self._seen.move_to_end(digest)
         while len(self._seen) > _CACHED_TOKENS:
             self._seen.popitem(last=False)
-        return seen

@@ -33,4 +33,4 @@ class SystemClock:
 
 def rfc3339(moment: datetime) -> str:
     """Kubernetes' metav1.Time: UTC, whole seconds, `Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"

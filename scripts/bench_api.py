@@ -26,6 +26,7 @@ from bench_lib import beside, tell
 from api.app import SILENT
 from api.serve import serving
 from api.tls import ensure_certificates
+from controlplane.__main__ import collect_garbage
 from controlplane.clock import SystemClock
 from controlplane.records import Key, Write
 from controlplane.store.connect import Database
@@ -173,6 +174,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bunker-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
+        collect_garbage()  # as `serve` does; the bare handler is in the same process
         uvloop.run(bench(folder, options))
 
 

@@ -19,6 +19,7 @@ from controlplane.access import (
     allowed,
     token_hash,
 )
+from controlplane.errors import StoreUnavailableError
 from resources.meta import GROUP
 
 
@@ -50,6 +51,21 @@ class _Tokens:
 
 
 @dataclass
+class _SlowTokens(_Tokens):
+    """Answers when told to, with what there was when it was asked."""
+
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
+    broken: bool = False
+
+    async def find(self, token_hash: bytes, /) -> _Row | None:
+        row = await super().find(token_hash)
+        await self.answering.wait()
+        if self.broken:
+            raise StoreUnavailableError("away")
+        return row
+
+
+@dataclass
 class _Clock:
     passed: float = 0.0
 
@@ -74,6 +90,45 @@ async def test_a_token_speaks_for_its_user_and_only_its_hash_is_kept() -> None:
     assert ADMINS in user.groups
     assert list(tokens.rows) == [token_hash(token)]
     assert token.encode() not in b"".join(tokens.rows)
+
+
+async def test_a_token_is_looked_up_once_for_all_who_wait() -> None:
+    tokens, clock = _SlowTokens(), _Clock()
+    access = Access(tokens, clock)
+    token = await access.issue("ann", (ADMINS,), ttl=timedelta(hours=1))
+    waiting = [asyncio.create_task(access.authenticate(token)) for _ in range(8)]
+    await asyncio.sleep(0)
+    assert tokens.lookups == 1
+    waiting[0].cancel()  # the one who asks
+    await asyncio.sleep(0)
+    tokens.answering.set()
+    users = await asyncio.gather(*waiting[1:])
+    assert [user.name for user in users if user] == ["ann"] * 7
+    assert tokens.lookups == 2
+
+
+async def test_who_waits_for_a_token_is_told_that_it_cannot_be_looked_up() -> None:
+    tokens = _SlowTokens(broken=True)
+    access = Access(tokens, _Clock())
+    waiting = [asyncio.create_task(access.authenticate("t")) for _ in range(3)]
+    await asyncio.sleep(0)
+    tokens.answering.set()
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in told] == [StoreUnavailableError] * 3
+    assert tokens.lookups == 1
+
+
+async def test_a_revoked_token_is_not_believed_for_a_question_asked_before() -> None:
+    tokens, clock = _SlowTokens(), _Clock()
+    access = Access(tokens, clock)
+    token = await access.issue("ann", (ADMINS,), ttl=timedelta(hours=1))
+    before = asyncio.create_task(access.authenticate(token))
+    await asyncio.sleep(0)
+    await access.revoke(token)
+    after = asyncio.create_task(access.authenticate(token))
+    tokens.answering.set()
+    await before
+    assert await after is None
 
 
 async def test_unknown_empty_and_huge_tokens_speak_for_nobody() -> None:
