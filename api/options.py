@@ -80,5 +80,6 @@ def _manager(call: Call, *, required: bool) -> str:
     if required:
         raise _refused("fieldManager", "Required value: is required for apply patch")
     agent = call.request.headers.get("User-Agent", "").partition("/")[0]
-    clean = "".join(char for char in agent if char.isprintable())[:_MAX_MANAGER_CHARS]
-    return clean or "unknown"
+    if not agent.isprintable():
+        agent = "".join(char for char in agent if char.isprintable())
+    return agent[:_MAX_MANAGER_CHARS] or "unknown"

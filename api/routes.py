@@ -32,18 +32,25 @@ class Route:
     """Resource label of the metrics; empty for paths that are no resources."""
 
 
+Fixed = tuple[int, ...]
+"""Which segments of a pattern are no placeholders."""
+
+
 class RouteTable:
-    """Finds the Route of a method and path."""
+    """Finds the Route of a method and path, by the segments that are fixed in it. Of two that fit
+    the same, none comes first: there must be no such two."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._exact: dict[str, dict[str, Route]] = defaultdict(dict)
-        self._patterns: dict[int, list[tuple[tuple[str, ...], Route]]] = defaultdict(list)
+        self._patterns: dict[int, dict[Fixed, dict[tuple[str, ...], list[Route]]]] = {}
         for route in routes:
             segments = split(route.path)
-            if any(segment.startswith("{") for segment in segments):
-                self._patterns[len(segments)].append((segments, route))
-            else:
+            fixed = tuple(i for i, segment in enumerate(segments) if not _holds_a_place(segment))
+            if len(fixed) == len(segments):
                 self._exact["/".join(segments)][route.method] = route
+            else:
+                alike = self._patterns.setdefault(len(segments), {}).setdefault(fixed, {})
+                alike.setdefault(tuple(segments[i] for i in fixed), []).append(route)
 
     def find(self, path: str) -> Mapping[str, tuple[Route, Mapping[str, str]]]:
         """The routes of a path by method, with the values of their placeholders."""
@@ -52,10 +59,9 @@ class RouteTable:
         if exact is not None:
             return {method: (route, {}) for method, route in exact.items()}
         found: dict[str, tuple[Route, Mapping[str, str]]] = {}
-        for pattern, route in self._patterns.get(len(segments), ()):
-            params = _match(pattern, segments)
-            if params is not None:
-                found.setdefault(route.method, (route, params))
+        for fixed, routes in self._patterns.get(len(segments), {}).items():
+            for route in routes.get(tuple([segments[i] for i in fixed]), ()):
+                found.setdefault(route.method, (route, _params(route, segments)))
         return found
 
 
@@ -64,11 +70,10 @@ def split(path: str) -> tuple[str, ...]:
     return tuple(segment for segment in path.split("/") if segment)
 
 
-def _match(pattern: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str] | None:
-    params = {}
-    for want, have in zip(pattern, segments, strict=True):
-        if want.startswith("{"):
-            params[want.strip("{}")] = have
-        elif want != have:
-            return None
-    return params
+def _holds_a_place(segment: str) -> bool:
+    return segment.startswith("{")
+
+
+def _params(route: Route, segments: tuple[str, ...]) -> dict[str, str]:
+    wanted = zip(split(route.path), segments, strict=True)
+    return {want.strip("{}"): have for want, have in wanted if _holds_a_place(want)}

@@ -68,8 +68,10 @@ class _Pruner:
         for name, sub in value.items():
             known = properties.get(name)
             if known is not None:
-                if sub is not None:
+                if isinstance(sub, dict | list):
                     out[name] = self._value(sub, known, f"{path}.{name}" if path else name)
+                elif sub is not None:
+                    out[name] = sub
             elif preserve or (path == "metadata" and name in _SELF_SET):
                 out[name] = sub
             else:

@@ -244,7 +244,10 @@ def fields_tree(value: Any, topology: Topology) -> dict[str, Any]:
     if isinstance(value, dict):
         if topology.maps == "atomic":
             return {}
-        return {"f:" + name: fields_tree(sub, topology.of(name)) for name, sub in value.items()}
+        return {
+            "f:" + name: fields_tree(sub, topology.of(name)) if isinstance(sub, dict | list) else {}
+            for name, sub in value.items()
+        }
     if isinstance(value, list) and topology.lists != "atomic" and keyed(value, topology):
         return {item_key(item, topology): _item_tree(item, topology) for item in value}
     return {}
