@@ -8,14 +8,11 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 import tarfile
-import tomllib
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 from image_steps import BuildError, run, say
@@ -147,9 +144,7 @@ def control_plane(context: Path, name: str) -> None:
         shutil.copytree(
             ROOT / package, context / "app" / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    site = context / "site"
-    _wheels(site, ROOT / "requirements.lock", name)
-    _drop_development_tools(site)
+    _wheels(context / "site", ROOT / "requirements.lock", name)
 
 
 def wheels(context: Path, name: str) -> None:
@@ -169,30 +164,6 @@ def _wheels(site: Path, pinned_by: Path, name: str) -> None:
         tags = [f"--platform=manylinux{tag}_x86_64" for tag in ("_2_34", "_2_28", "2014", "2010")]
         argv = [sys.executable, "-m", "pip", "install", "--only-binary=:all:"]
         run(name, [*argv, "--target", str(site), "--python-version=3.11", *tags, *lock])
-
-
-def _drop_development_tools(site: Path) -> None:
-    """Remove what the lock holds beyond the project's own dependencies and all of theirs."""
-    installed = {_plain(d.metadata["Name"]): d for d in metadata.distributions(path=[str(site)])}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted: set[str] = set()
-    waiting = [_plain(line) for line in project["dependencies"]]
-    while waiting:
-        name = waiting.pop()
-        if name in installed and name not in wanted:
-            wanted.add(name)
-            needs = installed[name].requires or []
-            waiting += [_plain(line) for line in needs if "extra ==" not in line]
-    for name in set(installed) - wanted:
-        for file in installed[name].files or []:
-            Path(str(file.locate())).unlink(missing_ok=True)
-
-
-def _plain(requirement: str) -> str:
-    """The normalised name that a requirement begins with (PEP 503)."""
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found is not None, requirement
-    return re.sub(r"[-_.]+", "-", found[0]).lower()
 
 
 SERVICES: dict[str, Callable[[Path, str], None]] = {
