@@ -13,6 +13,15 @@ die() {
   exit 1
 }
 
+# print_help: the comment that a script begins with.
+print_help() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; }
+# help_if_asked "$@": with -h or --help as the first word, that and nothing else.
+help_if_asked() {
+  case ${1:-} in
+    -h | --help) print_help && exit 0 ;;
+  esac
+}
+
 is_root() { [ "$(id -u)" = 0 ]; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
