@@ -15,7 +15,7 @@ Tristate = Literal["True", "False", "Unknown"]
 MAX_MESSAGE: Final = 1024
 """Longer messages are cut: `kubectl get -o yaml` must stay readable, and rows small."""
 EXTRA_CONDITIONS: Final = 2
-"""How many conditions of its own a kind may have (STYLE: at most two)."""
+"""How many conditions of its own a kind may have."""
 
 
 class Reason(StrEnum):

@@ -19,7 +19,7 @@ from controlplane.errors import ConflictError, RetryableError, TerminalError
 OUTCOMES: Final = ("ok", "conflict", "retry", "terminal", "error")
 """How a call ends, as errors.py has it; `error` is whatever else was raised, or a cancellation."""
 READING: Final = ("observe", "list", "read", "catch_up", "ask", "revision")
-"""Verbs that begin so change nothing (STYLE §6)."""
+"""Verbs that begin so change nothing."""
 
 P = TypeVar("P")
 

@@ -45,7 +45,7 @@ ROUNDS = 5
 KIB_A_RECORD = 3.0
 """The body, its strings, the places that refer to it, what recent changes hold: measured 1.4."""
 SNAPSHOT_S = 10.0
-"""Of 100,000: a third of what DESIGN allows a start with a tenth of that."""
+"""Of 100,000: a third of what a start with a tenth of that is allowed."""
 FIRST_PAGE_MS = 50.0
 """Of 100,000: it takes the snapshot of them, in one go, and no callback may hold the loop for
 longer than this; measured 17."""

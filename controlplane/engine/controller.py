@@ -244,7 +244,7 @@ def _expire(run: Pass) -> None:
 
 
 def _level(result: Result) -> int:
-    """DEBUG 10, INFO 20, WARNING 30: info only if something changed (STYLE §7)."""
+    """DEBUG 10, INFO 20, WARNING 30: info only if something changed."""
     if result.outcome in ("retry", "terminal", "error"):
         return 30
     return 20 if result.changed or result.steps else 10

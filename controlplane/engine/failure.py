@@ -1,4 +1,4 @@
-"""Errors of a pass, by the table of STYLE §5: outcome, condition, and when to try again. Pure."""
+"""Errors of a pass, by the table in docs/architecture.md: outcome, condition, when again. Pure."""
 
 from dataclasses import dataclass
 

@@ -17,7 +17,7 @@ HOST_NAME: Final = "host"
 BUDGET_KINDS: Final = frozenset({Host.info.kind, Quota.info.kind})
 RESERVED_CPU_PERCENT: Final = 10
 RESERVED_MEMORY_BYTES: Final = 2**30
-"""The default reserve: 10 % of the CPU and 1 GiB (DESIGN §6)."""
+"""The default reserve: 10 % of the CPU and 1 GiB."""
 
 
 def read_limits(view: View) -> Limits:

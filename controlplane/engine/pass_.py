@@ -35,7 +35,7 @@ MAX_ROUNDS: Final = 20
 about two rounds each."""
 RECORD_STEPS: Final = (EnsureChild, EnsureSecret, OrphanChild, RemoveChild)
 DESTRUCTIVE: Final = ("Remove", "Drop", "Replace", "Delete")
-"""Steps whose names begin so can lose something: the record is read again before (STYLE §4)."""
+"""Steps whose names begin so can lose something: the record is read again before."""
 TELL_WAIT_S: Final = 0.1
 """A wait that is looked at again sooner is not written while the record says that it progresses:
 each of many Apps would else pay a commit between its start and its being Ready."""

@@ -19,7 +19,7 @@ from controlplane.records import Key
 
 BASE_S: Final = 0.5
 CAP_S: Final = 300.0
-"""Backoff of the n-th failure in a row: random up to BASE_S x 2^n, at most CAP_S (STYLE §5)."""
+"""Backoff of the n-th failure in a row: random up to BASE_S x 2^n, at most CAP_S."""
 EVENT_FLOOR_S: Final = 10.0
 """A key in backoff that something happened to runs earlier than its backoff, but no sooner after
 its last failure than BASE_S x 2^n capped here: its own failed steps are events, too."""

@@ -1,6 +1,6 @@
 """manifests/platform: it fits a small host, and on the seed host it is the table to the millicore.
 
-The table is DESIGN's: 16 cores and 30 GiB, of which 3.5 and 5 are kept back, the platform has 11.5
+What it has to fit: 16 cores and 30 GiB, of which 3.5 and 5 are kept back, the platform has 11.5
 and 19.5, and customers 1 and 5.5.
 """
 
