@@ -7,14 +7,18 @@ from pathlib import Path
 
 def parse(argv: Sequence[str], *, about: str, roles: Sequence[str]) -> argparse.Namespace:
     """What was asked for; exits with 2 and the usage when it can't be understood."""
-    parser = argparse.ArgumentParser(prog="python -m controlplane", description=about)
+    parser = argparse.ArgumentParser(
+        prog="python -m controlplane",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # `about` has a table
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     served = commands.add_parser("serve", help="run the control plane")
     served.add_argument("role", nargs="?", choices=("all", "api", "agent"), default="all")
     issued = commands.add_parser("kubeconfig", help="issue a token and write a kubeconfig")
-    issued.add_argument("--out", type=Path, required=True)
-    issued.add_argument("--role", choices=roles, default="admin")
-    issued.add_argument("--days", type=int, default=90, help="until the token expires")
+    issued.add_argument("--out", type=Path, required=True, help="the file to write, 0600")
+    issued.add_argument("--role", choices=roles, default="admin", help="default: admin")
+    issued.add_argument("--days", type=int, default=90, help="until the token expires; default: 90")
     commands.add_parser("migrate", help="bring the database to this version's schema")
     commands.add_parser("stop-store", help="stop the bundled PostgreSQL")
     audited = commands.add_parser("audit", help="the tamper-evident change log")

@@ -34,7 +34,7 @@ def told_as(condition: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 class Metrics:
-    """What STYLE §7 names, as far as the engine measures it."""
+    """What the engine measures; docs/operations.md lists all of it."""
 
     def __init__(self, registry: CollectorRegistry, kinds: Iterable[str]) -> None:
         self.reconciles = Counter(

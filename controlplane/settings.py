@@ -66,7 +66,7 @@ class Settings(BaseModel):
     secrets: Literal["embedded", "vault"] = "embedded"
     """Where the keys of Secrets are kept: `embedded` in the database, under a key file in the data
     folder; `vault` in HashiCorp Vault or OpenBao, which CP_VAULT_* name. Changed with
-    `python -m controlplane secrets migrate`, see docs/vault.md."""
+    `python -m controlplane secrets migrate --to vault`, or back: docs/vault.md."""
 
     vault_address: str | None = None
     """Where the Vault is, e.g. `https://vault.example.org:8200`. With `secrets` embedded it is

@@ -1,0 +1,197 @@
+"""What the pages name is there: files, anchors, settings, commands, options, metrics, log lines.
+
+Whether a sentence is true can't be told by a test; whether what it sends people to exists can.
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.metrics import MetricWrapperBase
+
+from api.middleware import Metrics as ApiMetrics
+from api.pulse import Pulse
+from controlplane.access import ROLES, Access
+from controlplane.arguments import parse
+from controlplane.clock import SystemClock
+from controlplane.metrics import Metrics
+from controlplane.settings import PREFIX, Settings
+from reconcilers._images import service_image, services, upstream_of
+from reconcilers._metrics_rules import RULES
+from resources.kinds import KIND_INFOS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+# They may name what is still to be made: a kind or a service that a reader adds.
+EXAMPLES = re.compile("gadget|<")
+TREES = "api|controlplane|drivers|reconcilers|resources|docs|manifests|scripts|tests"
+PATH = re.compile(rf"(?<![\w./-])(?:{TREES})/[\w./<>*-]*[\w>*]")
+MODULE = re.compile(r"python -m ([\w.]+)")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FENCED = re.compile(r"```.*?```", re.DOTALL)
+SETTING = re.compile(rf"\b{PREFIX}[A-Z_]+")
+SCRIPT = re.compile(r"scripts/([a-z-]+)((?: --[a-z-]+)+)")
+# a command ends with its code span, its line, a comment or a pipe
+CONTROL_PLANE = re.compile(r"python -m controlplane ([^`#\n]*[^`#\n ])")
+METRIC = re.compile(r"`((?:controlplane|api)_[a-z_]+|watchers)(?:\{([^}]+)\})?`")
+GOT = re.compile(r"kubectl (?:-n \S+ )?(?:get|delete|describe|edit|scale) ([a-z,]+)\b")
+LOGGED = re.compile(r"log's ((?:`\w+`(?:, | and )?)+)")
+SHOWN = {"pods", "services", "deployments"}
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def each_page() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("page", PAGES, ids=name)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).strip().replace(" ", "-") for text in headings}
+
+
+@cache
+def sources(*folders: str) -> str:
+    """The code of these folders, as one text."""
+    files = (p for folder in folders for p in sorted((ROOT / folder).rglob("*")) if p.is_file())
+    return "\n".join(p.read_text() for p in files if p.suffix in {".py", ".sh", ""})
+
+
+@each_page()
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(FENCED.sub("", page.read_text())):
+        target, _, anchor = link.partition("#")
+        if "://" in target:
+            continue
+        other = page.parent / target if target else page
+        if not other.exists() or (anchor and anchor not in anchors(other)):
+            broken.append(link)
+    assert broken == []
+
+
+@each_page()
+def test_files_and_modules_exist(page: Path) -> None:
+    text = page.read_text()
+    paths = [p for p in PATH.findall(text) if not EXAMPLES.search(p)]
+    modules = [m.replace(".", "/") for m in MODULE.findall(text) if m != "pytest"]
+    missing = [p for p in paths if not any(any(ROOT.glob(q)) for q in (p, f"{p}.py"))]
+    missing += [
+        m
+        for m in modules
+        if not any((ROOT / f"{m}{end}").exists() for end in (".py", "/__main__.py"))
+    ]
+    assert missing == []
+
+
+@each_page()
+def test_settings_exist(page: Path) -> None:
+    known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
+    # what scripts and tests read by themselves is no setting of the control plane
+    known |= set(SETTING.findall(sources("scripts", "tests")))
+    named = {n for n in SETTING.findall(page.read_text()) if not n.endswith("_")}
+    assert named - known == set()
+
+
+@each_page()
+def test_options_of_scripts_exist(page: Path) -> None:
+    for script, options in SCRIPT.findall(page.read_text()):
+        beside = sorted((ROOT / "scripts").glob(f"{script.removesuffix('s')}_*.py"))
+        text = "".join(p.read_text() for p in (ROOT / "scripts" / script, *beside))
+        assert [o for o in options.split() if o not in text] == []
+
+
+@each_page()
+def test_commands_of_the_control_plane_can_be_typed_as_they_stand(page: Path) -> None:
+    for command in CONTROL_PLANE.findall(page.read_text()):
+        words = [re.split(r"[|]", word)[0] for word in shlex.split(command)]
+        parse(words, about="", roles=tuple(ROLES))
+
+
+@each_page()
+def test_kinds_that_are_asked_for_are_served(page: Path) -> None:
+    served = SHOWN.union(*({i.plural, i.kind.lower(), *i.short_names} for i in KIND_INFOS.values()))
+    asked = {word for words in GOT.findall(page.read_text()) for word in words.split(",")}
+    assert asked - served == set()
+
+
+@each_page()
+def test_lines_of_the_log_exist(page: Path) -> None:
+    logged = sources("api", "controlplane", "drivers", "reconcilers")
+    for names in LOGGED.findall(page.read_text()):
+        assert [
+            n for n in re.findall(r"\w+", names.replace(" and ", " ")) if f'"{n}"' not in logged
+        ] == []
+
+
+class _NoTokens:
+    """Nobody logs in here."""
+
+    async def put(
+        self, token_hash: bytes, user: str, groups: Sequence[str], expires_at: datetime, /
+    ) -> None:
+        raise AssertionError(user)
+
+    async def find(self, token_hash: bytes, /) -> None:
+        return None
+
+    async def drop(self, token_hash: bytes, /) -> None:
+        return None
+
+
+def metrics() -> dict[str, str]:
+    """Every metric that /metrics tells, with its labels."""
+    registry = CollectorRegistry()
+    Metrics(registry, ["App"])
+    ApiMetrics(registry)
+    clock = SystemClock()
+    Pulse(Access(_NoTokens(), clock), clock, registry)
+    return {
+        ("%s_total" if isinstance(metric, Counter) else "%s") % family.name: ",".join(
+            metric._labelnames  # the library tells them nowhere else
+        )
+        for metric in registry._collector_to_names
+        if isinstance(metric, MetricWrapperBase)
+        for family in metric.collect()
+    }
+
+
+def test_operations_lists_every_metric() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    listed = re.findall(r"^\| `([a-z_]+)(?:\{([a-z,]+)\})?` \|", page, re.MULTILINE)
+    assert dict(listed) == metrics()
+
+
+@each_page()
+def test_metrics_exist_with_their_labels(page: Path) -> None:
+    known = metrics()
+    for metric, labels in METRIC.findall(page.read_text()):
+        assert metric in known
+        assert {label.partition("=")[0] for label in labels.split(",") if label} <= {
+            *known[metric].split(",")
+        }
+
+
+def test_platform_lists_every_alert() -> None:
+    page = (ROOT / "docs/platform.md").read_text()
+    alerts = re.findall(r"alert: (\w+)", RULES)
+    assert [alert for alert in alerts if not re.search(rf"\b{alert}\b", page)] == []
+    assert set(re.findall(r"\bcontrolplane_[a-z_]+", RULES)) <= set(metrics())
+
+
+def test_images_lists_every_image_of_a_service() -> None:
+    page = (ROOT / "docs/images.md").read_text()
+    for service in services():
+        ours = service_image(service, source="local")
+        upstream = upstream_of(service)
+        pulled = f"`{upstream.partition(':')[0]}:<release>`" if upstream else "(always built)"
+        row = (service, pulled, f"`{ours.reference}`", ours.user, ours.data_path)
+        assert f"| {' | '.join(row)} |" in page
