@@ -6,6 +6,7 @@ are put together in reconcilers/agent.py, which only a process that runs one imp
 
     serve [api|agent]    API and agent in one process, or one of them
     kubeconfig           issue a token and write a kubeconfig
+    tokens list|revoke   who has a token; make one worthless
     migrate              bring the database to this version's schema
     stop-store           stop the bundled PostgreSQL
     secrets migrate      move the keys of Secrets into a Vault, or back
@@ -60,6 +61,7 @@ from controlplane.store.compaction import Compactor, Retention
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.history import History
+from controlplane.store.issued import listed, revoked
 from controlplane.store.keeper import kept_up
 from controlplane.store.keys import StoredKeys
 from controlplane.store.migrate import ensure_schema
@@ -311,22 +313,27 @@ async def serve(settings: Settings, role: Role, make_agent: MakeAgent | None) ->
                 task.cancel()
 
 
-async def write_kubeconfig(settings: Settings, out: Path, role: str, days: int) -> None:
+async def write_kubeconfig(settings: Settings, out: Path, role: str, user: str, days: int) -> None:
     """Issue a token for `days` and write a kubeconfig with it, readable by its owner alone."""
     clock = SystemClock()
     database = await open_database(settings)
-    token = await Access(Tokens(database), clock).issue(
-        role, (ROLES[role],), ttl=timedelta(days=days)
-    )
+    ttl = timedelta(days=days)
+    token = await Access(Tokens(database), clock).issue(user, (ROLES[role],), ttl=ttl)
     database.close()
     host = settings.api_address
     if host in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
         host = "127.0.0.1"
     server = f"https://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
     content = kubeconfig(
-        server, certificates(settings, clock).ca.read_bytes(), role, token, name=settings.instance
+        server, certificates(settings, clock).ca.read_bytes(), user, token, name=settings.instance
     )
     write_private(out, content)
+
+
+async def tokens_told(settings: Settings, token_id: str | None) -> str:
+    """Revoke the token of that id, or list all."""
+    tokens = Tokens(await open_database(settings))
+    return await (listed(tokens) if token_id is None else revoked(tokens, token_id))
 
 
 async def audit(settings: Settings, action: str, against: str | None) -> str:
@@ -358,7 +365,10 @@ def run(settings: Settings, given: argparse.Namespace, make_agent: MakeAgent | N
         raise_open_files()
         uvloop.run(serve(settings, given.role, make_agent))
     elif given.command == "kubeconfig":
-        asyncio.run(write_kubeconfig(settings, given.out, given.role, given.days))
+        user = given.user or given.role
+        asyncio.run(write_kubeconfig(settings, given.out, given.role, user, given.days))
+    elif given.command == "tokens":
+        print(asyncio.run(tokens_told(settings, getattr(given, "id", None))))
     elif given.command == "audit":
         print(asyncio.run(audit(settings, given.action, given.against)))
     elif given.command == "secrets":

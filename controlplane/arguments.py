@@ -1,8 +1,19 @@
 """The command line of `python -m controlplane`: its words only, nothing is done here."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
+
+
+def user_name(text: str) -> str:
+    """The name of somebody, as tokens and the change log have it. Kubernetes' own users, which
+    begin with `system:`, are nobody's."""
+    if not re.fullmatch("[A-Za-z0-9][-A-Za-z0-9._@]{0,62}", text):
+        raise argparse.ArgumentTypeError(
+            "write at most 63 letters, digits, '-', '.', '_' and '@', a letter or digit first"
+        )
+    return text
 
 
 def parse(argv: Sequence[str], *, about: str, roles: Sequence[str]) -> argparse.Namespace:
@@ -19,6 +30,13 @@ def parse(argv: Sequence[str], *, about: str, roles: Sequence[str]) -> argparse.
     issued.add_argument("--out", type=Path, required=True, help="the file to write, 0600")
     issued.add_argument("--role", choices=roles, default="admin", help="default: admin")
     issued.add_argument("--days", type=int, default=90, help="until the token expires; default: 90")
+    issued.add_argument("--user", type=user_name, help="who it is for; default: the role's name")
+    tokens = commands.add_parser("tokens", help="tokens that were issued").add_subparsers(
+        dest="action", required=True
+    )
+    tokens.add_parser("list", help="who has one, and until when")
+    taken = tokens.add_parser("revoke", help="make one worthless at once")
+    taken.add_argument("id", help="its id, as `tokens list` shows it")
     commands.add_parser("migrate", help="bring the database to this version's schema")
     commands.add_parser("stop-store", help="stop the bundled PostgreSQL")
     audited = commands.add_parser("audit", help="the tamper-evident change log")

@@ -20,6 +20,18 @@ class TokenRow:
 
 
 @dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A live token as a list shows it."""
+
+    id: str
+    """The first 12 digits of its hash: enough to tell tokens apart, and no help in guessing one."""
+    user: str
+    groups: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """Every method raises StoreUnavailableError when PostgreSQL is away."""
 
@@ -56,3 +68,31 @@ class Tokens:
         """Revoke it. Absent: success."""
         async with self.database.reading("cannot revoke the token") as conn:
             await conn.execute("DELETE FROM tokens WHERE hash = $1", token_hash)
+
+    async def issued(self) -> tuple[IssuedToken, ...]:
+        """All that have not expired, the oldest first."""
+        async with self.database.reading("cannot list tokens") as conn:
+            rows = await conn.fetch(
+                "SELECT left(encode(hash, 'hex'), 12) AS id, username, groups, created_at, "
+                "expires_at FROM tokens WHERE expires_at > clock_timestamp() "
+                "ORDER BY created_at, hash"
+            )
+        return tuple(
+            IssuedToken(
+                row["id"],
+                row["username"],
+                tuple(row["groups"]),
+                row["created_at"],
+                row["expires_at"],
+            )
+            for row in rows
+        )
+
+    async def drop_issued(self, token_id: str) -> str | None:
+        """Revoke the token of that id; its user, or None if there is no such token."""
+        async with self.database.reading("cannot revoke the token") as conn:
+            user: str | None = await conn.fetchval(
+                "DELETE FROM tokens WHERE left(encode(hash, 'hex'), 12) = $1 RETURNING username",
+                token_id,
+            )
+        return user

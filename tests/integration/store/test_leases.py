@@ -5,8 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controlplane.errors import StaleEpochError
+from controlplane.access import Access, token_hash
+from controlplane.clock import SystemClock
+from controlplane.errors import StaleEpochError, TerminalError
 from controlplane.store.connect import Database
+from controlplane.store.issued import listed, revoked
 from controlplane.store.leases import Holder, Leases
 from controlplane.store.tokens import Tokens
 
@@ -81,3 +84,32 @@ async def test_tokens_are_found_until_they_expire(database: Database) -> None:
     await tokens.drop(b"h1")
     await tokens.drop(b"h1")
     assert await tokens.find(b"h1") is None
+
+
+async def test_tokens_are_listed_and_revoked_by_id(database: Database) -> None:
+    tokens = Tokens(database)
+    access = Access(tokens, SystemClock())
+    gone = await access.issue("ann", ("bunker:editors",), ttl=timedelta(hours=1))
+    kept = await access.issue("ben", ("bunker:viewers",), ttl=timedelta(hours=1))
+    await access.issue("old", (), ttl=timedelta(seconds=-1))
+    issued = await tokens.issued()
+    assert [(token.user, token.groups) for token in issued] == [
+        ("ann", ("bunker:editors",)),
+        ("ben", ("bunker:viewers",)),
+    ]
+    ids = [token_hash(token).hex()[:12] for token in (gone, kept)]
+    assert [token.id for token in issued] == ids
+    told = await listed(tokens)
+    assert [line.split()[:3] for line in told.splitlines()[1:]] == [
+        [ids[0], "ann", "bunker:editors"],
+        [ids[1], "ben", "bunker:viewers"],
+    ]
+    assert gone not in told
+    assert await revoked(tokens, ids[0]) == f"revoked {ids[0]} of ann"
+    elsewhere = Access(tokens, SystemClock())
+    assert await elsewhere.authenticate(gone) is None
+    assert await elsewhere.authenticate(kept) is not None
+    for unknown in (ids[0], "", "%", ids[1][:11], ids[1].upper() + "0"):
+        with pytest.raises(TerminalError):
+            await revoked(tokens, unknown)
+    assert len(await tokens.issued()) == 1
