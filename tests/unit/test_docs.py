@@ -3,9 +3,10 @@
 Whether a sentence is true can't be told by a test; whether what it sends people to exists can.
 """
 
+import ast
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from api.pulse import Pulse
 from controlplane.access import ROLES, Access
 from controlplane.arguments import parse
 from controlplane.clock import SystemClock
+from controlplane.conditions import Reason
 from controlplane.metrics import Metrics
 from controlplane.settings import PREFIX, Settings
 from reconcilers._images import service_image, services, upstream_of
@@ -195,3 +197,67 @@ def test_images_lists_every_image_of_a_service() -> None:
         pulled = f"`{upstream.partition(':')[0]}:<release>`" if upstream else "(always built)"
         row = (service, pulled, f"`{ours.reference}`", ours.user, ours.data_path)
         assert f"| {' | '.join(row)} |" in page
+
+
+# Modules whose errors no condition shows: they end a command, a start or a request.
+ELSEWHERE = re.compile(
+    r"controlplane/(store/|settings|secrets|vaulted|moving|agent)|drivers/(fake/|docker_streams|push)"
+    r"|reconcilers/podstreams"
+)
+REASON = re.compile("[A-Z][a-z]+(?:[A-Z][a-z]+)*")
+
+
+def reasons() -> set[str]:
+    """What conditions are given as their reason, as far as the code has it as text."""
+    found = {str(reason) for reason in Reason}
+    for folder in ("controlplane", "drivers", "reconcilers"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if not ELSEWHERE.match(name(path)):
+                for given in given_reasons(ast.parse(path.read_text())):
+                    found |= set(texts(given))
+    images = "".join(p.read_text() for p in sorted((ROOT / "manifests/images").rglob("*.py")))
+    errors = re.findall(r"(?:Load|Fetch)Error\(\s*\"(\w+)\"", images)
+    refusals = re.findall(
+        r"Refused\(\"(\w+)\"", (ROOT / "manifests/images/mail/mailctl").read_text()
+    )
+    return {*found, *errors, *refusals} - {""}
+
+
+def given_reasons(tree: ast.Module) -> Iterator[ast.expr]:
+    """Every expression that becomes a reason: of an error, a wait, a report or a condition, or the
+    first of a pair (reason, message) that a function returns."""
+    places = {"Wait": 0, "Fact": 1, "Report": 2, "Refused": 0, "Served": 0}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=made), args=args, keywords=keywords):
+                yield from (word.value for word in keywords if word.arg == "reason")
+                if made in places and len(args) > places[made]:
+                    yield args[places[made]]
+            case ast.Return(value=ast.Tuple(elts=[reason, _])):
+                yield reason
+            case _:
+                pass
+
+
+def texts(given: ast.expr) -> Iterator[str]:
+    """The reasons among the values that an expression can have."""
+    match given:
+        case ast.Constant(value=str(text)) if REASON.fullmatch(text):
+            yield text
+        case ast.IfExp(body=one, orelse=other):
+            yield from (*texts(one), *texts(other))
+        case _:
+            pass  # a name or a call: what it can be is text elsewhere
+
+
+def test_every_reason_is_explained_and_exists() -> None:
+    page = (ROOT / "docs/reasons.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    explained = {word for row in rows for word in re.findall(r"`(\w+)`", row)}
+    given = reasons()
+    assert len(given) > 100, "they are no longer found where they are given"
+    assert given - explained == set()
+    code = sources("controlplane", "drivers", "reconcilers", "manifests/images")
+    made_up = {word for word in explained if f'"{word}"' not in code}
+    # {kind}Missing and {kind}NotReady: what an App's variables and files come from
+    assert made_up == {"ConfigMapMissing", "DatabaseNotReady"}

@@ -47,8 +47,9 @@ def run(copy: Path, *argv: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_makes_a_working_kind(copy: Path) -> None:
+    """Not the page's Gadget: who has made that one runs this test, too."""
     python = sys.executable
-    made = run(copy, python, "scripts/kind_files.py", "Gadget")
+    made = run(copy, python, "scripts/kind_files.py", "Sprocket")
     assert made.returncode == 0, made.stderr
     changed = ["resources", "reconcilers", "tests/unit/reconcilers"]
     for command in (
@@ -60,18 +61,18 @@ def test_it_makes_a_working_kind(copy: Path) -> None:
         (
             python,
             *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            "tests/unit/reconcilers/test_gadget.py",
+            "tests/unit/reconcilers/test_sprocket.py",
             "tests/unit/test_every_kind_is_complete.py",
         ),
     ):
         done = run(copy, *command)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    again = run(copy, python, "scripts/kind_files.py", "Gadget")
+    again = run(copy, python, "scripts/kind_files.py", "Sprocket")
     assert again.returncode != 0
     assert "already" in again.stderr
 
 
-@pytest.mark.parametrize("words", [(), ("gadget",), ("Gad get",), ("../Evil",)])
+@pytest.mark.parametrize("words", [(), ("sprocket",), ("Gad get",), ("../Evil",)])
 def test_it_refuses_what_is_no_name_of_a_kind(words: tuple[str, ...]) -> None:
     done = run(ROOT, sys.executable, "scripts/kind_files.py", *words)
     assert done.returncode == 2
