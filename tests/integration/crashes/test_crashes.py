@@ -5,7 +5,9 @@ stories, plain `scripts/test` a few plans of a few.
 
 import asyncio
 import os
+import random
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -38,6 +40,15 @@ TOGETHER: Final = (
 )
 """Each on its own, or the few at once: most of the time is waiting."""
 
+PAIRS: Final = 4 if THOROUGH else 1
+"""Plans with two crashes, for each story that has them."""
+TWICE: Final = [
+    story
+    for story in STORIES
+    if (THOROUGH and story.kind in WHOLE and story.act is not restart)
+    or str(story) == "App-web-create"
+]
+
 
 def cuts_of(story: Story, clean: Played) -> list[Cut]:
     calls = range(len(clean.trace))
@@ -54,20 +65,39 @@ def cuts_of(story: Story, clean: Played) -> list[Cut]:
     return [Cut(at, POSITIONS[(at + seed) % len(POSITIONS)]) for at in calls[::step]]
 
 
-async def ends_of(story: Story, room: asyncio.Semaphore) -> list[tuple[str, Played]]:
+def pairs_of(story: Story, clean: Played) -> list[tuple[Cut, ...]]:
+    """Two crashes in one run: the second strikes while the next process takes it up again."""
+    rng = random.Random(zlib.crc32(str(story).encode()))
+    # early enough for a second one to have something to strike
+    firsts = [rng.randrange((len(clean.trace) + 1) // 2) for _ in range(PAIRS)]
+    return [
+        tuple(Cut(at, rng.choice(POSITIONS)) for at in (first, first + rng.randint(1, 6)))
+        for first in firsts
+    ]
+
+
+async def ends_of(
+    story: Story,
+    room: asyncio.Semaphore,
+    plans_of: Callable[[Story, Played], list[tuple[Cut, ...]]],
+) -> list[tuple[str, Played]]:
     """(what is wrong with it, plan) of each of its plans."""
     async with room:
         clean = await play(story)
     assert not clean.problems
 
-    async def crashed(cut: Cut) -> tuple[str, Played]:
+    async def crashed(cuts: tuple[Cut, ...]) -> tuple[str, Played]:
         async with room:
-            found = await play(story, (cut,), clean.outcome)
-        return problem(story, cut, clean, found), found
+            found = await play(story, cuts, clean.outcome)
+        return problem(story, cuts, clean, found), found
 
     async with asyncio.TaskGroup() as tasks:
-        playing = [tasks.create_task(crashed(cut)) for cut in cuts_of(story, clean)]
-    ends = [task.result() for task in playing]
+        playing = [tasks.create_task(crashed(cuts)) for cuts in plans_of(story, clean)]
+    return [task.result() for task in playing]
+
+
+async def once(story: Story, room: asyncio.Semaphore) -> list[tuple[str, Played]]:
+    ends = await ends_of(story, room, lambda each, clean: [(cut,) for cut in cuts_of(each, clean)])
     # in real time a run may make a call less than the clean one: what struck nothing shows nothing
     struck = [found for _, found in ends if found.struck]
     assert 3 * len(struck) >= 2 * len(ends)
@@ -81,6 +111,15 @@ async def test_crash_at_a_boundary_on_real_servers_comes_to_the_same_end(
 ) -> None:
     room = asyncio.Semaphore(BERTHS)
     async with asyncio.TaskGroup() as tasks:
-        playing = [tasks.create_task(ends_of(story, room)) for story in stories]
+        playing = [tasks.create_task(once(story, room)) for story in stories]
     ends = [end for task in playing for end in task.result()]
+    assert [told for told, _ in ends if told] == []
+
+
+@pytest.mark.parametrize("story", TWICE, ids=str)
+async def test_two_crashes_in_one_run_on_real_servers_come_to_the_same_end(story: Story) -> None:
+    ends = await ends_of(story, asyncio.Semaphore(BERTHS), pairs_of)
+    struck = sum(1 for _, found in ends if len(found.struck) == 2)
+    tell("crash plans with two crashes on a real engine", struck, kind=story.kind)
+    assert struck
     assert [told for told, _ in ends if told] == []
