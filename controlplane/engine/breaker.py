@@ -54,15 +54,19 @@ class Breakers:
     def admit(self, kind: str) -> Held | None:
         """None: go on (perhaps as the probe). Else whom to wait for, and how long."""
         now = self._clock.monotonic()
+        probed: list[_Breaker] = []
         for driver, breaker in self._breakers.items():
             if not breaker.is_open or kind not in breaker.kinds:
                 continue
             if now >= breaker.open_until_s and not breaker.probing:
-                breaker.probing = True
+                probed.append(breaker)
                 continue
             wait_s = max(breaker.open_until_s - now, FIRST_OPEN_S)
             # spread those that wait, or all of them come back in one instant
             return Held(driver, breaker.message, wait_s * self._rng.uniform(1.0, 1.5))
+        # only now: who has to wait for one driver is no probe of another
+        for breaker in probed:
+            breaker.probing = True
         return None
 
     def failed(self, driver: str, kind: str, message: str) -> None:
