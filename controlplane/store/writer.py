@@ -149,8 +149,12 @@ class Writer:
     async def _isolate(self, session: Session, batch: Sequence[_Pending], cause: Exception) -> None:
         """One write that PostgreSQL can't take must not fail its neighbours: try them singly."""
         if len(batch) > 1:
-            for pending in batch:
-                await self._settle(session, [pending])
+            try:
+                for pending in batch:
+                    await self._settle(session, [pending])
+            except BaseException:
+                _fail(batch, "PostgreSQL does not answer")  # those whose turn never came
+                raise
             return
         error = TerminalError(
             f"cannot {batch[0].write.verb} {batch[0].write.key}: it cannot be stored "

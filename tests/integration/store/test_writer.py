@@ -240,6 +240,25 @@ async def test_a_connection_lost_in_undoing_a_batch_fails_it(
         await store.write(create("a"))
 
 
+async def test_a_connection_lost_while_writes_are_tried_singly_fails_all_of_them(
+    postgres_cluster: EmbeddedPostgres, database: Database, short_folder: str
+) -> None:
+    proxy = Proxy(str(postgres_cluster.home / "run" / SOCKET))
+    through = Database(database.dsn.replace(str(postgres_cluster.home / "run"), short_folder))
+    async with (
+        proxy.listening(str(Path(short_folder) / SOCKET)),
+        PostgresStore(through, Cache()).running() as store,
+        asyncio.timeout(30),  # those after the first were never answered
+    ):
+        proxy.lose = "commit"
+        writes = (create("before"), create("nul\0"), create("after"))
+        outcomes = await asyncio.gather(*map(store.write, writes), return_exceptions=True)
+        assert proxy.lost == 1
+        assert [type(outcome) for outcome in outcomes] == [StoreUnavailableError] * 3
+        await eventually(lambda: store.healthy)
+        await store.write(create("after"))
+
+
 async def test_many_writes_of_one_key_keep_their_order(store: PostgresStore, cache: Cache) -> None:
     base = await store.write(create("a"))
     watcher = cache.watch(None, base.revision)
