@@ -179,7 +179,8 @@ class Controller:
             return Result("conflict")
         except Exception as exc:  # noqa: BLE001  # the store is away: the next pass will say it
             _log.debug("status_not_written", error=str(exc))
-            return failed
+            # even where only an edit helps: nobody was told yet that one is needed
+            return replace(failed, outcome="retry")
         return replace(failed, changed=run.base is not before)
 
     # --- what follows ---

@@ -11,12 +11,12 @@ from controlplane.engine.index import Dependents
 from controlplane.engine.queue import Queue
 from controlplane.engine.sweep import UNSEEN_MAX
 from controlplane.engine.wakes import Wakes
-from controlplane.errors import ConflictError, SlowReaderError
+from controlplane.errors import ConflictError, SlowReaderError, StoreUnavailableError, TerminalError
 from controlplane.records import Change, Key, Stored, Write
 from tests.support.bench import Bench, box_key
 from tests.support.memory import MemoryStore
 from tests.support.platform import Platform
-from tests.support.toys import Thing
+from tests.support.toys import Thing, World
 from tests.support.virtual import LoopClock, in_virtual_time, run
 
 SWEPT_S = 1300.0
@@ -135,3 +135,32 @@ async def test_a_lost_race_is_run_again_at_once() -> None:
         await bench.settle(5)
         assert store.lost
         assert bench.status(box_key("a"))["size"] == 7
+
+
+@dataclass(slots=True)
+class Failing(World):
+    """Nothing can ever be made of it; and whoever learns so can't tell the store."""
+
+    store: MemoryStore | None = None
+
+    async def ensure(self, thing: Thing) -> None:
+        assert self.store is not None
+        if thing.name.startswith("box"):
+            self.store.away = self.calls["ensure"] < 2
+            self.calls["ensure"] += 1
+            raise TerminalError("cannot make it: it is nonsense")
+        await World.ensure(self, thing)
+
+
+@in_virtual_time
+async def test_what_only_an_edit_mends_is_told_once_the_store_is_back() -> None:
+    store = MemoryStore()
+    async with Bench(store=store, world=Failing(store=store)).running() as bench:
+        await bench.namespace()
+        await bench.settle()
+        await bench.box("a")
+        await bench.settle(1)
+        store.away = False
+        await bench.settle(60)
+        assert bench.condition(box_key("a"), "Stalled")["status"] == "True"
+        assert bench.world.calls["ensure"] == 3
