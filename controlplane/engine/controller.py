@@ -25,7 +25,7 @@ from controlplane.errors import (
     StaleEpochError,
     StoreUnavailableError,
 )
-from controlplane.records import Key
+from controlplane.records import Key, Stored
 
 MIN_RECHECK_S: Final = 0.005
 """A recheck asked for sooner would be a busy loop."""
@@ -141,9 +141,18 @@ class Controller:
             if not run.asked:
                 # it failed before it could ask: whoever is behind it must not wait for it
                 self._parts.admission.stop_waiting(run.base.uid)
-            if known:
-                self._parts.admission.sync(run.base)
+            self._settle(run.base, known=known)
         return result
+
+    def _settle(self, base: Stored, *, known: bool) -> None:
+        """Hold what the store says, if that is known; nothing for what went meanwhile, unless a
+        sweep has yet to find that nothing of it is outside."""
+        admission = self._parts.admission
+        now = self._parts.view.get(base.key)
+        if (now is None or now.uid != base.uid) and not admission.ledger.holds(base.uid):
+            admission.release(base.uid)
+        elif known:
+            admission.sync(base)
 
     async def _held_back(self, run: Pass, held: Held) -> Result:
         """A driver is away: say so, touch nothing, keep no room that others could use."""

@@ -66,11 +66,11 @@ class Sweep:
     async def run(self) -> None:
         """Sweep at start, when asked, and every PERIOD_S."""
         while True:
+            self._soon.clear()
             try:
                 await self.once()
             except ControlPlaneError as exc:
                 _log.info("sweep_postponed", error=str(exc))
-            self._soon.clear()
             try:
                 async with asyncio.timeout(PERIOD_S):
                     await self._soon.wait()
@@ -83,6 +83,8 @@ class Sweep:
         removed = 0
         complete = True
         left: set[str] = set()
+        # whoever goes from here on may have been listed while it still owned what it has
+        gone = tuple(self._gone)
         for sweeper in self._sweepers:
             items = [item for item in await sweeper.list_owned() if not self._owned(item)]
             if items:
@@ -102,10 +104,12 @@ class Sweep:
                 removed += 1
                 self._metrics.swept.inc()
                 _log.info("swept", what=item.what, id=item.id, kind=item.kind, name=item.name)
-        for uid in [uid for uid in self._gone if uid not in left]:
+        for uid in gone:
+            if uid in left:
+                continue
             self._clean(uid)
             if complete:
-                del self._gone[uid]
+                self._gone.pop(uid, None)
         return removed
 
     def _owned(self, item: Outside) -> bool:

@@ -2,18 +2,25 @@
 goes, and the next record of that name is not held for the one that went.
 """
 
-from tests.support.bench import Bench, box_key
+import asyncio
+from dataclasses import dataclass, replace
+
+from controlplane.engine.port import Outside
+from controlplane.engine.term import Setup
+from controlplane.records import Key
+from tests.support.bench import Bench, WorldSweeper, box_key
+from tests.support.toys import World
 from tests.support.virtual import in_virtual_time
 
-A = box_key("a")
+A, B = box_key("a"), box_key("b")
 SETTLE_S = 1300.0
 
 
-async def strip(bench: Bench) -> None:
+async def strip(bench: Bench, key: Key = A) -> None:
     """Delete it, and take its finalizers off before any teardown."""
-    await bench.put_finalizers(A)
-    await bench.delete(A)
-    assert bench.find(A) is None
+    await bench.put_finalizers(key)
+    await bench.delete(key)
+    assert bench.find(key) is None
 
 
 @in_virtual_time
@@ -55,3 +62,49 @@ async def test_room_is_kept_while_the_bigger_size_is_still_in_use() -> None:
         await bench.settle(60)
         assert bench.status(A)["allocation"]["cpu"] == "2"
         assert bench.ledger.totals().allocated.cpu_millicores == 2000
+
+
+@dataclass(slots=True)
+class SlowSweeper(WorldSweeper):
+    async def remove(self, item: Outside, /) -> None:
+        await asyncio.sleep(5)
+        await WorldSweeper.remove(self, item)
+
+
+@dataclass(slots=True)
+class SlowlySwept(Bench):
+    def setup(self) -> Setup:
+        return replace(Bench.setup(self), sweepers=(SlowSweeper(self.world),))
+
+
+@in_virtual_time
+async def test_what_vanishes_during_a_sweep_keeps_its_room_until_the_next_one() -> None:
+    async with SlowlySwept().shop("a", "b", cpu="1") as bench:
+        await bench.settle(10)
+        await strip(bench, A)
+        await bench.settle(3)  # a sweep has found what is a's, and that b's is owned
+        await strip(bench, B)
+        await bench.settle(3.5)
+        assert [name.split("-")[2] for name in bench.world.things if name[:3] == "box"] == ["b"]
+        assert bench.ledger.totals().allocated.cpu_millicores == 1000
+        await bench.settle(10)
+        assert not any(name.startswith("box") for name in bench.world.things)
+        assert bench.ledger.totals().allocated.cpu_millicores == 0
+
+
+@in_virtual_time
+async def test_a_pass_that_ends_after_its_record_vanished_holds_nothing_for_it() -> None:
+    slow = asyncio.Event()
+    slow.set()
+    async with Bench(world=World(slow=slow)).shop("a", site="x.example", publish=True) as bench:
+        slow.clear()
+        await bench.edit(A, size=2)
+        await bench.settle(1)
+        await strip(bench)
+        await bench.settle(60)  # swept, and what it held is given back
+        slow.set()
+        await bench.settle(1)
+        await bench.box("b", site="x.example", publish=True)
+        await bench.settle(60)
+        assert bench.ready(B), bench.condition(B)
+        assert bench.status(B)["allocation"]["ports"] == [30000]
