@@ -1,17 +1,8 @@
 """Ages as kubectl prints them: "5m3s", "2d". Nothing but the formatting."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
-
-def parse_time(value: object) -> datetime | None:
-    """An RFC 3339 time, or None for anything else."""
-    if not isinstance(value, str):
-        return None
-    try:
-        when = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+from controlplane.clock import parse_time
 
 
 def age(value: object, now: datetime) -> str:

@@ -34,3 +34,14 @@ class SystemClock:
 def rfc3339(moment: datetime) -> str:
     """Kubernetes' metav1.Time: UTC, whole seconds, `Z`."""
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+
+
+def parse_time(value: object) -> datetime | None:
+    """An RFC 3339 time, in UTC where it names no zone; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        when = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

@@ -7,13 +7,12 @@ read live before it is deleted; a job that fails is tried again.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import structlog
 
 from controlplane import events
-from controlplane.clock import Clock
+from controlplane.clock import Clock, parse_time
 from controlplane.engine.children import CLAIM_LABEL, without_owner
 from controlplane.engine.port import AGENT, RecordsPort
 from controlplane.engine.queue import Priority, Queue
@@ -246,12 +245,10 @@ class Garbage:
                 stored.__dict__.pop("obj", None)
 
     async def _expire(self, stored: Stored) -> None:
-        obj = stored.obj
-        last = obj.get("lastTimestamp") or stored.meta.get("creationTimestamp")
-        if last is None:
-            return
-        age_s = (self.clock.now() - datetime.fromisoformat(last)).total_seconds()
-        if age_s > events.TTL_S:
+        # whoever may write events may write any text for a time
+        told = parse_time(stored.obj.get("lastTimestamp"))
+        last = told or parse_time(stored.meta.get("creationTimestamp"))
+        if last is not None and (self.clock.now() - last).total_seconds() > events.TTL_S:
             await self.records.delete(stored, actor=AGENT, epoch=self.epoch())
 
 
