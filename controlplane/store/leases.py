@@ -37,6 +37,10 @@ class Lease:
     """Until it expires, when it was read; negative when it has."""
 
 
+_LOCK_SQL: Final = "SELECT 1 FROM counter FOR UPDATE"
+"""Before the lease is read or changed: the writer takes it first too, so a batch that saw the old
+epoch has committed by then, and one that starts later sees the new one; and two that wait for each
+other would be a deadlock."""
 _READ_SQL: Final = """
 SELECT name, holder, epoch, ttl_s,
     extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s
@@ -77,9 +81,7 @@ class Leases:
         """Take the lease if it is free, expired, already this holder's, or at epoch `replacing`
         (whose holder the caller knows to be dead). None: somebody else has it."""
         async with self.database.reading("cannot take the lease") as conn, conn.transaction():
-            # before reading the lease: the writer takes it first too, so a batch that saw the
-            # old epoch has committed by now, and one that starts later sees the new one
-            await conn.execute("SELECT 1 FROM counter FOR UPDATE")
+            await conn.execute(_LOCK_SQL)
             row = await conn.fetchrow(_READ_SQL, name)
             found = _lease(row) if row is not None else None
             if found is not None and found.holder == holder and found.remaining_s > 0:
@@ -103,7 +105,11 @@ class Leases:
 
     async def release(self, lease: Lease) -> None:
         """Give it up: its epoch is over at once. No effect if somebody else has it."""
-        async with self.database.reading("cannot release the lease") as conn:
+        async with (
+            self.database.reading("cannot release the lease") as conn,
+            conn.transaction(),
+        ):
+            await conn.execute(_LOCK_SQL)
             await conn.execute(_RELEASE_SQL, lease.name, lease.epoch)
 
     async def current(self, name: str) -> Lease | None:

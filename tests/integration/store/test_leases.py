@@ -60,6 +60,28 @@ async def test_a_takeover_ends_the_former_epoch(database: Database) -> None:
         assert await conn.fetchval("SELECT epochs FROM counter") == [new.epoch]
 
 
+async def test_a_release_and_a_takeover_at_once_do_not_wait_for_each_other(
+    database: Database,
+) -> None:
+    leases = Leases(database)
+    old = await leases.try_acquire("agent", ONE, 10)
+    assert old is not None
+    await expire(database)
+    async with database.reading("cannot watch") as watcher:
+        async with database.reading("cannot take over") as conn, conn.transaction():
+            # as far as a takeover is when it has found the lease to be over
+            await conn.execute("SELECT 1 FROM counter FOR UPDATE")
+            releasing = asyncio.ensure_future(leases.release(old))
+            waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+            async with asyncio.timeout(10):
+                while not await watcher.fetchval(waiting):
+                    await asyncio.sleep(0.01)
+            # which of two PostgreSQL ends is chance
+            await conn.execute("UPDATE leases SET ttl_s = 10 WHERE name = 'agent'")
+        await releasing
+    assert await leases.current("agent") is None
+
+
 async def test_epochs_are_never_given_twice(database: Database) -> None:
     leases = Leases(database)
     epochs = []
