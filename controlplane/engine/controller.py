@@ -74,6 +74,8 @@ class Controller:
         self._wake_kinds = wake_kinds
         self._log = structlog.get_logger(__name__).bind()
         self._conflicts: dict[Key, int] = {}
+        self._unsure: set[Key] = set()
+        """Whose last write may have been committed without the view showing it yet."""
         self._running: dict[Key, Pass] = {}
 
     async def worker(self) -> None:
@@ -125,13 +127,18 @@ class Controller:
             return await self._held_back(run, held)
         known = True
         try:
+            if run.key in self._unsure:
+                await self._parts.records.catch_up(self._parts.catch_up_s)
+                self._unsure.discard(run.key)
             result = await run.run()
         except StaleEpochError:
             self._lost()
             return Result("conflict")
         except Exception as exc:  # noqa: BLE001  # the worker survives every bug in a kind
             # a write whose reply was lost may have been committed: keep what was granted
-            known = not isinstance(exc, StoreUnavailableError)
+            if isinstance(exc, StoreUnavailableError):
+                known = False
+                self._unsure.add(run.key)
             result = await self._failed(run, classify(exc))
         if run.report is not None and result.outcome in ("converged", "progressing", "waiting"):
             self._wake_kinds(self._breakers.succeeded(self.kind))
