@@ -127,18 +127,14 @@ class Controller:
             return await self._held_back(run, held)
         known = True
         try:
-            if run.key in self._unsure:
-                await self._parts.records.catch_up(self._parts.catch_up_s)
-                self._unsure.discard(run.key)
+            await self._make_sure(run.key)
             result = await run.run()
         except StaleEpochError:
             self._lost()
             return Result("conflict")
         except Exception as exc:  # noqa: BLE001  # the worker survives every bug in a kind
             # a write whose reply was lost may have been committed: keep what was granted
-            if isinstance(exc, StoreUnavailableError):
-                known = False
-                self._unsure.add(run.key)
+            known = not isinstance(exc, StoreUnavailableError)
             result = await self._failed(run, classify(exc))
         if run.report is not None and result.outcome in ("converged", "progressing", "waiting"):
             self._wake_kinds(self._breakers.succeeded(self.kind))
@@ -149,7 +145,15 @@ class Controller:
                 # it failed before it could ask: whoever is behind it must not wait for it
                 self._parts.admission.stop_waiting(run.base.uid)
             self._settle(run.base, known=known)
+        if not known:
+            self._unsure.add(run.key)
         return result
+
+    async def _make_sure(self, key: Key) -> None:
+        """What a pass begins from is what the store has, if its last write may have been made."""
+        if key in self._unsure:
+            await self._parts.records.catch_up(self._parts.catch_up_s)
+            self._unsure.discard(key)
 
     def _settle(self, base: Stored, *, known: bool) -> None:
         """Hold what the store says, if that is known; nothing for what went meanwhile, unless a

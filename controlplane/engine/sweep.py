@@ -104,13 +104,14 @@ class Sweep:
                 removed += 1
                 self._metrics.swept.inc()
                 _log.info("swept", what=item.what, id=item.id, kind=item.kind, name=item.name)
-        for uid in gone:
-            if uid in left:
-                continue
-            self._clean(uid)
-            if complete:
-                self._gone.pop(uid, None)
+        self._give_back([uid for uid in gone if uid not in left], for_good=complete)
         return removed
+
+    def _give_back(self, uids: Sequence[str], *, for_good: bool) -> None:
+        for uid in uids:
+            self._clean(uid)
+            if for_good:
+                self._gone.pop(uid, None)
 
     def _owned(self, item: Outside) -> bool:
         stored = self._view.get(Key(item.kind, item.namespace, item.name))

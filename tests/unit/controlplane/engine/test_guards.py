@@ -11,7 +11,7 @@ from controlplane.engine.index import Dependents
 from controlplane.engine.queue import Queue
 from controlplane.engine.sweep import UNSEEN_MAX
 from controlplane.engine.wakes import Wakes
-from controlplane.errors import ConflictError, SlowReaderError, StoreUnavailableError, TerminalError
+from controlplane.errors import ConflictError, SlowReaderError, TerminalError
 from controlplane.records import Change, Key, Stored, Write
 from tests.support.bench import Bench, box_key
 from tests.support.memory import MemoryStore
