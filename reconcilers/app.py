@@ -169,9 +169,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     ) -> tuple[box.ContainerStep, ...]:
         fixes: list[box.ContainerStep] = []
         for replica in seen.replicas:
-            spec = self._spec(want, inputs, replica.slot, replica)
-            if box.current(spec, replica.state):
-                fixes += box.plan_container(spec, replica.state, seen.network_id)
+            fixes += self._fixes(want, seen, inputs, replica)
         if not inputs.complete:
             return tuple(fixes)
         pull = todo.makes and not seen.image_here
@@ -182,6 +180,19 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             for slot in todo.makes
         ]
         return (*fixes, *changes)
+
+    def _fixes(
+        self, want: Want[App], seen: AppSeen, inputs: Inputs, replica: Replica
+    ) -> tuple[box.ContainerStep, ...]:
+        """What corrects one that can stay. A container that takes its place has its variables, too,
+        and isn't made before they are there."""
+        spec = self._spec(want, inputs, replica.slot, replica)
+        if not box.current(spec, replica.state):
+            return ()
+        given = inputs.variables if inputs.complete else ()
+        steps = box.plan_container(spec, replica.state, seen.network_id, variables=given)
+        anew = any(isinstance(step, box.RunContainer) for step in steps)
+        return () if anew and inputs.variables and not inputs.complete else steps
 
     def _spec(
         self, want: Want[App], inputs: Inputs, slot: int, replica: Replica | None

@@ -11,7 +11,7 @@ from controlplane.plan import Plan
 from drivers.containers import LABEL_SLOT, Limits
 from drivers.fake.engine import Container
 from reconcilers import _container as box
-from resources.app import AppStatus
+from resources.app import App, AppStatus
 from resources.meta import Footprint
 from tests.unit.reconcilers.world import NETWORK, UID, World, app
 
@@ -292,6 +292,46 @@ async def test_variables_come_from_secrets_and_config_maps(kind: str) -> None:
     await made.settle(wanted)
     assert slots(made)["0"].secret_env == {"X_KEY": "canary"}
     assert "canary" not in repr(slots(made)["0"].state)
+
+
+async def with_variables() -> tuple[World, App]:
+    """An App that runs, with a variable from a Secret."""
+    made = await world()
+    made.values.data[("Secret", "s")] = {"KEY": b"one"}
+    wanted = app(envFrom=[{"secretRef": {"name": "s"}}])
+    await made.settle(wanted)
+    return made, wanted
+
+
+async def test_one_that_cannot_start_again_is_made_anew_with_its_variables() -> None:
+    made, wanted = await with_variables()
+    made.engine.set_state(f"{NAME}-0", "die", running=False, error="task already exists")
+    assert (await made.settle(wanted)).ready
+    assert slots(made)["0"].secret_env == {"KEY": "one"}
+
+
+async def test_one_that_cannot_start_again_is_kept_until_its_variables_can_be_made() -> None:
+    made, wanted = await with_variables()
+    del made.values.data[("Secret", "s")]
+    made.engine.set_state(f"{NAME}-0", "die", running=False, error="task already exists")
+    plan, report = await made.look(wanted)
+    assert not report.ready
+    assert plan.wait is not None
+    assert plan.wait.reason == "SecretMissing"
+    made.values.data[("Secret", "s")] = {"KEY": b"one"}
+    assert (await made.settle(wanted)).ready
+    assert slots(made)["0"].secret_env == {"KEY": "one"}
+
+
+async def test_one_that_goes_while_it_is_corrected_is_made_anew_with_its_variables() -> None:
+    made, wanted = await with_variables()
+    made.engine.rename(f"{NAME}-0", "another")
+    plan, _ = await made.look(wanted)
+    assert names(plan) == ["FixContainer"]
+    made.engine.remove("another")
+    for step in plan.steps:
+        await made.reconciler("App").apply(step)
+    assert slots(made)["0"].secret_env == {"KEY": "one"}
 
 
 async def test_a_published_app_waits_for_its_port_and_tells_it() -> None:
