@@ -28,7 +28,7 @@ class Limits:
     body_timeout_s: float = 15.0
     """A body must have arrived by then: half-open sockets hold nothing for long."""
     deadline_s: float = 30.0
-    """Longest time any request but a watch or stream may take before a 504."""
+    """Longest time any request but a watch or stream may take before a 503."""
     concurrency: int = 256
     """Requests worked on at once, watches and streams not counted; more are answered 429."""
     watches: int = 2000

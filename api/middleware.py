@@ -84,7 +84,7 @@ async def bounded(
     *,
     streams: bool,
 ) -> web.StreamResponse:
-    """Run a handler within the process's bounds. Raises StatusError 429 or 504."""
+    """Run a handler within the process's bounds. Raises StatusError 429, or TimeoutError."""
     if streams:
         if len(load.streams) >= ctx.limits.watches:
             raise errors.too_many_requests()

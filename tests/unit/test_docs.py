@@ -33,6 +33,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 EXAMPLES = re.compile("gadget|<")
 TREES = "api|controlplane|drivers|reconcilers|resources|docs|manifests|scripts|tests"
 PATH = re.compile(rf"(?<![\w./-])(?:{TREES})/[\w./<>*-]*[\w>*]")
+BARE = re.compile(r"`(\w+\.(?:py|sh))`")
 MODULE = re.compile(r"python -m ([\w.]+)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED = re.compile(r"```.*?```", re.DOTALL)
@@ -80,10 +81,26 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_every_page_is_found_from_the_readme() -> None:
+    found = {PAGES[0]}
+    while (
+        fresh := {
+            (page.parent / link.partition("#")[0]).resolve()
+            for page in found
+            for link in LINK.findall(page.read_text())
+            if link.partition("#")[0].endswith(".md") and "://" not in link
+        }
+        - found
+    ):
+        found |= fresh
+    assert sorted(set(PAGES) - found) == []
+
+
 @each_page()
 def test_files_and_modules_exist(page: Path) -> None:
     text = page.read_text()
     paths = [p for p in PATH.findall(text) if not EXAMPLES.search(p)]
+    paths += [f"*/**/{bare}" for bare in BARE.findall(text)]
     modules = [m.replace(".", "/") for m in MODULE.findall(text) if m != "pytest"]
     missing = [p for p in paths if not any(any(ROOT.glob(q)) for q in (p, f"{p}.py"))]
     missing += [

@@ -490,10 +490,12 @@ async def test_every_service_settles_and_leaves_nothing(service: str) -> None:
     assert not world.children
 
 
-def test_the_docs_name_every_service_port_and_setting() -> None:
+def test_the_docs_name_every_service_port_setting_and_key() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs/platform.md").read_text()
     for service, offer in OFFERS.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| `{service}` |"))
         assert ", ".join(offer.ports) in row
+        keys = SERVICES[service].secret(Facts(service, {}, offer.resources, offer.storage_bytes))
+        assert [key for key in keys if key not in row] == []
         for setting in offer.settings:
             assert f"| `{service}` | `{setting}` |" in page
