@@ -42,8 +42,11 @@ def _direct(out: dict[str, Any], name: str, value: list[Any], topology: Topology
     """Carry out a directive about a list field."""
     mark, _, field = name.partition("/")
     items = out.get(field) or []
+    if not isinstance(items, list):
+        raise errors.bad_request(f"{name}: {field} is not a list")
     if mark + "/" == _DELETE_FROM:
-        items = [item for item in items if item not in value]
+        gone = {each for each in value if not isinstance(each, dict | list)}
+        items = [item for item in items if isinstance(item, dict | list) or item not in gone]
     else:
         items = _ordered(items, value, topology.of(field))
     if items:
@@ -57,7 +60,7 @@ def _retained(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, 
     keys = patch.get(_RETAIN)
     if keys is None:
         return dict(target)
-    keep = _list(keys, _RETAIN)
+    keep = {key for key in _list(keys, _RETAIN) if isinstance(key, str)}
     return {name: value for name, value in target.items() if name in keep}
 
 

@@ -5,6 +5,7 @@ validation, defaults and storage are the caller's.
 """
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from controlplane.fields import (
     Owner,
     Paths,
-    covers,
+    covered,
     difference,
     dump,
     ownership,
@@ -99,8 +100,7 @@ def _conflicts(owner: Owner, moved: Paths) -> Iterable[Conflict]:
 
 def _droppable(dropped: Paths, wanted: Paths, others: Iterable[Owner]) -> Paths:
     """Of the paths no longer wanted, those that nobody holds, nor anything below them."""
-    held = wanted.union(*(owner.paths for owner in others))
-    return frozenset(path for path in dropped if not covers(held, path))
+    return dropped - covered(wanted.union(*(owner.paths for owner in others)))
 
 
 def dotted(path: Path) -> str:
@@ -161,14 +161,18 @@ def _remove(value: Any, paths: set[Path], topology: Topology) -> Any:
     return value
 
 
-def _below(paths: set[Path], element: str) -> set[Path]:
-    return {path[1:] for path in paths if path[0] == element}
+def _below(paths: set[Path]) -> dict[str, set[Path]]:
+    """The rest of each path, by its first element."""
+    found: dict[str, set[Path]] = defaultdict(set)
+    for path in paths:
+        found[path[0]].add(path[1:])
+    return found
 
 
 def _remove_fields(value: Mapping[str, Any], paths: set[Path], topology: Topology) -> Any:
-    out = {}
+    out, gone = {}, _below(paths)
     for name, sub in value.items():
-        below = _below(paths, "f:" + name)
+        below = gone.get("f:" + name, set())
         if () in below:
             continue
         left = _remove(sub, below, topology.of(name))
@@ -178,11 +182,11 @@ def _remove_fields(value: Mapping[str, Any], paths: set[Path], topology: Topolog
 
 
 def _remove_items(value: list[Any], paths: set[Path], topology: Topology) -> Any:
-    out = []
+    out, gone = [], _below(paths)
     # what tells an item from the others stays as long as the item does
     keys = {("f:" + key,) for key in topology.keys}
     for item in value:
-        below = _below(paths, item_key(item, topology)) - keys
+        below = gone.get(item_key(item, topology), set()) - keys
         if () in below:
             continue
         left = _remove(item, below, topology.item)

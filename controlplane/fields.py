@@ -145,10 +145,9 @@ def _entry(owner: Owner) -> dict[str, Any]:
     return entry
 
 
-def covers(paths: Paths, path: Path) -> bool:
-    """True if `paths` has `path` or anything below it."""
-    size = len(path)
-    return path in paths or any(other[:size] == path for other in paths)
+def covered(paths: Iterable[Path]) -> Paths:
+    """Every path that is one of `paths` or above one."""
+    return frozenset(path[:size] for path in paths for size in range(1, len(path) + 1))
 
 
 @dataclass(frozen=True, slots=True)

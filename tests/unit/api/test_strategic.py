@@ -98,9 +98,34 @@ def test_strategic_merge(target: Any, patch: Any, want: Any) -> None:
         {"$retainKeys": "x"},
         {"$deleteFromPrimitiveList/set": "x"},
         {"users": [{"role": "nameless"}]},
+        {"$deleteFromPrimitiveList/m": ["a"]},
+        {"m": True, "$deleteFromPrimitiveList/m": ["a"]},
+        {"set": 5, "$setElementOrder/set": ["a"]},
     ],
 )
 def test_a_malformed_directive_is_a_bad_request(patch: Any) -> None:
     with pytest.raises(StatusError) as caught:
         strategic_merge({"m": {"a": 1}, "users": _users("a")}, patch, TOPOLOGY)
     assert caught.value.code == 400
+
+
+class Compared(str):
+    """Text that counts its comparisons."""
+
+    __slots__ = ()
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("directive", ["$retainKeys", "$deleteFromPrimitiveList/set"])
+def test_a_long_directive_costs_as_much_as_it_is_long(directive: str) -> None:
+    names = [f"k{n}" for n in range(200)]
+    target = {**dict.fromkeys(names, 1), "set": names}
+    Compared.times = 0
+    strategic_merge(target, {directive: [Compared(f"x{n}") for n in range(200)]}, TOPOLOGY)
+    assert Compared.times <= 400
