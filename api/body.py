@@ -49,6 +49,8 @@ async def read(call: Call) -> bytes:
 def media_type(call: Call) -> str:
     """The body's media type; nothing said means JSON."""
     header: str = call.request.headers.get("Content-Type", JSON)
+    # errors repeat it, and bytes that are not UTF-8 come as half surrogate pairs
+    header = header.encode("ascii", "backslashreplace").decode()
     name = header.partition(";")[0].strip().lower()
     return _ALIASES.get(name, name)
 
@@ -91,6 +93,8 @@ def parse_json(raw: bytes) -> Any:
         raise errors.bad_request(
             f"the body is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}"
         ) from exc
+    except ValueError as exc:  # int() takes no more than 4,300 digits
+        raise errors.bad_request("a number does not fit 64 bits") from exc
     check(value)
     return value
 
@@ -139,10 +143,12 @@ def _fine(value: Any, levels: int) -> bool:
     if kind is str:
         return value.isascii() and "\0" not in value
     if kind is dict:
+        if levels <= 0:  # before going deeper: a patch can nest more than Python's stack has
+            return False
         for key, sub in value.items():
             if not key.isascii() or "\0" in key or not _fine(sub, levels - 1):
                 return False
-        return levels > 0
+        return True
     if kind is list:
         return levels > 0 and all(_fine(item, levels - 1) for item in value)
     if kind is int:

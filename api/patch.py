@@ -33,11 +33,19 @@ def json_patch(obj: Mapping[str, Any], operations: Any) -> Any:
     copied = 0
     for operation in operations:
         if isinstance(operation, Mapping) and operation.get("op") == "copy":
-            copied += len(orjson.dumps(_get(document, _pointer(operation, "from"))))
+            copied += _size(_get(document, _pointer(operation, "from")))
             if copied > _MAX_COPIED_BYTES:
                 raise errors.too_large(_MAX_COPIED_BYTES)
         document = _operate(document, operation)
     return document
+
+
+def _size(value: Any) -> int:
+    """In bytes. Raises StatusError 400 for what operations before have nested too deeply."""
+    try:
+        return len(orjson.dumps(value))
+    except orjson.JSONEncodeError as exc:
+        raise errors.bad_request("what a JSON patch copies is nested too deeply") from exc
 
 
 def _operate(document: Any, operation: Any) -> Any:

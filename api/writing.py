@@ -218,6 +218,7 @@ def draft_update(
     call: Call, served: Served, base: Base, sent: dict[str, Any], options: WriteOptions
 ) -> Draft:
     """The object after an update or patch, with ownership moved to whoever changed what."""
+    check_body(sent)  # a patch can nest deeper than any body
     managed = client_managed(sent, base)
     obj = prepare_update(call, served, base, sent, options)
     managed = fields.after_update(
@@ -255,7 +256,6 @@ def prepare_update(
     The main endpoint leaves status alone, /status leaves everything else alone.
     """
     target = call.target
-    check_body(sent)
     check_identity(served, sent, target.namespace, target.name)
     sent = _only_this_endpoint(served, base, sent, target.subresource)
     meta = sent["metadata"] = dict(sent["metadata"])

@@ -154,7 +154,7 @@ class Access:
 
         Raises StoreUnavailableError when an unseen token can't be looked up.
         """
-        if not token or len(token) > _MAX_TOKEN_CHARS:
+        if not token.isascii() or not 0 < len(token) <= _MAX_TOKEN_CHARS:
             return None
         digest = token_hash(token)
         seen = await self._known(digest)

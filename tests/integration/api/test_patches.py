@@ -132,6 +132,10 @@ async def test_clients_may_rewrite_ownership(admin: Client) -> None:
     assert stale.code == 409
 
 
+def _nested(levels: int) -> dict[str, Any]:
+    return {"a": _nested(levels - 1)} if levels else {}
+
+
 async def test_patches_are_refused_by_kind_and_form(admin: Client) -> None:
     await admin("POST", DATABASES, database_obj())
     strategic = await admin(
@@ -149,6 +153,13 @@ async def test_patches_are_refused_by_kind_and_form(admin: Client) -> None:
     assert (failed.code, failed.body["reason"]) == (422, "Invalid")
     whole = [{"op": "replace", "path": "", "value": 1}]
     assert (await admin("PATCH", DATABASES + "/db", whole, type=JSON)).code == 422
+    # deeper than Python's stack, in what is stored and in what only says who owns it
+    for at in ("/spec/a", "/metadata/managedFields/0/fieldsV1"):
+        deep = [
+            {"op": "add", "path": at + "/a" * (20 * n), "value": _nested(20)} for n in range(60)
+        ]
+        nested = await admin("PATCH", DATABASES + "/db", deep, type=JSON)
+        assert (nested.code, nested.body["reason"]) == (400, "BadRequest")
     renamed = {"metadata": {"name": "other"}}
     assert (await admin("PATCH", DATABASES + "/db", renamed, type=MERGE)).code == 400
 

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import shutil
+import ssl
 import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -145,6 +147,7 @@ BAD_INPUT: dict[str, tuple[str, bytes, int, str]] = {
     ),
     "deep": (CONFIGS, b'{"a":' * 5000 + b"1" + b"}" * 5000, 400, "deeper"),
     "not JSON": (CONFIGS, b"{", 400, "not JSON"),
+    "5,000 digits": (CONFIGS, b'{"data":{"a":' + b"1" * 5000 + b"}}", 400, "64 bits"),
     "empty": (CONFIGS, b"", 400, "empty"),
     "a list": (CONFIGS, b"[]", 400, "a list"),
     "null": (CONFIGS, b"null", 400, "null"),
@@ -200,6 +203,23 @@ async def test_media_types(admin: Client) -> None:
     for type_, raw, code in MEDIA_TYPES:
         assert (await admin("POST", CONFIGS, raw, type=type_)).code == code, type_
         await admin("DELETE", CONFIGS + "/y")
+
+
+@pytest.mark.parametrize(
+    ("header", "code"), [(b"Authorization: Bearer \xff", 401), (b"Content-Type: text/\xff", 415)]
+)
+async def test_headers_that_are_not_utf8_get_a_status(
+    admin: Client, header: bytes, code: int
+) -> None:
+    url, token = urlsplit(admin.served.url), f"Authorization: Bearer {admin.served.admin}".encode()
+    context = ssl.create_default_context(cafile=str(admin.served.ca))
+    reader, writer = await asyncio.open_connection(url.hostname, url.port, ssl=context)
+    writer.write(b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" % CONFIGS.encode())
+    writer.write(b"%b\r\n%b\r\nContent-Length: 1\r\n\r\nx" % (header, token))
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 %d " % code)
+    assert json.loads(body)["code"] == code
 
 
 async def test_an_answer_nobody_can_serve_is_not_acceptable(admin: Client) -> None:

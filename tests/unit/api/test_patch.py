@@ -89,6 +89,13 @@ def test_a_malformed_json_patch_is_a_bad_request(patch: Any) -> None:
     assert caught.value.code == 400
 
 
+def test_a_copy_of_what_was_nested_without_end_is_a_bad_request() -> None:
+    deep = [{"op": "add", "path": "/a" * n, "value": {}} for n in range(1, 400)]
+    with pytest.raises(StatusError) as caught:
+        json_patch({}, [*deep, {"op": "copy", "from": "/a", "path": "/b"}])
+    assert caught.value.code == 400
+
+
 def test_copies_that_double_the_object_are_cut_off() -> None:
     bomb = [{"op": "copy", "from": "", "path": f"/k{n}"} for n in range(40)]
     with pytest.raises(StatusError) as caught:

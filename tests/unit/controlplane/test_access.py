@@ -136,6 +136,7 @@ async def test_unknown_empty_and_huge_tokens_speak_for_nobody() -> None:
     access = Access(tokens, _Clock())
     assert await access.authenticate("") is None
     assert await access.authenticate("x" * 10_000) is None
+    assert await access.authenticate("\udcff") is None
     assert tokens.lookups == 0
     assert await access.authenticate("wrong") is None
 
