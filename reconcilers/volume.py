@@ -60,9 +60,11 @@ class VolumeReconciler(Reconciler[Volume, VolumeState | None, VolumeStep]):
         record = want.record
         known = record.status.docker_name
         phase: Literal["Pending", "Bound", "Retained"] = "Pending"
+        owners = tuple(f"{each.kind}/{each.name}" for each in record.metadata.owner_references)
         if seen is not None:
-            phase = "Bound" if record.metadata.owner_references else "Retained"
-        status = VolumeStatus(phase=phase, docker_name=seen.name if seen else known)
+            phase = "Bound" if owners else "Retained"
+        name = seen.name if seen else known
+        status = VolumeStatus(phase=phase, docker_name=name, used_by=owners)
         in_use = Footprint(disk_bytes=record.spec.size) if seen else Footprint()
         if seen is not None:
             return Report(status, True, phase, "the data is there", in_use=in_use)

@@ -78,7 +78,7 @@ class NamespaceStatus(BaseStatus):
 
 
 class Namespace(Resource[NamespaceSpec, NamespaceStatus]):
-    """A tenant project: a network, a quota, roles and secrets of its own."""
+    """A tenant project: a network, a quota and secrets of its own."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="Namespace",

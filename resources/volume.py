@@ -65,7 +65,7 @@ class VolumeStatus(BaseStatus):
     docker_name: str | None = None
     """Name of the volume in the engine."""
     used_by: tuple[str, ...] = ()
-    """Names of the containers that mount it."""
+    """The record that owns it, and so mounts it. Example: `[Database/shop-db]`."""
 
 
 class Volume(Resource[VolumeSpec, VolumeStatus]):

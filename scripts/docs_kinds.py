@@ -23,6 +23,8 @@ CONDITIONS = """
 | Synced | what runs is what the record says |
 | Stalled | only an edit helps; the message says which |
 | Admitted | the host's budget has room for it |
+
+Every reason, and what to do: [reasons.md](../reasons.md).
 """
 
 

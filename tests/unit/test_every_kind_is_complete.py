@@ -1,6 +1,8 @@
 """Every kind has all that a kind needs; a new one that forgets something fails here."""
 
+import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import yaml
 
 from reconcilers.registry import RECONCILERS
 from resources.kinds import KINDS, MODELS
-from resources.meta import Record
+from resources.meta import Record, Status
 
 ROOT = Path(__file__).resolve().parents[2]
 Kind = type[Record]
@@ -68,6 +70,29 @@ def test_what_can_be_scaled_has_replicas_and_a_selector(model: Kind) -> None:
         assert "replicas" in schema[f"{model.info.kind}Spec"]["properties"]
         status = schema[f"{model.info.kind}Status"]["properties"]
         assert {"replicas", "selector"} <= status.keys()
+
+
+@cache
+def told() -> frozenset[tuple[str, str]]:
+    """(class, field) of all that reconcilers make with fields by name."""
+    trees = (ast.parse(path.read_text()) for path in (ROOT / "reconcilers").glob("*.py"))
+    made = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return frozenset(
+        (call.func.id, word.arg)
+        for call in made
+        if isinstance(call.func, ast.Name)
+        for word in call.keywords
+        if word.arg is not None
+    )
+
+
+def test_its_status_has_no_field_that_nothing_tells(model: Kind) -> None:
+    if model.info.reconciled:
+        status = model.model_fields["status"].annotation
+        assert isinstance(status, type)
+        assert issubclass(status, Status)
+        own = status.model_fields.keys() - Status.model_fields.keys()
+        assert {field for field in own if (status.__name__, field) not in told()} == set()
 
 
 def test_its_plans_are_tested(model: Kind) -> None:
