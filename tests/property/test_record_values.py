@@ -43,9 +43,9 @@ def _number(rng: Random) -> int:
 def _text(rng: Random) -> str:
     signs = string.printable[:95] + 'äß€\\"";'
     length = rng.randrange(rng.choice((1, 5, 40, 300, 700)))
-    return rng.choice(
-        ("".join(rng.choice(signs) for _ in range(length)), '"a" "b c"', '"\\195\\164"')
-    )
+    text = "".join(rng.choice(signs) for _ in range(length))
+    # in quotes already, it would have to be as a zone file has it
+    return rng.choice((text.lstrip('"'), '"a" "b c"', '"\\195\\164"'))
 
 
 def _place(rng: Random) -> str:
