@@ -5,20 +5,25 @@ the certificate can be renewed, or get another host name, without new kubeconfig
 own certificate is the composition root's business.
 """
 
+import asyncio
 import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from controlplane.clock import Clock
 
 _CA_LIFE: Final = timedelta(days=3650)
 _LEAF_LIFE: Final = timedelta(days=397)
@@ -26,6 +31,10 @@ _LEAF_LIFE: Final = timedelta(days=397)
 _RENEW_BEFORE: Final = timedelta(days=60)
 _SKEW: Final = timedelta(hours=1)
 """Backdated, for clients whose clock is behind."""
+_LOOK_S: Final = 24 * 3600.0
+"""Between two looks of a running process: a process may run for longer than a certificate."""
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,33 @@ class TlsFiles:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.cert, self.key)
         return context
+
+
+@asynccontextmanager
+async def renewed(obtain: Callable[[], TlsFiles], clock: Clock) -> AsyncIterator[ssl.SSLContext]:
+    """A server's context for the length of a block. Whoever connects is shown the certificate
+    that `obtain` (which makes a new one in time) gave on the last day."""
+    context = obtain().server_context()
+    async with asyncio.TaskGroup() as tasks:
+        renewing = tasks.create_task(_keep_renewed(context, obtain, clock))
+        try:
+            yield context
+        finally:
+            renewing.cancel()
+
+
+async def _keep_renewed(
+    context: ssl.SSLContext, obtain: Callable[[], TlsFiles], clock: Clock
+) -> None:
+    while True:
+        await clock.sleep(_LOOK_S)
+        try:
+            files = obtain()
+            # another process may be writing the pair: one that doesn't fit must not get in
+            files.server_context()
+            context.load_cert_chain(files.cert, files.key)
+        except (OSError, ValueError) as exc:
+            _log.error("certificate_not_renewed", error=str(exc))
 
 
 def ensure_certificates(folder: Path, *, now: datetime, names: Iterable[str] = ()) -> TlsFiles:

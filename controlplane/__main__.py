@@ -39,7 +39,7 @@ from api.context import Context, Limits
 from api.kubeconfig import kubeconfig, write_private
 from api.serve import serving
 from api.served import Catalogue
-from api.tls import TlsFiles, ensure_certificates
+from api.tls import TlsFiles, ensure_certificates, renewed
 from controlplane.access import ROLES, Access
 from controlplane.agentclient import RemoteStreams, remote_streams
 from controlplane.agentserver import offering
@@ -238,8 +238,10 @@ async def api_serving(
         pods=ways.pods,
         streams=ways,
     )
-    tls = certificates(settings, shared.clock).server_context()
-    async with serving(build_app(context), settings.api_address, settings.api_port, tls):
+    async with (
+        renewed(lambda: certificates(settings, shared.clock), shared.clock) as tls,
+        serving(build_app(context), settings.api_address, settings.api_port, tls),
+    ):
         yield
 
 

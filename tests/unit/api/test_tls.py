@@ -1,13 +1,16 @@
 """The API's own certificates."""
 
 import ipaddress
+import ssl
 import stat
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 
-from api.tls import ensure_certificates
+from api.tls import TlsFiles, ensure_certificates, renewed
+from tests.clock import ManualClock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -53,3 +56,51 @@ def test_another_name_needs_another_certificate(tmp_path: Path) -> None:
 
 def test_the_server_context_loads(tmp_path: Path) -> None:
     assert ensure_certificates(tmp_path, now=NOW).server_context().get_ca_certs() == []
+
+
+def presented(context: ssl.SSLContext) -> bytes:
+    """The certificate that a client is shown."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = client.wrap_bio(back, there)
+    answering = context.wrap_bio(there, back, server_side=True)
+    for _ in range(4):
+        for side in (asking, answering):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    shown = asking.getpeercert(binary_form=True)
+    assert shown is not None
+    return shown
+
+
+def kept(files: TlsFiles) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(files.cert.read_text())
+
+
+async def test_a_process_that_runs_for_a_year_shows_the_renewed_certificate(tmp_path: Path) -> None:
+    clock = ManualClock()
+
+    def obtain() -> TlsFiles:
+        return ensure_certificates(tmp_path, now=clock.now())
+
+    async with renewed(obtain, clock) as context:
+        first = presented(context)
+        await clock.advance(timedelta(days=300).total_seconds())
+        assert presented(context) == first
+        await clock.advance(timedelta(days=60).total_seconds())
+        assert presented(context) == kept(obtain()) != first
+
+
+async def test_a_pair_that_does_not_fit_is_not_shown(tmp_path: Path) -> None:
+    clock = ManualClock()
+    good = ensure_certificates(tmp_path / "good", now=NOW)
+    other = ensure_certificates(tmp_path / "other", now=NOW)
+    files = [good, TlsFiles(good.ca, other.cert, good.key), other]
+    async with renewed(lambda: files[0], clock) as context:
+        del files[0]
+        await clock.advance(timedelta(days=1).total_seconds())
+        assert presented(context) == kept(good)
+        del files[0]
+        await clock.advance(timedelta(days=1).total_seconds())
+        assert presented(context) == kept(other)
