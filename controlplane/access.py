@@ -8,9 +8,9 @@ A token is 256 random bits; only its SHA-256 is stored. Roles are groups, as in 
 - `bunker:editors` write records of tenants, but neither of these two;
 - `bunker:viewers` read everything except Secrets.
 
-What tenants don't have (cluster-scoped records, the platform's own namespaces) only an
-administrator writes. Finer roles come with their own records; default is deny. Nothing here speaks
-HTTP.
+What tenants don't have (cluster-scoped records, the platform's own namespaces) and what limits
+them (quotas) only an administrator writes. Finer roles come with their own records; default is
+deny. Nothing here speaks HTTP.
 """
 
 import asyncio
@@ -41,6 +41,8 @@ _READS: Final = frozenset({"get", "list", "watch"})
 _READERS: Final = frozenset({OPERATORS, EDITORS, VIEWERS})
 _WRITERS: Final = frozenset({OPERATORS, EDITORS})
 _CONTROLLERS_ONLY: Final = frozenset({"status", "finalize", OWNER_REFERENCES, "*"})
+_LIMITS: Final = frozenset({"quotas", "*"})
+"""What a tenant is held to is not the tenant's to write."""
 _NO_TENANTS: Final = frozenset({"", "kube-system", PLATFORM_NAMESPACE})
 _FRESH_S: Final = 2.0
 """How long a looked-up token is believed: revocation reaches every process within this."""
@@ -100,7 +102,8 @@ def allowed(user: User, attempt: Attempt) -> bool:
     """Default deny. Pure."""
     if ADMINS in user.groups:
         return True
-    if _WRITERS & {*user.groups} and attempt.namespace not in _NO_TENANTS:
+    limits = attempt.resource in _LIMITS and attempt.verb not in _READS
+    if _WRITERS & {*user.groups} and attempt.namespace not in _NO_TENANTS and not limits:
         return attempt.subresource not in _CONTROLLERS_ONLY or OPERATORS in user.groups
     if not _READERS & {*user.groups} or attempt.verb not in _READS:
         return False
