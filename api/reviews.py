@@ -6,6 +6,7 @@ request does; nothing is decided here.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -13,8 +14,9 @@ from aiohttp import web
 from api import errors
 from api.answers import json_response
 from api.body import read_object
-from api.builtin import AUTHENTICATION, AUTHORIZATION
+from api.builtin import AUTHENTICATION, AUTHORIZATION, READ_ONLY
 from api.context import Call
+from api.discovery import all_kinds
 from api.routes import Route
 from controlplane.access import ADMINS, VIEWERS, Attempt, User, allowed
 
@@ -77,7 +79,7 @@ async def access_review(call: Call) -> web.StreamResponse:
     spec = _spec(await read_object(call))
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if isinstance(resource, Mapping):
-        may = allowed(call.user, _attempt(resource))
+        may = allowed(call.user, _attempt(call, resource))
     elif isinstance(path, Mapping):
         may = _may_path(call.user, _text(path, "verb"), _text(path, "path"))
     else:
@@ -97,8 +99,9 @@ def _text(found: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _attempt(found: Mapping[str, Any]) -> Attempt:
-    return Attempt(
+def _attempt(call: Call, found: Mapping[str, Any]) -> Attempt:
+    """What a request for it would be: kubectl names its namespace for what is in none, too."""
+    attempt = Attempt(
         verb=_text(found, "verb"),
         group=_text(found, "group"),
         resource=_text(found, "resource"),
@@ -106,6 +109,11 @@ def _attempt(found: Mapping[str, Any]) -> Attempt:
         namespace=_text(found, "namespace"),
         name=_text(found, "name"),
     )
+    asked = (attempt.group, attempt.resource)
+    for info in all_kinds(call.ctx.kinds):
+        if (info.group, info.plural) == asked and not info.namespaced:
+            return replace(attempt, namespace="")
+    return attempt
 
 
 def _may_path(user: User, verb: str, path: str) -> bool:
@@ -129,20 +137,21 @@ async def rules_review(call: Call) -> web.StreamResponse:
         resources = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
         paths = [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
     else:
-        resources = [*_readable(call), *_reviews()]
+        resources = [*_allowed(call, _text(spec, "namespace")), *_reviews()]
         paths = [{"verbs": ["get"], "nonResourceURLs": list(_PUBLIC_PATHS)}]
     status = {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
     return _answer("SelfSubjectRulesReview", AUTHORIZATION, spec, status)
 
 
-def _readable(call: Call) -> Iterator[dict[str, list[str]]]:
-    """One rule for each kind with verbs the caller may use, asked of access.py one by one."""
-    for served in call.ctx.kinds:
-        info = served.info
+def _allowed(call: Call, namespace: str) -> Iterator[dict[str, list[str]]]:
+    """One rule for each kind with verbs the caller may use in a namespace, asked of access.py one
+    by one."""
+    for info in (*(served.info for served in call.ctx.kinds), *READ_ONLY):
+        where = namespace if info.namespaced else ""
         verbs = [
             verb
             for verb in info.verbs
-            if allowed(call.user, Attempt(verb, info.group, info.plural))
+            if allowed(call.user, Attempt(verb, info.group, info.plural, namespace=where))
         ]
         if verbs:
             yield {"verbs": verbs, "apiGroups": [info.group], "resources": [info.plural]}

@@ -132,6 +132,18 @@ async def test_access_review_says_what_would_happen(
 
 
 @pytest.mark.parametrize(
+    ("group", "resource", "may"),
+    [("", "namespaces", False), ("bunker.cloud", "volumes", False), ("", "secrets", True)],
+)
+async def test_what_is_in_no_namespace_is_reviewed_without_one(
+    editor: Client, group: str, resource: str, may: bool
+) -> None:
+    # kubectl auth can-i names its current namespace in any case
+    asked = attributes("delete", resource, group=group, namespace="default")
+    assert (await editor("POST", ACCESS, asked)).body["status"]["allowed"] is may
+
+
+@pytest.mark.parametrize(
     ("verb", "path", "may"),
     [("get", "/metrics", True), ("get", "/openapi/v3", True), ("post", "/metrics", False)],
 )
@@ -154,6 +166,21 @@ async def test_rules_review_lists_what_the_role_allows(client: Client, viewer: C
     by_resource = {rule["resources"][0]: rule["verbs"] for rule in rules}
     assert by_resource["databases"] == ["get", "list", "watch"]
     assert "secrets" not in by_resource
+
+
+async def test_rules_review_is_about_the_namespace_it_names(editor: Client) -> None:
+    verbs = {}
+    for namespace in ("default", "kube-system"):
+        answer = await editor("POST", RULES, {"spec": {"namespace": namespace}})
+        for rule in answer.body["status"]["resourceRules"]:
+            verbs[namespace, rule["resources"][0]] = rule["verbs"]
+    assert "create" in verbs["default", "apps"]
+    assert "get" in verbs["default", "secrets"]
+    assert verbs["default", "namespaces"] == ["get", "list", "watch"]
+    assert verbs["default", "quotas"] == ["get", "list", "watch"]
+    assert verbs["default", "pods"] == ["get", "list", "watch"]
+    assert verbs["kube-system", "apps"] == ["get", "list", "watch"]
+    assert ("kube-system", "secrets") not in verbs
 
 
 async def test_token_review_is_for_administrators_and_oneself(
