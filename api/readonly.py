@@ -15,20 +15,19 @@ from aiohttp import web
 from api import errors, tables
 from api.answers import asked, include, json_response
 from api.builtin import CRD
-from api.context import Call
+from api.context import Call, Target
 from api.crds import definitions
-from api.pulse import Lifeline
+from api.facade import served
 from api.routes import Handler, Route
 from api.selectors import Selector, of_query
 from api.served import Catalogue
-from api.watch import PULSE
+from api.watch import PULSE, lifeline
 from api.watch_events import Encoder, line
+from api.watch_options import watch_options
 from controlplane.access import Attempt, allowed
 from resources.meta import KindInfo
 
 Obj = Mapping[str, Any]
-
-_LASTS_S: Final = 1800.0
 
 
 @lru_cache(maxsize=8)
@@ -104,18 +103,20 @@ class _Kind:
         ]
 
     async def _watch(self, call: Call, found: Sequence[Obj]) -> web.StreamResponse:
-        form, rows = asked(call), include(call)
+        call.resource = Target(served(self.info), "watch", None)
+        options = watch_options(call)
+        form, rows = options.form, options.include
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         encoder = Encoder(call.ctx, self.info, form, rows)
-        held = _lifeline(call, self.info)
+        held = lifeline(call, options)
         with call.request.app[PULSE].holding(held):
             await response.prepare(call.request)
-            if call.query.get("resourceVersion", "") in ("", "0"):
+            if options.since is None:
                 for obj in found:
                     now = call.ctx.clock.now()
                     shown = tables.item(form, self.info, obj, now=now, include=rows)
                     await response.write(line("ADDED", shown))
-            if call.flag("sendInitialEvents") and call.flag("allowWatchBookmarks"):
+            if options.marks_initial:
                 await response.write(encoder.bookmark(call.ctx.view.revision, ends_initial=True))
             while not held.ended:
                 await held.wait(asyncio.Event().wait())
@@ -123,21 +124,6 @@ class _Kind:
                     held.bookmark_due = False
                     await response.write(encoder.bookmark(call.ctx.view.revision))
         return response
-
-
-def _lifeline(call: Call, info: KindInfo) -> Lifeline:
-    now = call.ctx.clock.monotonic()
-    text = call.query.get("timeoutSeconds", "")
-    lasts_s = float(text) if text.isascii() and text.isdecimal() and len(text) < 10 else _LASTS_S
-    every_s = call.ctx.limits.bookmark_s if call.flag("allowWatchBookmarks") else 0.0
-    return Lifeline(
-        call.request,
-        call.token,
-        info.plural,
-        ends_at=now + (lasts_s or _LASTS_S),
-        bookmark_every_s=every_s,
-        bookmark_at=now + every_s,
-    )
 
 
 _KINDS: Final = (_Kind(CRD, _definitions),)

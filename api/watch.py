@@ -52,7 +52,7 @@ async def watch(call: Call) -> web.StreamResponse:
         status = errors.expired(f"too old resource version: {exc}")
         await response.write(line("ERROR", status.wire()))
         return response
-    held = _lifeline(call, options)
+    held = lifeline(call, options)
     try:
         with call.request.app[PULSE].holding(held):
             await response.prepare(call.request)
@@ -65,7 +65,7 @@ async def watch(call: Call) -> web.StreamResponse:
     return response
 
 
-def _lifeline(call: Call, options: WatchOptions) -> Lifeline:
+def lifeline(call: Call, options: WatchOptions) -> Lifeline:
     """The watch as the pulse sees it."""
     now = call.ctx.clock.monotonic()
     spread = 1 + secrets.randbelow(1000) / 1000

@@ -233,6 +233,14 @@ async def test_read_only_kinds_can_be_watched(client: Client) -> None:
     assert ("ADDED", "databases.bunker.cloud") in seen(found)
     async with client.watch("/api/v1/pods", timeoutSeconds="1") as lines:
         assert await lines.rest() == []
+    # an informer that lists anew names the last version it saw, and wants everything
+    anew = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+    anew |= {"allowWatchBookmarks": "true", "resourceVersion": "1", "timeoutSeconds": "1"}
+    async with client.watch(path, **anew) as lines:
+        again = await lines.rest()
+    assert seen(again[:-1]) == seen(found)
+    assert again[-1]["type"] == "BOOKMARK"
+    assert (await client("GET", path, watch="1", sendInitialEvents="true")).code == 422
 
 
 class _Unsteady:
