@@ -33,6 +33,10 @@ log = structlog.get_logger()
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _BEARER: Final = "bearer "
+_IMPERSONATION: Final = ("Impersonate-User", "Impersonate-Group", "Impersonate-Uid")
+_NOBODY_ELSE: Final = (
+    "impersonation (kubectl --as) is not served here: use a token of whom you want to act as"
+)
 
 
 class Metrics:
@@ -67,13 +71,17 @@ def bearer(request: web.Request) -> str:
 
 
 async def authenticate(ctx: Context, request: web.Request, *, public: bool) -> tuple[User, str]:
-    """Who calls. Raises StatusError 401 unless the path is public."""
+    """Who calls. Raises StatusError 401 unless the path is public, 403 for who wants to be
+    somebody else."""
     if public:
         return ANONYMOUS, ""
     token = bearer(request)
     user = await ctx.access.authenticate(token) if token else None
     if user is None:
         raise errors.unauthorized()
+    if any(name in request.headers for name in _IMPERSONATION):
+        # to go on with the rights of the token would be more than was asked for
+        raise errors.StatusError(403, "Forbidden", _NOBODY_ELSE)
     return user, token
 
 

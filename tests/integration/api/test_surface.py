@@ -72,6 +72,14 @@ async def test_nothing_is_told_without_a_token(admin: Client) -> None:
             assert (answer.code, answer.body["reason"]) == (401, "Unauthorized")
 
 
+@pytest.mark.parametrize("header", ["Impersonate-User", "Impersonate-Group", "impersonate-uid"])
+async def test_nobody_acts_as_somebody_else(admin: Client, header: str) -> None:
+    await admin("POST", CONFIGS, config("kept"))
+    answer = await admin("DELETE", CONFIGS + "/kept", headers={header: "nobody"})
+    assert (answer.code, answer.body["reason"]) == (403, "Forbidden")
+    assert (await admin("GET", CONFIGS + "/kept")).code == 200
+
+
 async def test_a_viewer_reads_and_writes_nothing(admin: Client, viewer: Client) -> None:
     await admin("POST", DATABASES, database_obj())
     assert (await viewer("GET", DATABASES + "/db")).code == 200
