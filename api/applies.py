@@ -1,6 +1,7 @@
 """Server-side apply: the HTTP side of controlplane/applying.py."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ from aiohttp import web
 
 from api import errors
 from api.answers import answer_stored
-from api.body import parse_yaml, parsed, read
+from api.body import parse_json, parse_yaml, parsed, read
 from api.context import Call
 from api.errors import Cause
 from api.options import WriteOptions, write_options
@@ -18,6 +19,7 @@ from api.writing import (
     Base,
     Draft,
     check_identity,
+    drafted,
     encode_string_data,
     prepare_create,
     prepare_update,
@@ -44,26 +46,35 @@ async def apply(call: Call) -> web.StreamResponse:
     config = await _read(call, options)
     await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
     if call.ctx.view.get(key_of(call)) is None:
-        return await _create(call, config, options)
+        try:
+            return await _create(call, config, options)
+        except errors.StatusError as exc:
+            if exc.reason != "AlreadyExists":
+                raise
+            # another one has made it meanwhile: this configuration is merged into that
 
     def make(base: Base, wire: Mapping[str, Any]) -> tuple[Draft, bool]:
         versioned = check_preconditions(call, config.sent, wire)
         applied = _applied(call, config, options, base)
-        return (
-            Draft(
-                prepare_update(call, call.target.served, base, applied.obj, options),
-                applied.managed_fields,
-            ),
-            versioned,
-        )
+        obj = prepare_update(call, call.target.served, base, applied.obj, options)
+        return drafted(call, obj, applied.managed_fields, base), versioned
 
     _, after = await change(call, options, make)
     return await answer_stored(call, after)
 
 
+def _parse(raw: bytes) -> Any:
+    """JSON first: most clients send it, and YAML has no surrogate pairs, which is how JSON in
+    ASCII writes an emoji. Raises StatusError 400."""
+    if raw.lstrip().startswith(b"{"):
+        with suppress(errors.StatusError):
+            return parse_json(raw)
+    return parse_yaml(raw)
+
+
 async def _read(call: Call, options: WriteOptions) -> Configuration:
-    """JSON is YAML, so one parser reads both. Raises StatusError 400."""
-    body = await parsed(await read(call), parse_yaml)
+    """Raises StatusError 400."""
+    body = await parsed(await read(call), _parse)
     if not isinstance(body, dict):
         raise errors.bad_request("the configuration to apply must be an object")
     target = call.target
@@ -95,7 +106,7 @@ async def _create(call: Call, config: Configuration, options: WriteOptions) -> w
         raise errors.not_found(info, call.target.name)
     applied = _applied(call, config, options, None)
     obj = prepare_create(call, call.target.served, applied.obj, options)
-    return await store_new(call, Draft(obj, applied.managed_fields), options)
+    return await store_new(call, drafted(call, obj, applied.managed_fields), options)
 
 
 def _applied(

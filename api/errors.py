@@ -190,6 +190,15 @@ def too_large(limit_bytes: int) -> StatusError:
     )
 
 
+def record_too_large(limit_bytes: int) -> StatusError:
+    return StatusError(
+        413,
+        "RequestEntityTooLarge",
+        f"the record would be larger than {limit_bytes} bytes with its metadata.managedFields; "
+        "split it into smaller objects, or apply it as fewer managers",
+    )
+
+
 def unsupported_media_type(accepted: Iterable[str], given: str = "") -> StatusError:
     return StatusError(
         415,

@@ -124,7 +124,7 @@ def draft_create(call: Call, served: Served, sent: dict[str, Any], options: Writ
         time=rfc3339(call.ctx.clock.now()),
         topology=served.topology,
     )
-    return Draft(prepared, managed)
+    return drafted(call, prepared, managed)
 
 
 def prepare_create(
@@ -143,7 +143,6 @@ def prepare_create(
     obj = core_conventions(served, judged(call, served, sent, options).obj)
     _check_name(served, obj["metadata"])
     check_owners(call, served, None, obj["metadata"])
-    _check_size(call, obj)
     return obj
 
 
@@ -167,10 +166,21 @@ def _check_name(served: Served, meta: Mapping[str, Any]) -> None:
         raise errors.invalid(served.info, str(prefix), [wrong])
 
 
-def _check_size(call: Call, obj: Mapping[str, Any]) -> None:
-    """Patches grow objects: the stored whole is held to the limit of a body."""
-    if len(canonical(obj)) > call.ctx.limits.body_bytes:
-        raise errors.too_large(call.ctx.limits.body_bytes)
+def drafted(call: Call, obj: dict[str, Any], managed: bytes, base: "Base | None" = None) -> Draft:
+    """Held, as a whole, to the limit of a body: patches grow objects, and each manager that
+    applies adds to who owns them; clients must be able to send back what they read.
+
+    Raises StatusError 413, but not for what makes a record smaller.
+    """
+    limit = call.ctx.limits.body_bytes
+    if base is not None and managed == base.managed_fields and obj == base.obj:
+        return Draft(obj, managed)
+    size = len(canonical(obj)) + len(managed)
+    if size > limit and (
+        base is None or size > len(canonical(base.obj)) + len(base.managed_fields)
+    ):
+        raise errors.record_too_large(limit)
+    return Draft(obj, managed)
 
 
 def core_conventions(served: Served, obj: dict[str, Any]) -> dict[str, Any]:
@@ -231,7 +241,7 @@ def draft_update(
         subresource=call.target.subresource,
         topology=served.topology,
     )
-    return Draft(obj, managed)
+    return drafted(call, obj, managed, base)
 
 
 def client_managed(sent: Mapping[str, Any], base: Base) -> bytes:
@@ -273,7 +283,6 @@ def prepare_update(
     if obj != base.obj:
         _check_changes(served, base, pruned.model, obj)
         check_owners(call, served, base.obj["metadata"], obj["metadata"])
-        _check_size(call, obj)
     return obj
 
 

@@ -1,7 +1,9 @@
 """The four patches over HTTP, and server-side apply."""
 
+import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.integration.api.client import DATABASES, Answer, Client
@@ -177,3 +179,29 @@ async def test_patches_cannot_grow_an_object_past_the_limit(admin: Client) -> No
     patch = {"data": {"z": "y" * 700_000}}
     grown = await admin("PATCH", CONFIGS + "/a", patch, type=MERGE)
     assert grown.code in (413, 422)
+
+
+async def test_what_many_apply_at_once_for_the_first_time_is_merged(admin: Client) -> None:
+    answers = await asyncio.gather(
+        *(_apply(admin, config("new", **{f"k{n}": ""}), f"m{n}", path=CONFIGS) for n in range(20))
+    )
+    assert sorted(answer.code for answer in answers) == [*[200] * 19, 201]
+    assert len((await admin("GET", CONFIGS + "/new")).body["data"]) == 20
+
+
+async def test_an_emoji_can_be_applied_as_json_in_ascii(admin: Client) -> None:
+    # the client writes it as a surrogate pair of escapes, as Python's json does by default
+    applied = await _apply(admin, config("a", x="\U0001f600"), "me", path=CONFIGS)
+    assert (applied.code, applied.body["data"]) == (201, {"x": "\U0001f600"})
+
+
+async def test_managers_cannot_grow_a_record_past_the_limit(admin: Client) -> None:
+    many = config("a", **{f"k{n}": "" for n in range(10_000)})
+    codes = [(await _apply(admin, many, f"m{n}", path=CONFIGS)).code for n in range(8)]
+    assert codes[:2] == [201, 200]
+    assert codes[-1] == 413
+    # what was read can be sent back, without spaces as it came
+    kept = orjson.dumps((await admin("GET", CONFIGS + "/a")).body)
+    assert (await admin("PUT", CONFIGS + "/a", kept)).code == 200
+    fewer = {"data": {"k0": None}}
+    assert (await admin("PATCH", CONFIGS + "/a", fewer, type=MERGE)).code == 200
