@@ -75,7 +75,7 @@ class NotFoundError(ControlPlaneError):
 
 
 class CompactedError(ControlPlaneError):
-    """The revision asked for is older than the watch window: list again (410 Gone)."""
+    """The revision asked for is older than what is kept: list again (410 Gone)."""
 
 
 class ForbiddenError(ControlPlaneError):

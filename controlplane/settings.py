@@ -115,8 +115,9 @@ class Settings(BaseModel):
     installation of another name."""
 
     reconcile_timeout_s: Seconds = 120.0
-    """Seconds one pass over one record may take. Long enough for a slow container start; pulls
-    and builds go on in the background."""
+    """Seconds one pass over one record may take. Long enough for a slow container start. A call
+    that takes longer, such as a pull, is not cut off: the pass ends after it, and the next one goes
+    on from there."""
 
     resync_s: Seconds = 600.0
     """Seconds between looks at a converged record, ±20 %. Events tell sooner; this catches what
@@ -137,8 +138,9 @@ class Settings(BaseModel):
     is often slower than 4 s wants more."""
 
     watch_window_s: Annotated[int, Field(ge=60)] = 3600
-    """Seconds of changes a watch can resume from; older ones get 410 Gone and list again. One
-    hour outlives a lunch break of a laptop."""
+    """Seconds for which the log keeps every change whole: a process that was cut off from the
+    database for less goes on where it was, and lists nothing again. A client's watch resumes from
+    what its API process has in memory, the last 16,384 changes or 16 MiB, whatever this says."""
 
     history_versions: Annotated[int, Field(ge=1)] = 100
     """Versions of each record kept readable in the change log."""
