@@ -135,6 +135,8 @@ class Cache:
             if stored.key not in latest
         ]
         self._ring.clear(revision)
+        for watcher in {each for found in self._watchers.values() for each in found.values()}:
+            watcher.begin_no_later_than(revision)
         for verb, stored in changes:
             before = self._take(verb, stored)
             self._tell(Change(stored.revision, verb, stored, before, {}, synthetic=True))
@@ -147,7 +149,8 @@ class Cache:
             return [("create", stored)]
         if had.uid != stored.uid:
             return [("delete", _at(had, stored.revision)), ("create", stored)]
-        return [] if had.revision == stored.revision else [("update", stored)]
+        # not by revision alone: of a restored backup it may mean another change
+        return [] if had == stored else [("update", stored)]
 
     def _take(self, verb: Verb, stored: Stored) -> Stored | None:
         """Into the indexes; returns what was there before."""
@@ -249,6 +252,11 @@ class Watcher:
         kinds = self.kinds
         self._pending.extend(c for c in changes if kinds is None or c.after.key.kind in kinds)
         self._limit = max(self._limit, 2 * len(self._pending))
+
+    def begin_no_later_than(self, revision: int) -> None:
+        """What comes after a relist is new, also where that went back to an earlier revision (a
+        restored backup)."""
+        self._since = min(self._since, revision)
 
     def deliver(self, change: Change) -> None:
         """Queue a live change, or cut the watcher off when it is too far behind."""

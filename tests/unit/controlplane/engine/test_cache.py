@@ -1,6 +1,7 @@
 """The watch cache: order, indexes, the ring, watchers that are slow, and listing again."""
 
 import asyncio
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -159,6 +160,23 @@ async def test_listing_again_tells_every_difference(cache: Cache) -> None:
     assert cache.revision == 1010
     with pytest.raises(CompactedError):
         cache.watch(None, 1009)
+
+
+async def test_a_relist_that_goes_back_hides_nothing_that_follows(cache: Cache) -> None:
+    """A backup was restored: 1001 is another change than the one that was known, and so will
+    1002 be."""
+    fill(cache, "same", "other", "later")
+    watcher = cache.watch(None, cache.revision)
+    other = replace(stored("other", 1001), body=stored("other", 7).body)
+    cache.reset([stored("same", 1000), other], 1001)
+    assert cache.get(other.key) == other
+    fill(cache, "next")
+    told = [await anext(watcher) for _ in range(3)]
+    assert [(c.verb, c.after.key.name, c.synthetic) for c in told] == [
+        ("update", "other", True),
+        ("delete", "later", True),
+        ("create", "next", False),
+    ]
 
 
 def test_old_changes_lose_their_encodings() -> None:
