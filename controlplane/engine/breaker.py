@@ -26,7 +26,6 @@ class _Breaker:
     open_until_s: float = 0.0
     open_s: float = 0.0
     probing: bool = False
-    message: str = ""
     kinds: set[str] = field(default_factory=set)
 
     @property
@@ -39,8 +38,12 @@ class Held:
     """A pass that must wait for a driver."""
 
     driver: str
-    message: str
     retry_after_s: float
+
+    @property
+    def message(self) -> str:
+        """The same for everyone: what others were told names what is theirs."""
+        return f"cannot reach '{self.driver}': it did not answer others, and is tried again"
 
 
 class Breakers:
@@ -63,18 +66,17 @@ class Breakers:
                 continue
             wait_s = max(breaker.open_until_s - now, FIRST_OPEN_S)
             # spread those that wait, or all of them come back in one instant
-            return Held(driver, breaker.message, wait_s * self._rng.uniform(1.0, 1.5))
+            return Held(driver, wait_s * self._rng.uniform(1.0, 1.5))
         # only now: who has to wait for one driver is no probe of another
         for breaker in probed:
             breaker.probing = True
         return None
 
-    def failed(self, driver: str, kind: str, message: str) -> None:
+    def failed(self, driver: str, kind: str) -> None:
         """A pass of `kind` found `driver` unavailable."""
         breaker = self._breakers.setdefault(driver, _Breaker())
         breaker.kinds.add(kind)
         breaker.failures += 1
-        breaker.message = message
         if breaker.failures >= THRESHOLD and (breaker.probing or not breaker.is_open):
             breaker.open_s = min(max(FIRST_OPEN_S, breaker.open_s * 2), MAX_OPEN_S)
             breaker.open_until_s = self._clock.monotonic() + breaker.open_s

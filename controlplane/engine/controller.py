@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from controlplane.conditions import Reason, find
 from controlplane.engine.breaker import Breakers, Held
 from controlplane.engine.failure import Failure, classify
 from controlplane.engine.outcome import Story, told
@@ -170,6 +171,8 @@ class Controller:
         run.base = self._parts.view.get(run.key)
         if run.base is not None:
             self._parts.admission.stop_waiting(run.base.uid)
+            if _says_unavailable(run.base):
+                return Result("retry", held.retry_after_s, error=held.message)
         problem = DriverUnavailableError(
             held.driver, held.message, retry_after_s=held.retry_after_s
         )
@@ -178,7 +181,7 @@ class Controller:
     async def _failed(self, run: Pass, failure: Failure, *, counted: bool = True) -> Result:
         """Say so in the conditions, and choose when to try again."""
         if failure.driver and counted:
-            self._breakers.failed(failure.driver, self.kind, failure.message)
+            self._breakers.failed(failure.driver, self.kind)
         if failure.is_bug:
             _log.error("reconcile_failed", exc_info=failure.cause)
         failed = Result(
@@ -262,6 +265,13 @@ class Controller:
 def _expire(run: Pass) -> None:
     run.expired = True
     _log.warning("reconcile_timed_out", kind=run.key.kind, name=run.key.name)
+
+
+def _says_unavailable(stored: Stored) -> bool:
+    """Whether it says already that a driver is away: in its own words, which tell more."""
+    synced = find((stored.obj.get("status") or {}).get("conditions") or (), "Synced") or {}
+    reason, seen = synced.get("reason"), synced.get("observedGeneration")
+    return reason == Reason.DRIVER_UNAVAILABLE and seen == stored.generation
 
 
 def _level(result: Result) -> int:
