@@ -57,8 +57,14 @@ class Garbage:
             self._tell_owners(after)
             if after.key.namespace:
                 self._consider_namespace(after.key.namespace)
-        elif after.deleting:
+            return
+        if after.deleting:
             self._consider(after)
+        before = change.before
+        if before is None or b'"ownerReferences"' not in before.body:
+            return  # most had no owner, and need not be read for it
+        if before.owner_uids != after.owner_uids:
+            self._tell_owners(before)
 
     def _consider(self, stored: Stored) -> None:
         if stored.key.kind == NAMESPACE:
@@ -67,7 +73,7 @@ class Garbage:
             self.jobs.add(_job(stored.key), Priority.DEPENDENCY)
 
     def _tell_owners(self, dependent: Stored) -> None:
-        """An owner may be waiting in the foreground for it to go."""
+        """One may be waiting in the foreground for it to go, or to be its dependent no more."""
         for ref in dependent.meta.get("ownerReferences") or ():
             owner = self._owner(ref, dependent)
             if owner is not None and FOREGROUND in (owner.meta.get("finalizers") or ()):
