@@ -213,7 +213,9 @@ def decode_protobuf(body: bytes) -> dict[str, Any]:
         raise ProtobufError("the body does not start with the Kubernetes protobuf prefix")
     try:
         return _envelope(body[len(MAGIC) :])
-    except (UnicodeDecodeError, orjson.JSONDecodeError, OverflowError, OSError) as exc:
+    except ProtobufError:
+        raise
+    except (ValueError, OverflowError, OSError) as exc:
         raise ProtobufError(f"the protobuf body does not decode: {type(exc).__name__}") from exc
 
 

@@ -94,6 +94,10 @@ def test_kind_outside_the_tables_is_unsupported() -> None:
         pytest.param(MAGIC + b"\x80" * 12, id="endless number"),
         pytest.param(envelope(b"v1", b"Namespace", field(1, 1)), id="number for a message"),
         pytest.param(envelope(b"v1", b"Namespace", field(1, field(1, b"\xff"))), id="not UTF-8"),
+        pytest.param(
+            envelope(b"v1", b"Namespace", field(1, field(8, b"\x08\x80\xa0\x94\xa5\x8d\x1d"))),
+            id="the year 33658",
+        ),
     ],
 )
 def test_bad_bytes_are_refused(body: bytes) -> None:
