@@ -48,6 +48,7 @@ async def list_records(call: Call) -> web.StreamResponse:
 
 async def _page(call: Call, selector: Selector) -> _Page:
     limit = _limit(call)
+    call.ctx.snapshots.let_go(call.ctx.clock.monotonic())
     token = call.query.get("continue", "")
     if token:
         return _next_page(call, token, limit)

@@ -31,6 +31,9 @@ class Snapshots:
     def __init__(self) -> None:
         self._by_id: OrderedDict[str, Snapshot] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._by_id)
+
     def keep(self, snapshot: Snapshot) -> str:
         """Remember a snapshot; the oldest gives way."""
         token = secrets.token_urlsafe(9)
@@ -41,8 +44,13 @@ class Snapshots:
 
     def find(self, token: str, now: float) -> Snapshot | None:
         """A snapshot that is still good."""
-        snapshot = self._by_id.get(token)
-        if snapshot is not None and snapshot.until < now:
+        self.let_go(now)
+        return self._by_id.get(token)
+
+    def let_go(self, now: float) -> None:
+        """Forget what is past its time: a snapshot holds records as they were, also those that
+        have been changed or deleted since."""
+        for token, snapshot in [*self._by_id.items()]:
+            if snapshot.until >= now:
+                return  # they are in the order of their time
             del self._by_id[token]
-            return None
-        return snapshot

@@ -1,11 +1,15 @@
 """LIST: order, selectors, versions, pages."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.api.client import Client
+from api.context import Limits
+from controlplane.store.connect import Database
+from tests.integration.api.client import Client, client_of
 from tests.integration.api.conftest import CONFIGS, config
+from tests.integration.api.server import api_on
 
 pytestmark = pytest.mark.postgres
 
@@ -64,6 +68,16 @@ async def test_a_paging_token_that_is_garbage_foreign_or_old(admin: Client) -> N
     old = "WyJub3BlIiwxXQ"  # ["nope",1]
     expired = await admin("GET", f"{CONFIGS}?limit=1&continue={old}")
     assert (expired.code, expired.body["reason"]) == (410, "Expired")
+
+
+async def test_pages_that_nobody_fetches_are_let_go(database: Database, tmp_path: Path) -> None:
+    limits = Limits(continue_s=0.0)
+    async with api_on(database, tmp_path, limits=limits) as served, client_of(served) as admin:
+        await _make(admin, "a", "b")
+        assert "continue" in (await admin("GET", CONFIGS + "?limit=1")).body["metadata"]
+        assert len(served.ctx.snapshots) == 1
+        await admin("GET", CONFIGS)
+        assert len(served.ctx.snapshots) == 0
 
 
 WHAT_A_LIST_MAY_BE_ASKED_FOR: list[Any] = [
