@@ -104,6 +104,9 @@ async def _create(call: Call, config: Configuration, options: WriteOptions) -> w
     info = call.target.served.info
     if call.target.subresource or config.sent["metadata"].get("uid"):
         raise errors.not_found(info, call.target.name)
+    if config.sent["metadata"].get("resourceVersion"):
+        # of a record that is gone: who names it doesn't want another one
+        raise errors.conflict(info, call.target.name)
     applied = _applied(call, config, options, None)
     obj = prepare_create(call, call.target.served, applied.obj, options)
     return await store_new(call, drafted(call, obj, applied.managed_fields), options)

@@ -174,6 +174,16 @@ async def test_a_version_inside_a_merge_patch_is_a_lock(admin: Client) -> None:
     assert (await admin("PATCH", CONFIGS + "/a", patch, type=MERGE)).code == 409
 
 
+async def test_a_version_inside_a_configuration_makes_no_record_anew(admin: Client) -> None:
+    made = (await admin("POST", CONFIGS, config("a"))).body
+    version = made["metadata"]["resourceVersion"]
+    locked = {**config("a", x="1"), "metadata": {"name": "a", "resourceVersion": version}}
+    await admin("DELETE", CONFIGS + "/a")
+    refused = await _apply(admin, locked, "me", path=CONFIGS)
+    assert (refused.code, refused.body["reason"]) == (409, "Conflict")
+    assert (await admin("GET", CONFIGS + "/a")).code == 404
+
+
 async def test_patches_cannot_grow_an_object_past_the_limit(admin: Client) -> None:
     await admin("POST", CONFIGS, config("a", x="y" * 700_000))
     patch = {"data": {"z": "y" * 700_000}}
