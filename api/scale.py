@@ -48,6 +48,17 @@ def _replicas(call: Call, sent: Mapping[str, Any]) -> int:
     return value
 
 
+def _check_name(call: Call, sent: Mapping[str, Any]) -> None:
+    """Raises StatusError 400 for a Scale of another record."""
+    target, meta = call.target, sent.get("metadata") or {}
+    for field, want in (("name", target.name), ("namespace", target.namespace)):
+        if meta.get(field) not in (None, "", want):
+            raise errors.bad_request(
+                f"the {field} of the Scale ({str(meta[field])[:64]}) does not match the {field} "
+                f"on the URL ({want})"
+            )
+
+
 async def get(call: Call) -> web.StreamResponse:
     """The Scale of a record; indented, since `kubectl get --raw` is how people look at one."""
     wire = await call.ctx.records.read(await current(call))
@@ -73,6 +84,7 @@ async def _scale(call: Call, options: WriteOptions, patched: Patch) -> web.Strea
         sent = patched(scale_of(wire))
         if not isinstance(sent.get("metadata", {}), dict):
             raise errors.bad_request("metadata must be an object")
+        _check_name(call, sent)
         check_preconditions(call, sent, wire)
         spec = {**(base.obj.get("spec") or {}), "replicas": _replicas(call, sent)}
         return draft_update(

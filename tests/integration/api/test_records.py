@@ -262,6 +262,8 @@ async def test_scale(admin: Client) -> None:
     app = (await admin("GET", APPS + "/app")).body
     assert app["spec"]["replicas"] == 4
     assert app["metadata"]["generation"] == 3
+    scale["metadata"]["name"] = "other"
+    assert (await admin("PUT", APPS + "/app/scale", scale)).code == 400
     for wrong in (-1, "x", 1.5, None, 10**6):
         bad = {"spec": {"replicas": wrong}}
         answer = await admin("PUT", APPS + "/app/scale", bad)
