@@ -49,7 +49,8 @@ def watch_options(call: Call) -> WatchOptions:
     starts_with_all = initial if initial is not None else revision == 0
     bookmarks = call.flag("allowWatchBookmarks")
     return WatchOptions(
-        since=None if starts_with_all else revision,
+        # without a version and without what there is: from now on
+        since=None if starts_with_all else revision or call.ctx.view.revision,
         fresh=not version,
         bookmarks=bookmarks,
         marks_initial=bool(initial) and bookmarks,

@@ -107,6 +107,15 @@ async def test_initial_events_need_their_match_rule(client: Client, query: str) 
     assert (answer.code, answer.body["reason"]) == (422, "Invalid")
 
 
+async def test_watch_without_initial_events_and_version_starts_now(client: Client) -> None:
+    await client.create("a")
+    query = {"sendInitialEvents": "false", "resourceVersionMatch": "NotOlderThan"}
+    async with client.watch(DATABASES, **query) as lines:
+        await client.create("b")
+        event = await lines.next()
+    assert (event["type"], event["object"]["metadata"].get("name")) == ("ADDED", "b")
+
+
 @pytest.mark.parametrize("accept", ["application/json", TABLE, PARTIAL])
 async def test_initial_events_end_with_a_marked_bookmark(client: Client, accept: str) -> None:
     await client.create("a")
