@@ -76,7 +76,7 @@ class Settings(BaseModel):
     """Role id of the AppRole that the control plane enters with."""
 
     vault_secret_id: SecretStr | None = None
-    """Secret id of that AppRole. A file (`vault_secret_id_file`) is seen by fewer."""
+    """Secret id of that AppRole. A file (`CP_VAULT_SECRET_ID_FILE`) is seen by fewer."""
 
     vault_secret_id_file: Path | None = None
     """File that holds the secret id, 0600; read at the start."""
@@ -112,7 +112,7 @@ class Settings(BaseModel):
     runtime_dir: Path
     """Folder for what must not survive a reboot: secret files for containers. On a tmpfs, so that
     no secret reaches a disk. Default: `/run/bunker`, and `/run/bunker-<instance>` for an
-    installation of another name."""
+    installation of another name; in `/dev/shm` for others than root, or if `/run` is on disk."""
 
     reconcile_timeout_s: Seconds = 120.0
     """Seconds one pass over one record may take. Long enough for a slow container start. A call
@@ -215,9 +215,10 @@ class Settings(BaseModel):
             for name in cls.model_fields
             if (value := env.get(PREFIX + name.upper(), "")) != ""
         }
+        uid = os.getuid() if uid is None else uid
         if "data_dir" not in given:
-            given["data_dir"] = str(default_data_dir(env, os.getuid() if uid is None else uid))
-        given.setdefault("runtime_dir", default_runtime_dir(given.get("instance", "bunker")))
+            given["data_dir"] = str(default_data_dir(env, uid))
+        given.setdefault("runtime_dir", default_runtime_dir(given.get("instance", "bunker"), uid))
         try:
             return cls.model_validate(given)
         except ValidationError as exc:
@@ -232,10 +233,11 @@ def default_data_dir(env: Mapping[str, str], uid: int) -> Path:
     return Path(env.get("XDG_DATA_HOME") or home / ".local/share") / "bunker"
 
 
-def default_runtime_dir(instance: str) -> str:
+def default_runtime_dir(instance: str, uid: int) -> str:
     """The runtime folder when CP_RUNTIME_DIR is not set: one an installation, as it is removed
-    with it."""
-    return "/run/bunker" if instance == "bunker" else f"/run/bunker-{instance}"
+    with it. In /run only root makes folders."""
+    place = "/run" if uid == 0 else "/dev/shm"  # noqa: S108  # in memory; the folder is 0700
+    return f"{place}/bunker" if instance == "bunker" else f"{place}/bunker-{instance}"
 
 
 def _explain(exc: ValidationError) -> str:

@@ -62,7 +62,7 @@ class SecretFiles(Protocol):
     ) -> SecretFilesState:
         """Exactly these files, each replaced atomically (a reader sees the old or the new one);
         a name may be `folder/name`. `user` is the uid and gid that may read them, None: every
-        user of the container.
+        user of the container; so it is also where this process can't give files away.
         The folder itself stays, as running containers have it mounted. Twice = once."""
         ...
 
@@ -103,6 +103,13 @@ class Access:
     @property
     def folder_mode(self) -> int:
         return 0o755 if self.user is None else _PRIVATE
+
+
+def _access_for(user: tuple[int, int] | None) -> Access:
+    """For `user` alone, if files can be given away: only root can. Another's agent lets every user
+    of the container read them; on the host its root folder (0700) keeps all others out."""
+    ours = (os.geteuid(), os.getegid())
+    return Access(user if ours[0] == 0 or user == ours else None)
 
 
 def content_of(files: Mapping[str, bytes]) -> bytes:
@@ -167,7 +174,7 @@ class HostSecretFiles:
     ) -> SecretFilesState:
         check_names(key, files)
         found = await self._on_host(
-            "write", key, lambda: self._ensure(key, files, version, Access(user))
+            "write", key, lambda: self._ensure(key, files, version, _access_for(user))
         )
         if found is None or not found.intact:
             raise RetryableError(f"cannot write secret files '{key}': changed meanwhile")

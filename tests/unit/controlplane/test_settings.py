@@ -26,6 +26,11 @@ def test_another_installation_has_a_runtime_folder_of_its_own() -> None:
     assert settings.runtime_dir == Path("/run/bunker-two")
 
 
+def test_who_is_not_root_keeps_secret_files_where_anybody_may_make_a_folder() -> None:
+    settings = Settings.from_env({"HOME": "/home/ann", "CP_INSTANCE": "two"}, uid=1000)
+    assert settings.runtime_dir == Path("/dev/shm/bunker-two")
+
+
 @pytest.mark.parametrize(
     ("env", "expected"),
     [

@@ -4,6 +4,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,33 @@ async def test_files_are_private_to_one_user(root: Path) -> None:
     assert mode(root) == 0o700
     assert mode(root / "uid-1") == 0o700
     assert mode(root / "uid-1" / "a") == 0o400
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """Not root, for the length of a block; who isn't root anyway stays who they are."""
+    if ME[0] != 0:
+        yield
+        return
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(ME[0])
+        os.setegid(ME[1])
+
+
+async def test_who_is_not_root_lets_all_users_of_the_container_read(root: Path) -> None:
+    root.parent.chmod(0o777)
+    with as_somebody_else():
+        files = files_in(root)
+        await files.ensure_files("uid-1", {"a": b"1"}, version="v", user=(999, 999))
+        again = await files.observe_files("uid-1")
+        assert again is not None
+        assert again.intact
+        assert mode(root) == 0o700
+        assert mode(root / "uid-1" / "a") == 0o444
 
 
 async def test_files_for_everyone_in_the_container_are_behind_a_private_root(root: Path) -> None:
