@@ -28,7 +28,15 @@ from api import (
     watch,
 )
 from api.context import Call, Context
-from api.middleware import Load, Metrics, authenticate, bounded, failed, finish
+from api.middleware import (
+    Load,
+    Metrics,
+    authenticate,
+    bounded,
+    failed,
+    finish,
+    refuse_impersonation,
+)
 from api.pulse import Pulse
 from api.routes import Handler, Route, RouteTable
 from api.target import is_resource_path, resolve
@@ -46,6 +54,10 @@ ALL: Final[tuple[Route, ...]] = (
     *reviews.ROUTES,
 )
 """Every path that is not a record."""
+
+_FOR_ALL: Final = frozenset((*discovery.ROUTES, *openapi.ROUTES, *openapi_v2.ROUTES))
+"""Told everyone alike, so also who would impersonate: kubectl asks for it first, and shows of a
+refusal there only that it was one."""
 
 HANDLERS: Final[dict[tuple[str, str], Handler]] = {
     **records.HANDLERS,
@@ -100,6 +112,8 @@ class _Entry:
         route, params = found.get(request.method) or found.get(_as_get(request)) or (None, {})
         public = route is not None and route.public
         user, token = await authenticate(self._ctx, request, public=public)
+        if not public and route not in _FOR_ALL:
+            refuse_impersonation(request)
         call = Call(self._ctx, request, user, token, params)
         if route is not None:
             return route.handler, call, route

@@ -71,18 +71,21 @@ def bearer(request: web.Request) -> str:
 
 
 async def authenticate(ctx: Context, request: web.Request, *, public: bool) -> tuple[User, str]:
-    """Who calls. Raises StatusError 401 unless the path is public, 403 for who wants to be
-    somebody else."""
+    """Who calls. Raises StatusError 401 unless the path is public."""
     if public:
         return ANONYMOUS, ""
     token = bearer(request)
     user = await ctx.access.authenticate(token) if token else None
     if user is None:
         raise errors.unauthorized()
-    if any(name in request.headers for name in _IMPERSONATION):
-        # to go on with the rights of the token would be more than was asked for
-        raise errors.StatusError(403, "Forbidden", _NOBODY_ELSE)
     return user, token
+
+
+def refuse_impersonation(request: web.Request) -> None:
+    """Raises StatusError 403 for who wants to be somebody else: to go on with the rights of the
+    token would be more than was asked for."""
+    if any(name in request.headers for name in _IMPERSONATION):
+        raise errors.StatusError(403, "Forbidden", _NOBODY_ELSE)
 
 
 async def bounded(

@@ -78,6 +78,8 @@ async def test_nobody_acts_as_somebody_else(admin: Client, header: str) -> None:
     answer = await admin("DELETE", CONFIGS + "/kept", headers={header: "nobody"})
     assert (answer.code, answer.body["reason"]) == (403, "Forbidden")
     assert (await admin("GET", CONFIGS + "/kept")).code == 200
+    for path, code in (("/api", 200), ("/openapi/v3", 200), ("/version", 200), ("/metrics", 403)):
+        assert (await admin("GET", path, headers={header: "nobody"})).code == code
 
 
 async def test_a_viewer_reads_and_writes_nothing(admin: Client, viewer: Client) -> None:
