@@ -44,7 +44,8 @@ class Admission:
             subnet = await self._subnet(record, stored.uid)
         except RetryableError as exc:
             self.sync(stored)
-            return Refused(exc.reason, str(exc), exc.retry_after_s)
+            # without a time of its own (a name) it is told when what it waits for is given up
+            return Refused(exc.reason, str(exc), exc.retry_after_s or None)
         if granted.held != before:
             self.changed()
         return allocation(granted.held, ports, subnet, names)

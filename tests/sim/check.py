@@ -18,6 +18,8 @@ from tests.sim.worlds import WORLDS
 from tests.support.platform import HOST
 
 UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+LOOK_S: Final = 2.0
+"""What waits is looked at every 10 to 600 s; far more often is a loop that nothing ends."""
 QUIET_S: Final = 700.0
 """More than one resync: whoever works without need does it within this time."""
 NEVER: Final = frozenset({"InternalError", "NoProgress", "TimedOut"})
@@ -239,8 +241,8 @@ def _lacks_its_domain(stage: Stage) -> bool:
 
 
 async def restless(stage: Stage, seconds: float = QUIET_S) -> list[str]:
-    """Writes and mutating calls of a platform that has nothing to do."""
-    writes = len(stage.platform.store.writes)
+    """Writes, mutating calls, and passes without end of a platform that has nothing to do."""
+    writes, before = len(stage.platform.store.writes), passes(stage)
     stage.tracer.trace.clear()
     stage.tracer.armed, stage.tracer.counts = True, lambda site: site.changes
     await stage.platform.settle(seconds)
@@ -250,4 +252,16 @@ async def restless(stage: Stage, seconds: float = QUIET_S) -> list[str]:
         idle = [what for what in idle if what not in DOMAIN_TRIED]
     made = [f"{w.verb} {w.key}" for w in stage.platform.store.writes[writes:]
             if w.key.kind != "Event"]  # fmt: skip
-    return [f"at rest it did {what}" for what in dict.fromkeys([*idle, *made])]
+    looked = passes(stage) - before
+    busy = looked > len(stage.platform.store.cache) * seconds / LOOK_S
+    return [
+        *(f"at rest it did {what}" for what in dict.fromkeys([*idle, *made])),
+        *([f"at rest it went through {looked} passes"] if busy else []),
+    ]
+
+
+def passes(stage: Stage) -> int:
+    """How many there were so far, whatever their end."""
+    found = stage.platform.metrics.reconciles.collect()
+    samples = (sample for each in found for sample in each.samples)
+    return int(sum(each.value for each in samples if each.name.endswith("_total")))

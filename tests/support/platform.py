@@ -86,6 +86,8 @@ class Platform(Running):
     clock: Clock = field(default_factory=LoopClock)
     subnets: str = "10.201.0.0/16"
     ports: range = DEFAULT_POOL
+    metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry(), RECONCILERS))
+    """Of all its processes together."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Words in what it comes to that are this run's alone, and what stands for them."""
     servers: FakeServers = field(init=False)
@@ -128,7 +130,7 @@ class Platform(Running):
             ledger=ledger,
             subnets=SubnetPool(self.subnets),
             ports=PortPool(self.ports),
-            metrics=Metrics(CollectorRegistry(), RECONCILERS),
+            metrics=self.metrics,
             clock=self.clock,
             routes=drivers.containers.observe_routes,
             sweepers=(

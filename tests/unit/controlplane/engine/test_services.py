@@ -33,6 +33,23 @@ async def test_one_of_two_tenants_gets_a_name_and_the_other_starts_when_it_is_fr
 
 
 @in_virtual_time
+async def test_who_waits_for_a_name_is_looked_at_no_more_than_what_rests() -> None:
+    async with Bench().shop("a", site="example.com") as bench:
+        await bench.box("b", site="example.com")
+        await bench.settle()
+        before = waited(bench)
+        await bench.settle(3600)
+        # every ten minutes, as all
+        assert 5 <= waited(bench) - before <= 8
+
+
+def waited(bench: Bench) -> int:
+    """Passes that ended waiting."""
+    found = bench.metrics.reconciles.labels(B.kind, "waiting").collect()
+    return int(next(s.value for each in found for s in each.samples if s.name.endswith("_total")))
+
+
+@in_virtual_time
 async def test_name_is_kept_over_a_restart() -> None:
     async with Bench().running() as bench:
         await bench.namespace()
