@@ -39,10 +39,14 @@ def files_of(record: Database, content: str) -> tuple[box.SecretFile, ...]:
         case "postgres":
             return (box.SecretFile("password", source, "{password}"),)
         case "redis":
+            # three quarters: a rewrite of the log copies what changes meanwhile
+            # (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/)
+            maxmemory = record.spec.limits.memory * 3 // 4
             lines = (
                 "requirepass {password}",
                 "appendonly yes",
                 "dir /data",
+                f"maxmemory {maxmemory}",
                 "maxmemory-policy noeviction",
                 "",
             )
@@ -57,11 +61,7 @@ def command_of(record: Database) -> tuple[str, ...]:
         case "postgres":
             return ()
         case "redis":
-            # three quarters: a rewrite of the log copies what changes meanwhile
-            # (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/). Not in
-            # the file: it reads that when it starts, and another size is to be another start.
-            memory = record.spec.limits.memory * 3 // 4
-            return ("redis-server", f"{SECRETS_PATH}/redis.conf", "--maxmemory", str(memory))
+            return ("redis-server", f"{SECRETS_PATH}/redis.conf")
         case _:
             assert_never(record.spec.engine)
 

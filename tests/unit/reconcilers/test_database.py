@@ -140,17 +140,6 @@ async def test_a_password_set_behind_its_back_is_set_to_the_secrets() -> None:
     assert made.engine.by_name(NAME).starts == 1
 
 
-async def test_redis_runs_with_the_memory_of_its_present_size() -> None:
-    made = await world()
-    for plan, memory in (("basic", 512 * 2**20), ("pro", 2 * 2**30), ("starter", 256 * 2**20)):
-        assert (await made.settle(database("redis", plan=plan))).ready
-        container = made.engine.by_name(NAME)
-        assert container.state.limits.memory_bytes == memory
-        assert container.spec is not None
-        assert container.spec.command[-2:] == ("--maxmemory", str(memory * 3 // 4))
-        assert b"maxmemory " not in made.files.folders[UID].files["redis.conf"]
-
-
 async def test_redis_reads_its_password_again_when_it_refuses_it() -> None:
     made = await world()
     await made.settle(database("redis"))
