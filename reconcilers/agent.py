@@ -13,10 +13,12 @@ from controlplane.engine.controller import Tuning
 from controlplane.engine.leader import Leader, this_process
 from controlplane.engine.limits import HOST_NAME
 from controlplane.engine.manager import Agent, Mandate
+from controlplane.engine.port import Sweeper
 from controlplane.engine.term import Setup
 from controlplane.engine.values import StoredValues
 from controlplane.metrics import Metrics
 from controlplane.ports import PortPool
+from controlplane.records import View
 from controlplane.reporting import Reporter
 from controlplane.seam import Measured, through
 from controlplane.shared import Shared
@@ -63,6 +65,17 @@ class Acting:
     reporter: Reporter
 
 
+def sweepers(drivers: Drivers, view: View) -> tuple[Sweeper, ...]:
+    """Who looks for what is outside without a record."""
+    return (
+        ContainerSweeper(drivers.containers),
+        FolderSweeper(drivers.files, view, tuple(RECONCILERS)),
+        ZoneSweeper(drivers.dns, drivers.values, view),
+        MailSweeper(drivers.mail, view),
+        S3UserSweeper(drivers.s3, drivers.values, view),
+    )
+
+
 def make_agent(shared: Shared, docker_url: str) -> Acting:
     """The agent with the real drivers, on the engine at `docker_url`."""
     settings, records, cache = shared.settings, shared.records, shared.cache
@@ -104,13 +117,7 @@ def make_agent(shared: Shared, docker_url: str) -> Acting:
         metrics=metrics,
         clock=shared.clock,
         routes=drivers.containers.observe_routes,
-        sweepers=(
-            ContainerSweeper(drivers.containers),
-            FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
-            ZoneSweeper(drivers.dns, drivers.values, cache),
-            MailSweeper(drivers.mail, cache),
-            S3UserSweeper(drivers.s3, drivers.values, cache),
-        ),
+        sweepers=sweepers(drivers, cache),
         wake_sources=(wakes(containers.events),),
         seeds=SEEDS,
         tuning=Tuning(

@@ -34,12 +34,8 @@ from drivers.fake.probe import FakeProbe
 from drivers.fake.s3 import FakeS3, FakeS3Server
 from drivers.fake.secretfiles import FakeSecretFiles
 from drivers.fake.wireguard import FakeWireGuard, mounted
-from reconcilers.mailsweep import MailSweeper
+from reconcilers.agent import sweepers
 from reconcilers.outside import (
-    ContainerSweeper,
-    FolderSweeper,
-    S3UserSweeper,
-    ZoneSweeper,
     wakes,
 )
 from reconcilers.registry import RECONCILERS, Drivers, behind
@@ -133,13 +129,7 @@ class Platform(Running):
             metrics=self.metrics,
             clock=self.clock,
             routes=drivers.containers.observe_routes,
-            sweepers=(
-                ContainerSweeper(drivers.containers),
-                FolderSweeper(drivers.files, cache, tuple(RECONCILERS)),
-                ZoneSweeper(drivers.dns, drivers.values, cache),
-                MailSweeper(drivers.mail, cache),
-                S3UserSweeper(drivers.s3, drivers.values, cache),
-            ),
+            sweepers=sweepers(drivers, cache),
             wake_sources=(wakes(drivers.containers.events),),
             seeds=(HOST, *NAMESPACES),
             tuning=Tuning(workers=4),
