@@ -111,6 +111,10 @@ class Engine:
                     f"--exec-root={self._folder}/exec",
                     f"--pidfile={self._folder}/docker.pid",
                     f"--bridge={self._bridge}",
+                    # its chains are the host's: made anew at each start, they are away for a
+                    # moment, and what another engine starts then with a published port fails
+                    "--iptables=false",
+                    "--ip6tables=false",
                     "--log-level=warn",
                 ],
                 stdin=subprocess.DEVNULL,

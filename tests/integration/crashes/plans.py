@@ -13,6 +13,7 @@ import itertools
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -114,8 +115,17 @@ def problem(story: Story, cuts: tuple[Cut, ...], clean: Played, found: Played) -
         f"{story}: crashed {where} ({sites})",
         *found.problems,
         clean.outcome.unlike(found.outcome),
+        f"calls only of the clean run: {_calls(clean) - _calls(found)}",
+        f"only of this one: {_calls(found) - _calls(clean)}",
         f"again: python -m tests.integration.crashes.plans {story} {again}",
     ])  # fmt: skip
+
+
+def _calls(played: Played) -> Counter[str]:
+    """How often each call was made, by words that two runs share."""
+    return Counter(
+        f"{site.port}.{site.verb} {site.what.partition(' ')[0]}" for site in played.trace
+    )
 
 
 def main(argv: list[str]) -> int:
