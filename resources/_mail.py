@@ -10,6 +10,7 @@ from resources.quantity import Bytes, format_bytes
 from resources.text import Matches
 
 MIB: Final = 2**20
+LOCAL_PART_LENGTH: Final = 64
 _LABEL: Final = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _DOMAIN: Final = rf"({_LABEL}[.])+[a-z]([-a-z0-9]{{0,61}}[a-z0-9])?"
 
@@ -29,7 +30,7 @@ LocalPart = Annotated[
         "[a-z0-9][a-z0-9_-]*([.][a-z0-9_-]+)*",
         "the part of an address before the @: use lower case letters, digits, '.', '_' and '-', "
         "starting with a letter or digit, such as 'jane.doe' ('+' is added by senders)",
-        64,
+        LOCAL_PART_LENGTH,
     ),
 ]
 """RFC 5321 local part without quoting; `+` is the delimiter of extensions, so no name has it."""
@@ -51,6 +52,14 @@ def _quota(value: int) -> int:
             f"{format_bytes(value)} is no quota; write whole MiB, at least '1Mi', such as '2Gi'"
         )
     return value
+
+
+def check_local_part(name: str) -> None:
+    """Refuse a record's name that is to be a local part and can't be: RFC 5321 4.5.3.1.1."""
+    if len(name) > LOCAL_PART_LENGTH:
+        raise ValueError(
+            f"metadata.name is longer than {LOCAL_PART_LENGTH} characters; set spec.localPart"
+        )
 
 
 def address_claim(local_part: str, domain_ref: str, namespace: str) -> NameClaim:

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from resources._mail import READY, SERVICE, LocalPart, MailAddress, address_claim
+from resources._mail import READY, SERVICE, LocalPart, MailAddress, address_claim, check_local_part
 from resources.changes import fixed
 from resources.columns import AGE, REASON, Column
 from resources.meta import (
@@ -79,8 +79,9 @@ class MailAlias(Resource[MailAliasSpec, MailAliasStatus]):
 
     @model_validator(mode="after")
     def _has_a_local_part(self) -> Self:
-        if self.spec.local_part is None and len(self.metadata.name) > 64:
-            raise ValueError("metadata.name is longer than 64 characters; set spec.localPart")
+        # a catch-all has none, whatever its name
+        if self.spec.local_part is None and not self.spec.catch_all:
+            check_local_part(self.metadata.name)
         return self
 
     @property

@@ -4,7 +4,15 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from resources._mail import READY, SERVICE, LocalPart, MailAddress, QuotaBytes, address_claim
+from resources._mail import (
+    READY,
+    SERVICE,
+    LocalPart,
+    MailAddress,
+    QuotaBytes,
+    address_claim,
+    check_local_part,
+)
 from resources.changes import fixed
 from resources.columns import AGE, REASON, Column
 from resources.meta import (
@@ -123,8 +131,8 @@ class Mailbox(Resource[MailboxSpec, MailboxStatus]):
 
     @model_validator(mode="after")
     def _has_a_local_part(self) -> Self:
-        if self.spec.local_part is None and len(self.metadata.name) > 64:
-            raise ValueError("metadata.name is longer than 64 characters; set spec.localPart")
+        if self.spec.local_part is None:
+            check_local_part(self.metadata.name)
         return self
 
     @property

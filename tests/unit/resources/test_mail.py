@@ -23,8 +23,9 @@ def mailbox(name: str = "jane", **spec: Any) -> Mailbox:
     return found
 
 
-def alias(**spec: Any) -> MailAlias:
-    found = made("MailAlias", {"domainRef": {"name": "main"}, "targets": ["a@b.test"], **spec})
+def alias(name: str = "jane", **spec: Any) -> MailAlias:
+    spec = {"domainRef": {"name": "main"}, "targets": ["a@b.test"], **spec}
+    found = made("MailAlias", spec, name)
     assert isinstance(found, MailAlias)
     return found
 
@@ -100,6 +101,12 @@ def test_a_name_too_long_for_an_address_needs_a_local_part() -> None:
     with pytest.raises(ValidationError, match="localPart"):
         mailbox("a" * 65)
     assert mailbox("a" * 65, localPart="a").local_part == "a"
+    with pytest.raises(ValidationError, match="localPart"):
+        alias("a" * 65)
+
+
+def test_a_catch_all_may_have_a_name_too_long_for_an_address() -> None:
+    assert alias("a" * 65, catchAll=True).local_part == ""
 
 
 def test_a_domain_claims_all_above_and_below_it() -> None:
