@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from api.qualified import MAX_NAME, is_key, is_subdomain, is_value
 from api.served import Served
 from resources.meta import FieldError, Record
 
@@ -180,10 +181,6 @@ def _show(value: Any) -> str:
 
 
 _LABEL: Final = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-_SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_QUALIFIED: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_MAX_SUBDOMAIN: Final = 253
-_MAX_NAME: Final = 63
 _MAX_ANNOTATION_BYTES: Final = 256 * 1024
 """Kubernetes' own total limit of a record's annotations."""
 
@@ -197,7 +194,7 @@ def name_error(served: Served, name: str) -> str | None:
             "write a DNS label: at most 63 lower-case letters, digits and '-', "
             "starting with a letter and ending with a letter or digit"
         )
-    if len(name) <= _MAX_SUBDOMAIN and _SUBDOMAIN.fullmatch(name):
+    if is_subdomain(name):
         return None
     return (
         "write a DNS subdomain: at most 253 lower-case letters, digits, '-' and '.', "
@@ -216,20 +213,13 @@ def metadata_errors(served: Served, meta: Mapping[str, Any]) -> Iterator[FieldEr
     yield from _annotation_errors(meta.get("annotations") or {})
     finalizers = meta.get("finalizers")
     for index, finalizer in enumerate(finalizers if isinstance(finalizers, list) else ()):
-        if isinstance(finalizer, str) and not _qualified(finalizer):
+        if isinstance(finalizer, str) and not is_key(finalizer):
             yield FieldError(
                 f"metadata.finalizers[{index}]",
                 "FieldValueInvalid",
                 f"Invalid value: {_show(finalizer)}write a qualified name such as "
                 "'example.com/cleanup'",
             )
-
-
-def _qualified(key: str) -> bool:
-    prefix, slash, name = key.rpartition("/")
-    if slash and not (len(prefix) <= _MAX_SUBDOMAIN and _SUBDOMAIN.fullmatch(prefix)):
-        return False
-    return _QUALIFIED.fullmatch(name) is not None
 
 
 def _key_error(where: str, key: str) -> FieldError:
@@ -245,13 +235,13 @@ def _label_errors(labels: Any) -> Iterator[FieldError]:
     if not isinstance(labels, Mapping):
         return
     for key, value in labels.items():
-        if not _qualified(key):
+        if not is_key(key):
             yield _key_error("metadata.labels", key)
-        if isinstance(value, str) and value and not _QUALIFIED.fullmatch(value):
+        if isinstance(value, str) and not is_value(value):
             yield FieldError(
                 "metadata.labels",
                 "FieldValueInvalid",
-                f"Invalid value: {_show(value)}a label's value is at most {_MAX_NAME} letters, "
+                f"Invalid value: {_show(value)}a label's value is at most {MAX_NAME} letters, "
                 "digits, '-', '_' and '.', or empty; use an annotation for anything else",
             )
 
@@ -262,7 +252,7 @@ def _annotation_errors(annotations: Any) -> Iterator[FieldError]:
     size = 0
     for key, value in annotations.items():
         size += len(key) + (len(value.encode()) if isinstance(value, str) else 0)
-        if not _qualified(key.lower()):
+        if not is_key(key.lower()):
             yield _key_error("metadata.annotations", key)
     if size > _MAX_ANNOTATION_BYTES:
         yield FieldError(

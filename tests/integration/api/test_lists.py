@@ -40,6 +40,28 @@ async def test_a_list_is_sorted_selected_and_has_its_revision(admin: Client) -> 
     assert (await admin("GET", CONFIGS + "?fieldSelector=spec.x=b")).code == 400
 
 
+async def test_a_selector_that_cannot_be_read_selects_nothing_and_deletes_nothing(
+    admin: Client,
+) -> None:
+    await _make(admin, "a")
+    for query in (
+        "labelSelector=n%3Da,",
+        "labelSelector=-n-%3Da",
+        "labelSelector=n in (a",
+        "labelSelector=" + "n" * 64,
+        "labelSelector=n%3D%ED%A0%BD",
+        "labelSelector=n%3D%00%FF",
+        "fieldSelector=metadata.name",
+        "fieldSelector=metadata.name%3Da%5C",
+        "fieldSelector=spec.x%3Da",
+        "fieldSelector=%ED%A0%BD%FF%3D",
+    ):
+        for method, more in (("GET", ""), ("GET", "&watch=1"), ("DELETE", "")):
+            answer = await admin(method, f"{CONFIGS}?{query}{more}")
+            assert (answer.code, answer.body["reason"]) == (400, "BadRequest"), query
+    assert _names((await admin("GET", CONFIGS + "?labelSelector=n in (a),!m")).body) == ["a"]
+
+
 async def test_pages_are_of_one_revision(admin: Client) -> None:
     await _make(admin, "a", "b", "c", "d", "e")
     first = (await admin("GET", CONFIGS + "?limit=2")).body
