@@ -1,6 +1,8 @@
-"""Whether a Redis serves, and its password changed without a restart."""
+"""Whether a Redis serves; its password and its memory changed without a restart."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -26,6 +28,8 @@ class RedisState:
     version: str = ""
     message: str = ""
     """First word of an unexpected refusal."""
+    maxmemory_bytes: int | None = None
+    """How much its data may take; 0: as much as there is. None: it didn't come to it."""
 
 
 class Redis(Protocol):
@@ -44,6 +48,14 @@ class Redis(Protocol):
         """From now on it takes `wanted` and no longer `current` (or any other); sessions stay.
         Kept until its next start only: its configuration file is the caller's to write. Raises
         RetryableError if it doesn't answer or takes neither password."""
+        ...
+
+    async def ensure_maxmemory(
+        self, *, host: str, port: int, password: str, maxmemory_bytes: int, timeout_s: float = 3.0
+    ) -> None:
+        """Its data may take so much from now on; 0: as much as there is. Nothing is lost where it
+        has more: it refuses to take more. Kept until its next start only, as the password. Raises
+        RetryableError if it doesn't answer or refuses."""
         ...
 
 
@@ -71,21 +83,34 @@ class NetworkRedis:
     async def ensure_password(
         self, *, host: str, port: int, current: str, wanted: str, timeout_s: float = 3.0
     ) -> None:
-        try:
+        with _told(f"cannot set the password of redis '{host}:{port}'", "PasswordUnknown"):
             async with asyncio.timeout(timeout_s), connected(host, port) as link:
                 await _ensure(link, current, wanted)
-        except (OSError, TimeoutError) as exc:
-            message = f"cannot set the password of redis '{host}:{port}': it does not answer"
-            raise RetryableError(message, reason="ServerUnavailable") from exc
-        except ReplyError as exc:
-            message = f"cannot set the password of redis '{host}:{port}': {exc.code}"
-            raise RetryableError(message, reason="PasswordUnknown") from exc
+
+    async def ensure_maxmemory(
+        self, *, host: str, port: int, password: str, maxmemory_bytes: int, timeout_s: float = 3.0
+    ) -> None:
+        with _told(f"cannot set the memory of redis '{host}:{port}'", "MemoryRefused"):
+            async with asyncio.timeout(timeout_s), connected(host, port) as link:
+                await link.ask("AUTH", password)
+                await link.ask("CONFIG", "SET", "maxmemory", str(maxmemory_bytes))
+
+
+@contextmanager
+def _told(what: str, refused: str) -> Iterator[None]:
+    """How a change fails, as a RetryableError; `refused`: the reason, where the server says no."""
+    try:
+        yield
+    except (OSError, TimeoutError) as exc:
+        raise RetryableError(f"{what}: it does not answer", reason="ServerUnavailable") from exc
+    except ReplyError as exc:
+        raise RetryableError(f"{what}: {exc.code}", reason=refused) from exc
 
 
 async def _observe(link: Link, password: str) -> RedisState:
     try:
         await link.ask("AUTH", password)
-        info = _fields(await link.ask("INFO", "server", "replication", "persistence"))
+        info = _fields(await link.ask("INFO", "server", "replication", "persistence", "memory"))
     except ReplyError as exc:
         return _refusal(exc)
     loading = info.get("loading") == "1"
@@ -96,6 +121,7 @@ async def _observe(link: Link, password: str) -> RedisState:
         role=info.get("role", ""),
         loading=loading,
         version=info.get("redis_version", ""),
+        maxmemory_bytes=_number(info.get("maxmemory", "")),
     )
 
 
@@ -131,3 +157,7 @@ async def _ensure(link: Link, current: str, wanted: str) -> None:
 def _fields(text: str) -> dict[str, str]:
     rows = (line.partition(":") for line in text.splitlines())
     return {name: value for name, colon, value in rows if colon}
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-# An INFO answer of three sections is about 4 KiB; a length beyond this is no Redis speaking.
+# An INFO answer of four sections is about 5 KiB; a length beyond this is no Redis speaking.
 _MAX_BULK_BYTES: Final = 1 << 20
 
 

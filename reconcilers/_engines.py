@@ -1,12 +1,15 @@
 """What differs between the database engines: login, Secret, files, command and variables. Pure."""
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from controlplane.plan import Generated, Template
 from drivers.containers import SECRETS_PATH
 from reconcilers import _container as box
 from reconcilers._servers import Login
 from resources.database import Database
+
+STOP_TIMEOUT_S: Final = 60
+"""A checkpoint or a save of a few GiB; killed before its end, a server recovers from its log."""
 
 
 def login_of(record: Database) -> Login:
@@ -39,20 +42,26 @@ def files_of(record: Database, content: str) -> tuple[box.SecretFile, ...]:
         case "postgres":
             return (box.SecretFile("password", source, "{password}"),)
         case "redis":
-            # three quarters: a rewrite of the log copies what changes meanwhile
-            # (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/)
-            maxmemory = record.spec.limits.memory * 3 // 4
             lines = (
                 "requirepass {password}",
                 "appendonly yes",
                 "dir /data",
-                f"maxmemory {maxmemory}",
+                f"maxmemory {maxmemory_of(record)}",
                 "maxmemory-policy noeviction",
                 "",
             )
             return (box.SecretFile("redis.conf", source, "\n".join(lines), plain=True),)
         case _:
             assert_never(record.spec.engine)
+
+
+def maxmemory_of(record: Database) -> int | None:
+    """Bytes that its data may take, by the server's own limit; None: it has none."""
+    if record.spec.engine != "redis":
+        return None
+    # three quarters: a rewrite of the log copies what changes meanwhile
+    # (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/)
+    return record.spec.limits.memory * 3 // 4
 
 
 def command_of(record: Database) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
-"""Asking the database engines whether they serve, and setting a password that they refuse.
+"""Asking the database engines whether they serve; setting a password that they refuse, and how
+much memory they may use.
 
 One face over drivers/postgres.py and drivers/redis.py, so that the Database kind reads the same
 for each engine. Values pass through here and are kept nowhere.
@@ -22,6 +23,18 @@ Answer = Literal["serving", "denied", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What one attempt told."""
+
+    answer: Answer
+    maxmemory_bytes: int | None = None
+    """Of a Redis that serves: how much its data may take; 0: as much as there is."""
+
+
+SILENT: Final = Told("silent")
+
+
+@dataclass(frozen=True, slots=True)
 class Login:
     """As whom, and into which database."""
 
@@ -34,12 +47,16 @@ class DatabaseServers(Protocol):
 
     async def ask(
         self, engine: str, address: str, port: int, login: Login, password: str, /
-    ) -> Answer:
+    ) -> Told:
         """One attempt, bounded; never raises for what the server does."""
         ...
 
     async def heal(self, engine: str, container_id: str, login: Login, password: str, /) -> None:
         """Set the password from inside the container, where the engine trusts its own user."""
+        ...
+
+    async def limit(self, address: str, port: int, password: str, maxmemory_bytes: int, /) -> None:
+        """How much the data of the Redis there may take from now on, until it starts anew."""
         ...
 
 
@@ -53,10 +70,12 @@ class NetworkServers:
 
     async def ask(
         self, engine: str, address: str, port: int, login: Login, password: str, /
-    ) -> Answer:
+    ) -> Told:
         if engine == "redis":
             redis = await self.redis.observe_server(host=address, port=port, password=password)
-            return "silent" if redis is None else _answer(redis.ready, redis.auth_ok)
+            if redis is None:
+                return SILENT
+            return Told(_answer(redis.ready, redis.auth_ok), redis.maxmemory_bytes)
         state = await self.postgres.observe_server(
             host=address,
             port=port,
@@ -65,9 +84,10 @@ class NetworkServers:
             database=login.database,
         )
         if state is None:
-            return "silent"
+            return SILENT
         # the same script mends a missing database
-        return _answer(state.ready, state.auth_ok is not False and state.database_ok is not False)
+        let_in = state.auth_ok is not False and state.database_ok is not False
+        return Told(_answer(state.ready, let_in))
 
     async def heal(self, engine: str, container_id: str, login: Login, password: str, /) -> None:
         """Only PostgreSQL: a Redis reads its password when it starts."""
@@ -86,6 +106,11 @@ class NetworkServers:
                 f"code {code}",
                 reason="PasswordNotSet",
             )
+
+    async def limit(self, address: str, port: int, password: str, maxmemory_bytes: int, /) -> None:
+        await self.redis.ensure_maxmemory(
+            host=address, port=port, password=password, maxmemory_bytes=maxmemory_bytes
+        )
 
 
 def _answer(ready: bool, let_in: bool | None) -> Answer:

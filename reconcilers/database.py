@@ -1,13 +1,13 @@
 """Database: one server in one container, its data on a Volume record, its password in a Secret.
 
 What differs between the engines is in _engines.py (what runs), _images.py (from which image) and
-_servers.py (how to ask and to heal).
+_servers.py (how to ask and to heal); what an answer leads to, in _databaseplan.py.
 Deliberately not here: backups, pooling and parameters, which are kinds and fields to come.
 """
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Final
 
 from controlplane.clock import Clock
 from controlplane.plan import (
@@ -34,7 +34,16 @@ from drivers.containers import (
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers import _volumes as volumes
+from reconcilers._databaseplan import (
+    DatabaseStep,
+    HealPassword,
+    LimitMemory,
+    plan_answer,
+    readiness,
+    resizing,
+)
 from reconcilers._engines import (
+    STOP_TIMEOUT_S,
     command_of,
     env_of,
     files_of,
@@ -46,17 +55,14 @@ from reconcilers._lifecycle import (
     file_steps,
     host_address,
     not_placed,
-    not_running,
     removal,
     served,
 )
 from reconcilers._secrets import is_whole, secret_ref, tells_truth
-from reconcilers._servers import Answer, DatabaseServers, Login
+from reconcilers._servers import SILENT, DatabaseServers, Told
 from reconcilers._volumes import Keeping, mounted, release, volume_steps, volume_wait
 from resources.database import VERSIONS, Database, DatabaseStatus
 
-STOP_TIMEOUT_S: Final = 60
-"""A checkpoint or a save of a few GiB; killed before its end, a server recovers from its log."""
 SERVED_RECHECK_S: Final = 60.0
 """A server whose container lives seldom stops serving; what kills the container is an event."""
 
@@ -71,24 +77,10 @@ class DatabaseSeen:
     files_here: bool = False
     files_version: str | None = None
     """What its secret files were made from; None: there are none, or somebody changed them."""
-    answer: Answer = "silent"
+    told: Told = SILENT
     secret_true: bool = True
     """Whether its Secret, if there is one, says where and as whom it is reached."""
     age_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class HealPassword:
-    """Make the running server's password the one of the Secret."""
-
-    container_id: str
-    engine: str
-    namespace: str
-    secret_name: str
-    login: Login
-
-
-DatabaseStep = box.ContainerStep | HealPassword
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +113,11 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         image_here = container is not None and container.image == reference
         if not image_here:
             image_here = await self.containers.observe_image(reference) is not None
-        answer: Answer = "silent"
+        told = SILENT
         address = container.networks.get(want.network) if container else None
         if container and container.running and not container.paused and address and values:
             password = values.get("password", b"").decode(errors="replace")
-            answer = await self.servers.ask(
+            told = await self.servers.ask(
                 record.spec.engine, address, record.port, login_of(record), password
             )
         return DatabaseSeen(
@@ -134,7 +126,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             network.id if network else None,
             files is not None,
             files.version if files and files.intact else None,
-            answer,
+            told,
             values is None or tells_truth(values, secret_keys(record)),
             box.age_s(container, self.clock.now()) if container else 0.0,
         )
@@ -163,8 +155,8 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         steps = (*file_steps(want.record, files, seen.files_version, user), *steps)
         if steps or seen.container is None:
             pull = () if seen.image_here else (box.EnsureImage(spec.image),)
-            return Plan((*pull, *steps))
-        return _plan_answer(want, seen, seen.container)
+            return Plan((*pull, *resizing(want, seen.container, seen.told, spec.limits, steps)))
+        return plan_answer(want, seen.container, seen.told, seen.age_s)
 
     def _records(self, want: Want[Database], seen: DatabaseSeen) -> tuple[RecordStep, ...]:
         """Its Volume and its Secret, as they should be."""
@@ -223,7 +215,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             volume=volume_name(record, want.namespace_uid),
             container=state.name if state else None,
         )
-        return served(status, state, _readiness(want, seen), SERVED_RECHECK_S)
+        return served(status, state, readiness(want, state, seen.told), SERVED_RECHECK_S)
 
     async def apply(self, step: DatabaseStep, /) -> None:
         match step:
@@ -234,11 +226,17 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
                 secret_name=name,
                 login=login,
             ):
-                values = await self.values.read("Secret", namespace, name)
-                password = (values or {}).get("password", b"").decode()
+                password = await self._password(namespace, name)
                 await self.servers.heal(engine, container_id, login, password)
+            case LimitMemory(address=address, port=port, namespace=namespace, secret_name=name):
+                password = await self._password(namespace, name)
+                await self.servers.limit(address, port, password, step.maxmemory_bytes)
             case _:
                 await self.steps.apply(step)
+
+    async def _password(self, namespace: str, secret_name: str) -> str:
+        values = await self.values.read("Secret", namespace, secret_name)
+        return (values or {}).get("password", b"").decode()
 
 
 def volume_name(record: Database, namespace_uid: str) -> str:
@@ -288,48 +286,3 @@ def _release(want: Want[Database]) -> tuple[RecordStep, ...]:
         ("Secret", want.record.secret_name),
     )
     return release(want, names, retain=want.record.spec.deletion_policy == "Retain")
-
-
-def _plan_answer(
-    want: Want[Database], seen: DatabaseSeen, container: ContainerState
-) -> Plan[DatabaseStep]:
-    """The container is as it should be: does the server serve?"""
-    record = want.record
-    match seen.answer:
-        case "serving":
-            return Plan()
-        case "denied" if record.spec.engine == "redis":
-            # it reads its password when it starts, and takes no new one from who lacks the old
-            return Plan((box.RestartContainer(container.id, STOP_TIMEOUT_S),))
-        case "denied":
-            heal = HealPassword(
-                container.id,
-                record.spec.engine,
-                record.metadata.namespace,
-                record.secret_name,
-                login_of(record),
-            )
-            return Plan((heal,))
-        case "silent":
-            starting = Wait("Starting", _silence(want), box.recheck_s(seen.age_s))
-            return Plan(wait=box.trouble(container) or starting)
-        case _:
-            assert_never(seen.answer)
-
-
-def _silence(want: Want[Database]) -> str:
-    name = want.record.owned_name
-    return f"container '{name}' runs and its server does not answer yet; if it lasts, read its logs"
-
-
-def _readiness(want: Want[Database], seen: DatabaseSeen) -> tuple[str, str]:
-    if told := not_running(seen.container, deleting=want.deleting):
-        return told
-    match seen.answer:
-        case "serving":
-            return "Serving", "it answers and takes its password"
-        case "denied":
-            message = "it answers, and its password is being set to the Secret's"
-            return "PasswordRejected", message
-        case _:
-            return "Starting", _silence(want)

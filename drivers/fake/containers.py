@@ -354,7 +354,7 @@ class FakeContainers:
             address = self.engine.address_in(self.engine.networks[network_id])
             found.state = replace(found.state, networks={**found.state.networks, name: address})
         code = self.engine.crashing.get(found.state.image)
-        found.starts += 1
+        self.engine.begin(found)
         self._set(found, "start", running=True, restarting=False, started_at=MOMENT)
         if code is not None:
             self.engine.restart_loop(found.state.name, code)

@@ -58,6 +58,8 @@ class Container:
     secret_env: Mapping[str, str] = field(default_factory=dict)
     starts: int = 0
     """How often its process began: tells a restart from a correction in place."""
+    told: dict[str, int] = field(default_factory=dict)
+    """Settings that its process holds in memory, and only there."""
 
 
 class FakeEngine:
@@ -69,6 +71,7 @@ class FakeEngine:
         self.networks: dict[str, NetworkState] = {}
         self.volumes: dict[str, VolumeState] = {}
         self._on_volume_gone: list[Callable[[str], None]] = []
+        self._on_start: list[Callable[[Container], None]] = []
         self.images: dict[str, str] = {}
         """reference -> id"""
         self.routes: set[str] = {"172.17.0.0/16"}
@@ -110,7 +113,7 @@ class FakeEngine:
     def crash(self, name: str, exit_code: int = 1) -> None:
         """Its process ends by itself; the engine restarts it."""
         found = self.by_name(name)
-        found.starts += 1
+        self.begin(found)
         self.set_state(
             name,
             "container die",
@@ -164,6 +167,17 @@ class FakeEngine:
     def when_volume_goes(self, forget: Callable[[str], None]) -> None:
         """Call this with the name of each volume that is removed: what was on it is gone."""
         self._on_volume_gone.append(forget)
+
+    def when_it_starts(self, read: Callable[[Container], None]) -> None:
+        """Call this with each container whose process begins: what it reads, it reads then."""
+        self._on_start.append(read)
+
+    def begin(self, container: Container) -> None:
+        """Its process begins, and knows nothing of an earlier one."""
+        container.starts += 1
+        container.told = {}
+        for read in self._on_start:
+            read(container)
 
     def add_foreign(self, name: str, labels: Mapping[str, str] | None = None) -> ContainerState:
         """Somebody else's container."""

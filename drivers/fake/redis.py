@@ -16,11 +16,12 @@ class FakeRedisServer:
     loading: bool = False
     version: str = "7.0.15"
     hanging: bool = False
+    maxmemory_bytes: int = 0
 
 
 @dataclass(slots=True)
 class FakeRedis:
-    """`servers` maps (host, port) to what listens there; `writes` counts passwords changed."""
+    """`servers` maps (host, port) to what listens there; `writes` counts changes."""
 
     servers: dict[tuple[str, int], FakeRedisServer] = field(default_factory=dict)
     writes: int = 0
@@ -44,6 +45,7 @@ class FakeRedis:
             role=server.role,
             loading=server.loading,
             version=server.version,
+            maxmemory_bytes=server.maxmemory_bytes,
         )
 
     async def ensure_password(
@@ -60,3 +62,18 @@ class FakeRedis:
             raise RetryableError(f"{where}: NOAUTH", reason="PasswordUnknown")
         server.password = wanted
         self.writes += 1
+
+    async def ensure_maxmemory(
+        self, *, host: str, port: int, password: str, maxmemory_bytes: int, timeout_s: float = 3.0
+    ) -> None:
+        self.faults.enter("ensure_maxmemory")
+        where = f"cannot set the memory of redis '{host}:{port}'"
+        server = self.servers.get((host, port))
+        if server is None or server.hanging:
+            raise RetryableError(f"{where}: it does not answer", reason="ServerUnavailable")
+        if server.password != password:
+            code = "WRONGPASS" if server.password else "ERR"
+            raise RetryableError(f"{where}: {code}", reason="MemoryRefused")
+        if server.maxmemory_bytes != maxmemory_bytes:
+            server.maxmemory_bytes = maxmemory_bytes
+            self.writes += 1

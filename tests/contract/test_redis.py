@@ -82,9 +82,17 @@ async def _ensure(world: World, current: str, wanted: str) -> None:
     )
 
 
+async def _limit(world: World, maxmemory_bytes: int, password: str = PASSWORD) -> None:
+    await world.driver.ensure_maxmemory(
+        host=world.host, port=world.port, password=password, maxmemory_bytes=maxmemory_bytes
+    )
+
+
 async def test_a_serving_server_tells_role_and_version(world: World) -> None:
     state = await _observe(world)
-    assert state == RedisState(True, True, "Serving", role="master", version="7.0.15")
+    assert state == RedisState(
+        True, True, "Serving", role="master", version="7.0.15", maxmemory_bytes=0
+    )
 
 
 async def test_a_wrong_password_is_told_as_such(world: World) -> None:
@@ -134,6 +142,31 @@ async def test_ensure_password_says_that_nothing_answers(world: World) -> None:
     assert caught.value.reason == "ServerUnavailable"
 
 
+async def test_ensure_maxmemory_is_told_and_may_be_repeated(world: World) -> None:
+    for wanted in (100 * 2**20 + 1, 100 * 2**20 + 1, 0):
+        await _limit(world, wanted)
+        state = await _observe(world)
+        assert state is not None
+        assert (state.reason, state.maxmemory_bytes) == ("Serving", wanted)
+
+
+async def test_ensure_maxmemory_needs_the_password(world: World) -> None:
+    with pytest.raises(RetryableError) as caught:
+        await _limit(world, 1, "not-this")
+    assert caught.value.reason == "MemoryRefused"
+    state = await _observe(world)
+    assert state is not None
+    assert state.maxmemory_bytes == 0
+
+
+async def test_ensure_maxmemory_says_that_nothing_answers(world: World) -> None:
+    with pytest.raises(RetryableError) as caught:
+        await world.driver.ensure_maxmemory(
+            host=world.host, port=1, password=PASSWORD, maxmemory_bytes=1
+        )
+    assert caught.value.reason == "ServerUnavailable"
+
+
 @pytest.mark.parametrize("side", ["fake", "real"])
 async def test_a_hanging_server_is_given_up(side: str) -> None:
     async with answering(b"") as port:
@@ -148,12 +181,12 @@ async def test_a_hanging_server_is_given_up(side: str) -> None:
 
 @pytest.mark.parametrize("side", ["fake", "real"])
 async def test_a_loading_server_is_not_ready(side: str) -> None:
-    body = b"loading:1\r\nrole:master\r\nredis_version:7.0.15\r\n"
+    body = b"maxmemory:0\r\nloading:1\r\nrole:master\r\nredis_version:7.0.15\r\n"
     async with answering(b"+OK\r\n$%d\r\n%b\r\n" % (len(body), body)) as port:
         fake = FakeRedis({("127.0.0.1", port): FakeRedisServer(PASSWORD, loading=True)})
         driver: Redis = fake if side == "fake" else NetworkRedis()
         state = await driver.observe_server(host="127.0.0.1", port=port, password=PASSWORD)
-    assert state == RedisState(False, True, "Loading", "master", True, "7.0.15")
+    assert state == RedisState(False, True, "Loading", "master", True, "7.0.15", "", 0)
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad\r\n\r\n", b"$99999999999\r\n", b"*1\r\n"])

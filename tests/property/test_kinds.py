@@ -252,12 +252,22 @@ class DatabaseMachine(KindMachine):
         if found := self.world.values.data.get(("Secret", "shop-credentials")):
             found["password"] = password
 
+    @rule(memory=st.sampled_from([0, 2**20, 2**40]), look=LOOK)
+    def set_memory(self, memory: int, look: bool) -> None:
+        """As `CONFIG SET maxmemory` by a user."""
+        for state in self.mine():
+            told = self.world.engine.containers[state.id].told
+            told.update(dict.fromkeys(told, memory))
+        self.look(look)
+
     def check(self) -> None:
         wanted = self.record().spec
         (state,) = self.mine()
         assert state.name == f"database-shop-shop-{UID[:8]}"
         size = PLANS[wanted.plan].resources
         self.same_everywhere(state, Limits(size.cpu, size.memory))
+        redis = {"maxmemory": size.memory // 4 * 3} if wanted.engine == "redis" else {}
+        assert self.world.engine.containers[state.id].told == redis
         spec = self.world.engine.containers[state.id].spec
         assert spec is not None
         volume = f"volume-database-shop-shop-{wanted.engine}-nnnnnnnn"

@@ -1,7 +1,6 @@
-"""What outsiders do on the servers of S3, DNS, mail and VPN and to secret files, behind our back:
-every object of ours is taken away, and every setting of it is changed, read off its own fields.
-
-What is left out can't be put back by anybody, or says whose a thing is: each with its reason.
+"""What outsiders do on the servers of S3, DNS, mail, VPN and Redis and to secret files, behind our
+back: every object of ours is taken away, and every setting of it is changed, read off its own
+fields.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping
@@ -41,7 +40,8 @@ class Meddling:
 
 def meddlings(platform: Platform) -> list[Meddling]:
     """All that can be done to what there is now."""
-    return [*_dns(platform), *_mail(platform), *_s3(platform), *_vpn(platform), *_files(platform)]
+    servers = [*_dns(platform), *_mail(platform), *_s3(platform), *_vpn(platform)]
+    return [*servers, *_databases(platform), *_files(platform)]
 
 
 def _dns(platform: Platform) -> Iterator[Meddling]:
@@ -115,6 +115,15 @@ def _vpn(platform: Platform) -> Iterator[Meddling]:
             yield Meddling(f"change {field} of {name}", change)
         more = partial(wireguard.add_peer, container.state.id, "A" * 43 + "=", "10.0.0.9/32")
         yield Meddling(f"let another peer in at {name}", more)
+
+
+def _databases(platform: Platform) -> Iterator[Meddling]:
+    for container in list(platform.engine.containers.values()):
+        for name, value in container.told.items():
+            what = f"set {name} of {container.state.name} to"
+            for other in (0, value - 1, value + 1):
+                change = partial(_put, container.told, name, other)
+                yield Meddling(f"{what} {other}", change)
 
 
 def _files(platform: Platform) -> Iterator[Meddling]:

@@ -79,6 +79,19 @@ def editing(field: str, number: int) -> Act:
     return edit
 
 
+async def create_redis(stage: Stage, key: Key) -> None:
+    await stage.make(key.kind, {"engine": "redis", "plan": "basic"}, key.name)
+
+
+def of_plan(plan: str) -> Act:
+    """Another size."""
+
+    async def edit(stage: Stage, key: Key) -> None:
+        await stage.edit(key, {**stage.spec(key), "plan": plan})
+
+    return edit
+
+
 def stories(kind: str, edits: int = 1) -> Iterator[Story]:
     """Every lifecycle of a kind, with so many edits of each field."""
     if WORLDS[kind].lives:
@@ -88,6 +101,9 @@ def stories(kind: str, edits: int = 1) -> Iterator[Story]:
         yield Story(kind, "remake", remake, (create,))
     if kind == "Namespace":
         yield Story(kind, "delete-with-all-in-it", delete, (fill,), of=TENANT)
+    if kind == "Database":  # the example is no redis, whose server has settings to follow
+        for name, plan in (("grow", "pro"), ("shrink", "starter")):
+            yield Story(kind, f"{name}-redis", of_plan(plan), (create_redis,), of="cache")
     if has_spec(kind):
         fields: dict[str, int] = {}
         for field, _ in candidates(kind, example(kind).get("spec") or {}):

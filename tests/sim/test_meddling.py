@@ -17,7 +17,7 @@ FULLER = {"quota": "64Mi", "versioning": True, "publicRead": True}
 """A Bucket with settings of every sort; the plain one asks for none."""
 RECORDS: list[tuple[str, dict[str, Any]]] = [
     (kind, {}) for kind in WORLDS if WORLDS[kind].lives
-] + [("Bucket", FULLER)]
+] + [("Bucket", FULLER), ("Database", {"engine": "redis", "version": "7"})]
 
 
 @pytest.mark.parametrize(("kind", "more"), RECORDS)

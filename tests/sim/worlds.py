@@ -112,6 +112,8 @@ def database_world(platform: Platform, record: Record) -> None:
     assert volume.owner.uid in owners, "its data is on a Volume that has a record"
     folder = platform.files.folders[record.metadata.uid]
     assert folder.intact
+    redis = {"maxmemory": size.memory * 3 // 4} if spec.engine == "redis" else {}
+    assert platform.engine.containers[state.id].told == redis, "what the server itself goes by"
     _in_its_network(platform, record, state.networks, state.aliases)
 
 

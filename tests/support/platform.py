@@ -91,7 +91,7 @@ class Platform(Running):
     wireguard: FakeWireGuard = field(init=False)
 
     def __post_init__(self) -> None:
-        self.servers = FakeServers(self.engine)
+        self.servers = FakeServers(self.engine, mounted(self.engine, self.files))
         self.containers = FakeContainers(self.engine)
         self.llamacpp = FakeModels(engine=self.engine, any_source=True)
         self.wireguard = FakeWireGuard(self.engine, mounted(self.engine, self.files))

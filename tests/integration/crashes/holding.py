@@ -28,3 +28,5 @@ class Holding:
     """All that a user could mind, in words that two runs share. Raises OSError."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """What stands for words that are this run's alone."""
+    wrong: str = ""
+    """What it may not come to in any run."""

@@ -90,7 +90,7 @@ async def play(story: Story, cuts: tuple[Cut, ...] = (), wanted: Outcome | None 
             outcome = await _ended(stage, wanted)
             took_s = time.monotonic() - began_s
             tracer.armed = False
-            problems = [*stage.breaches, *platform.lost()]
+            problems = [*stage.breaches, *platform.lost(), *look.served.wrong()]
         return Played(outcome, tuple(tracer.trace), tuple(tracer.struck), tuple(problems), took_s)
 
 

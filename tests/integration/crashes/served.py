@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from controlplane.records import Key
 from drivers.containers import ContainerState
-from resources.meta import PLATFORM_NAMESPACE
 from tests.integration.crashes.buckets import buckets
+from tests.integration.crashes.caches import cache
 from tests.integration.crashes.holding import At, Holding
 from tests.integration.crashes.mailboxes import mailboxes
 from tests.integration.crashes.tunnels import tunnel
@@ -22,6 +22,7 @@ ASK: Final[Mapping[str, Callable[[At], Holding]]] = {
     "s3": buckets,
     "mail": mailboxes,
     "VpnNetwork": tunnel,
+    "Database": cache,
 }
 """How to ask: by the name that a service's record has, or by kind. Raises OSError."""
 
@@ -41,6 +42,10 @@ class Served:
                 platform.aliases.update(found.aliases)
         return frozenset().union(*(each.things for each in self.last.values()))
 
+    def wrong(self) -> list[str]:
+        """What no run may come to, as of the last look."""
+        return [f"{name}: {each.wrong}" for name, each in self.last.items() if each.wrong]
+
     def tree(self) -> Mapping[str, Any]:
         """All of it, as of the last look."""
         return {name: _tree(holding) for name, holding in self.last.items()}
@@ -59,6 +64,6 @@ def servers(platform: Platform, states: Iterable[ContainerState]) -> Iterator[tu
         owner = state.owner
         name = "" if owner is None else owner.name if owner.kind == "Platform" else owner.kind
         address = next(filter(None, state.networks.values()), "")
-        if name in ASK and state.running and address:
-            secret = platform.find(Key("Secret", PLATFORM_NAMESPACE, f"{name}-credentials"))
+        if owner is not None and name in ASK and state.running and address:
+            secret = platform.find(Key("Secret", owner.namespace, f"{owner.name}-credentials"))
             yield name, At(state, address, opened(secret.obj) if secret else {})

@@ -74,6 +74,7 @@ def lifecycle(kind: str, name: str, edits: Mapping[str, Act], *before: Act) -> l
 
 
 BIGGER: Final = {"cpu": "60m", "memory": "56Mi"}
+SMALLER: Final = {"cpu": "40m", "memory": "24Mi"}
 WEB: Final = {
     "limits": changing(resources=BIGGER),
     "environment": changing(env=[{"name": "COLOUR", "value": "blue"}]),
@@ -84,6 +85,7 @@ WEB: Final = {
 }
 CACHE: Final = {
     "limits": changing(resources=BIGGER),
+    "smaller": changing(resources=SMALLER),
     "unpublished": changing(publish=None),
     "unkept": changing(deletionPolicy="Delete"),
 }

@@ -153,9 +153,10 @@ async def test_an_app_uses_a_postgres_and_a_redis_that_heal(world: RealWorld) ->
     password = world.values.data[("Secret", "shop-postgres-credentials")]["password"].decode()
     address = server.networks[world.network_name]
     ask = NetworkServers(NetworkPostgres(), NetworkRedis(), world.real).ask
-    assert await ask("postgres", address, 5432, Login("app", "app"), password) == "denied"
+    login = Login("app", "app")
+    assert (await ask("postgres", address, 5432, login, password)).answer == "denied"
     await world.ready(postgres)
-    assert await ask("postgres", address, 5432, Login("app", "app"), password) == "serving"
+    assert (await ask("postgres", address, 5432, login, password)).answer == "serving"
     await world.ready(app)
 
     # killed and removed: back with its data
@@ -181,10 +182,27 @@ async def test_a_redis_started_on_another_password_takes_the_secrets(world: Real
     (server,) = await world.real.list_containers()
     address = server.networks[world.network_name]
     ask = NetworkServers(NetworkPostgres(), NetworkRedis(), world.real).ask
-    assert await ask("redis", address, 6379, Login("", ""), "rotated-password") == "serving"
-    assert await ask("redis", address, 6379, Login("", ""), old) == "denied"
-    limits = server.limits
-    await world.ready(world.made("Database", {"engine": "redis", "plan": "basic"}))
-    (after,) = await world.real.list_containers()
-    assert after.id == server.id
-    assert after.limits != limits
+    login = Login("", "")
+    assert (await ask("redis", address, 6379, login, "rotated-password")).answer == "serving"
+    assert (await ask("redis", address, 6379, login, old)).answer == "denied"
+
+
+async def test_a_redis_takes_another_size_as_it_runs(world: RealWorld) -> None:
+    await world.ready(world.made("Database", {"engine": "redis"}))
+    (server,) = await world.real.list_containers()
+    redis = NetworkRedis()
+    at = {"host": server.networks[world.network_name], "port": 6379}
+    password = world.values.data[("Secret", "shop-redis-credentials")]["password"].decode()
+    for plan, memory in (("basic", 512), ("starter", 256)):
+        record = world.made("Database", {"engine": "redis", "plan": plan})
+        await world.ready(record)
+        (after,) = await world.real.list_containers()
+        assert after.limits.memory_bytes == memory * 2**20
+        assert (after.id, after.started_at) == (server.id, server.started_at)
+        state = await redis.observe_server(**at, password=password)
+        assert state is not None
+        assert state.maxmemory_bytes == memory * 2**20 * 3 // 4
+        # somebody takes the limit away: it is put right as the record is looked at
+        await redis.ensure_maxmemory(**at, password=password, maxmemory_bytes=0)
+        await world.ready(record)
+        assert await redis.observe_server(**at, password=password) == state

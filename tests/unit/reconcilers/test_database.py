@@ -9,6 +9,7 @@ from controlplane.errors import TerminalError
 from controlplane.plan import EnsureChild, OrphanChild, Owned, Plan, RemoveChild
 from drivers.containers import Limits, VolumeMount
 from reconcilers.database import volume_name
+from resources.database import PLANS
 from resources.meta import Footprint
 from tests.unit.reconcilers.world import NETWORK, NS_UID, UID, World, database
 
@@ -138,6 +139,49 @@ async def test_a_password_set_behind_its_back_is_set_to_the_secrets() -> None:
     assert (await made.settle(database())).ready
     assert made.servers.passwords[(UID, 0)] == "generated-shop-credentials"
     assert made.engine.by_name(NAME).starts == 1
+
+
+@pytest.mark.parametrize(
+    ("plan", "first", "then"),
+    [
+        pytest.param("pro", ["WriteSecrets", "FixContainer"], ["LimitMemory"], id="grows"),
+        pytest.param("starter", ["LimitMemory", "WriteSecrets", "FixContainer"], [], id="shrinks"),
+    ],
+)
+async def test_redis_is_resized_as_it_runs(plan: Any, first: list[str], then: list[str]) -> None:
+    """Never more for its data than the container has."""
+    made = await world()
+    await made.settle(database("redis", plan="basic", storage="50Gi"))
+    resized = database("redis", plan=plan, storage="50Gi")
+    for steps in (first, then):
+        planned, report = await made.look(resized)
+        assert names(planned) == steps
+        assert report.ready
+        await made._carry_out(made.reconciler("Database"), planned, resized)
+    assert (await made.look(resized))[0] == Plan()
+    container = made.engine.by_name(NAME)
+    size = PLANS[plan].resources.memory
+    assert (container.starts, container.state.limits.memory_bytes) == (1, size)
+    assert container.told == {"maxmemory": size * 3 // 4}
+    assert f"maxmemory {size * 3 // 4}\n".encode() in made.files.folders[UID].files["redis.conf"]
+
+
+async def test_redis_made_anew_is_not_resized_before() -> None:
+    made = await world()
+    await made.settle(database("redis", plan="basic", storage="10Gi"))
+    smaller = database("redis", plan="starter", storage="10Gi", publish={})
+    plan, _ = await made.look(smaller)
+    assert names(plan) == ["WriteSecrets", "RemoveContainer", "RunContainer"]
+
+
+async def test_a_limit_that_somebody_took_off_a_redis_is_set_again() -> None:
+    made = await world()
+    await made.settle(database("redis"))
+    container = made.engine.by_name(NAME)
+    right = dict(container.told)
+    container.told["maxmemory"] = 0
+    assert (await made.settle(database("redis"))).ready
+    assert (container.told, container.starts) == (right, 1)
 
 
 async def test_redis_reads_its_password_again_when_it_refuses_it() -> None:

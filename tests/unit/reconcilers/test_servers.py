@@ -9,7 +9,7 @@ from drivers.containers import ContainerSpec, Limits, Owner
 from drivers.fake.containers import FakeContainers
 from drivers.fake.postgres import FakePostgres, FakePostgresServer
 from drivers.fake.redis import FakeRedis, FakeRedisServer
-from reconcilers._servers import Login, NetworkServers
+from reconcilers._servers import Login, NetworkServers, Told
 
 PLACE = ("10.201.0.2", 5432)
 LOGIN = Login("app", "app")
@@ -41,8 +41,8 @@ def postgres(**changes: Any) -> FakePostgresServer:
     ],
 )
 async def test_a_postgres_answers(server: FakePostgresServer | None, expected: str) -> None:
-    answer = await servers(server, None).ask("postgres", *PLACE, LOGIN, "right")
-    assert answer == expected
+    told = await servers(server, None).ask("postgres", *PLACE, LOGIN, "right")
+    assert told.answer == expected
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,15 @@ async def test_a_postgres_answers(server: FakePostgresServer | None, expected: s
     ],
 )
 async def test_a_redis_answers(server: FakeRedisServer | None, expected: str) -> None:
-    assert await servers(None, server).ask("redis", *PLACE, LOGIN, "right") == expected
+    told = await servers(None, server).ask("redis", *PLACE, LOGIN, "right")
+    assert told.answer == expected
+
+
+async def test_a_redis_tells_its_memory_and_takes_another() -> None:
+    made = servers(None, FakeRedisServer("right", maxmemory_bytes=5))
+    assert await made.ask("redis", *PLACE, LOGIN, "right") == Told("serving", 5)
+    await made.limit(*PLACE, "right", 7)
+    assert await made.ask("redis", *PLACE, LOGIN, "right") == Told("serving", 7)
 
 
 class Shell(FakeContainers):
