@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
 
 from api import errors
 from api.answers import answer_stored
-from api.body import parse_json, parse_yaml, parsed, read
+from api.body import parse_json, parse_yaml, read
 from api.context import Call
 from api.errors import Cause
 from api.options import WriteOptions, write_options
 from api.records import change, check_preconditions, key_of, store_new
+from api.slow import in_turns
 from api.validation import prune
 from api.writing import (
     Base,
@@ -74,7 +76,12 @@ def _parse(raw: bytes) -> Any:
 
 async def _read(call: Call, options: WriteOptions) -> Configuration:
     """Raises StatusError 400."""
-    body = await parsed(await read(call), _parse)
+    raw = await read(call)
+    return await in_turns(len(raw), partial(_understood, call, options, raw))
+
+
+def _understood(call: Call, options: WriteOptions, raw: bytes) -> Configuration:
+    body = _parse(raw)
     if not isinstance(body, dict):
         raise errors.bad_request("the configuration to apply must be an object")
     target = call.target
@@ -107,9 +114,13 @@ async def _create(call: Call, config: Configuration, options: WriteOptions) -> w
     if config.sent["metadata"].get("resourceVersion"):
         # of a record that is gone: who names it doesn't want another one
         raise errors.conflict(info, call.target.name)
-    applied = _applied(call, config, options, None)
-    obj = prepare_create(call, call.target.served, applied.obj, options)
-    return await store_new(call, drafted(call, obj, applied.managed_fields), options)
+
+    def make() -> Draft:
+        applied = _applied(call, config, options, None)
+        obj = prepare_create(call, call.target.served, applied.obj, options)
+        return drafted(call, obj, applied.managed_fields)
+
+    return await store_new(call, await in_turns(call.body_bytes, make), options)
 
 
 def _applied(

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -17,10 +18,9 @@ import yaml
 from api import errors
 from api.context import Call
 from api.protobuf import ProtobufError, decode_protobuf
+from api.slow import in_turns
 
 MAX_DEPTH: Final = 32
-_SLOW_BYTES: Final = 32 * 1024
-"""Bodies from this size on are parsed on a thread: YAML takes about 1 ms per 10 KiB."""
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
@@ -34,16 +34,19 @@ async def read(call: Call) -> bytes:
     announced = call.request.content_length
     if announced is not None and announced > limits.body_bytes:
         raise errors.too_large(limits.body_bytes)
-    if call.request.content.is_eof():
-        # it came with the headers: nothing to wait for
-        return await call.request.read()
     try:
-        async with asyncio.timeout(limits.body_timeout_s):
-            return await call.request.read()
+        if call.request.content.is_eof():
+            # it came with the headers: nothing to wait for
+            raw = await call.request.read()
+        else:
+            async with asyncio.timeout(limits.body_timeout_s):
+                raw = await call.request.read()
     except TimeoutError as exc:
         raise errors.StatusError(
             408, "Timeout", f"the body did not arrive within {limits.body_timeout_s:g} s"
         ) from exc
+    call.body_bytes = len(raw)
+    return raw
 
 
 def media_type(call: Call) -> str:
@@ -68,17 +71,10 @@ async def read_object(call: Call, *, optional: bool = False) -> dict[str, Any]:
     parse = _PARSERS.get(media_type(call))
     if parse is None:
         raise errors.unsupported_media_type(_PARSERS, media_type(call))
-    value = await parsed(raw, parse)
+    value = await in_turns(len(raw), partial(parse, raw))
     if not isinstance(value, dict):
         raise errors.bad_request(f"the body must be an object, not {_type_name(value)}")
     return value
-
-
-async def parsed(raw: bytes, parse: Callable[[bytes], Any]) -> Any:
-    """Parse on a thread if it may take long."""
-    if len(raw) >= _SLOW_BYTES:
-        return await asyncio.to_thread(parse, raw)
-    return parse(raw)
 
 
 def parse_json(raw: bytes) -> Any:

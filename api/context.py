@@ -157,6 +157,8 @@ class Call:
     params: Mapping[str, str] = field(default_factory=dict)
     """Values of a Route's placeholders."""
     resource: Target | None = None
+    body_bytes: int = 0
+    """Of the body, once it has been read."""
     warnings: list[str] = field(default_factory=list)
     """Sent as Warning headers with the answer."""
 

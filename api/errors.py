@@ -182,20 +182,18 @@ def expired(message: str) -> StatusError:
     return StatusError(410, "Expired", message)
 
 
+def too_much(message: str) -> StatusError:
+    return StatusError(413, "RequestEntityTooLarge", message)
+
+
 def too_large(limit_bytes: int) -> StatusError:
-    return StatusError(
-        413,
-        "RequestEntityTooLarge",
-        f"the body is larger than {limit_bytes} bytes; split it into smaller objects",
-    )
+    return too_much(f"the body is larger than {limit_bytes} bytes; split it into smaller objects")
 
 
 def record_too_large(limit_bytes: int) -> StatusError:
-    return StatusError(
-        413,
-        "RequestEntityTooLarge",
+    return too_much(
         f"the record would be larger than {limit_bytes} bytes with its metadata.managedFields; "
-        "split it into smaller objects, or apply it as fewer managers",
+        "split it into smaller objects, or apply it as fewer managers"
     )
 
 
@@ -209,10 +207,18 @@ def unsupported_media_type(accepted: Iterable[str], given: str = "") -> StatusEr
     )
 
 
+MAX_CAUSES: Final = 100
+"""Told of one object: each item of a long list can be wrong, in ten times as many words as it
+has bytes."""
+
+
 def invalid(info: KindInfo, name: str, errors: Iterable[FieldError]) -> StatusError:
-    """422 with a cause per field; the message lists them all, as kubectl prints it."""
-    found = list(errors)
+    """422 with a cause per field; the message lists them, as kubectl prints it."""
+    wrong = list(errors)
+    found = wrong[:MAX_CAUSES]
     lines = [f"{error.field}: {error.message}" for error in found]
+    if len(wrong) > len(found):
+        lines.append(f"and {len(wrong) - len(found)} more")
     told = lines[0] if len(lines) == 1 else "[" + ", ".join(lines) + "]"
     details = {"name": name, "group": info.group, "kind": info.kind}
     kind = f"{info.kind}.{info.group}" if info.group else info.kind

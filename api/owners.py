@@ -31,7 +31,7 @@ def check_owners(
     if old == new:
         return
     _authorize(call, served, str(meta.get("name") or ""))
-    known = [tuple(ref.get(part) for part in _SAME) for ref in old]
+    known = {tuple(ref.get(part) for part in _SAME) for ref in old}
     wrong = [
         FieldError(f"metadata.ownerReferences[{place}].{field}", "FieldValueInvalid", why)
         for place, ref in enumerate(new)

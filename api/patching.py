@@ -1,6 +1,7 @@
 """PATCH in its four forms, on a record, its status, or (not apply) its scale."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -8,12 +9,13 @@ from aiohttp import web
 from api import errors
 from api.answers import answer_stored
 from api.applies import apply
-from api.body import media_type, parse_json, parsed, read
+from api.body import media_type, parse_json, read
 from api.context import Call
 from api.options import WriteOptions, write_options
 from api.patch import APPLY, JSON_PATCH, MERGE_PATCH, STRATEGIC, PatchError, json_patch, merge_patch
 from api.records import change, check_preconditions
 from api.routes import Handler
+from api.slow import in_turns
 from api.strategic import strategic_merge
 from api.writing import Base, Draft, draft_update
 from resources.meta import FieldError
@@ -39,7 +41,8 @@ async def read_patch(call: Call) -> Patch:
     kind = media_type(call)
     if kind not in accepted(call):
         raise errors.unsupported_media_type(accepted(call))
-    body = await parsed(await read(call), parse_json)
+    raw = await read(call)
+    body = await in_turns(len(raw), partial(parse_json, raw))
     if kind == JSON_PATCH:
         return lambda wire: _json_patched(call, wire, body)
     if not isinstance(body, dict):

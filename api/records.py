@@ -1,6 +1,7 @@
 """The verbs of one record: get, create, update, delete, and what they share with patches."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from api.context import Call, Propagation
 from api.options import WriteOptions, dry_run, write_options
 from api.routes import Handler
 from api.served import Served
+from api.slow import in_turns
 from api.writing import Base, Draft, base_of, draft_create, draft_update
 from controlplane.access import Attempt, allowed
 from controlplane.errors import AlreadyExistsError, ConflictError, NotFoundError
@@ -99,7 +101,8 @@ async def create(call: Call) -> web.StreamResponse:
     if isinstance(meta := sent.get("metadata"), dict) and meta.get("ownerReferences"):
         # an owner made by another process a moment ago counts
         await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
-    draft = draft_create(call, call.target.served, sent, options)
+    make = partial(draft_create, call, call.target.served, sent, options)
+    draft = await in_turns(call.body_bytes, make)
     return await store_new(call, draft, options)
 
 
@@ -151,7 +154,9 @@ async def _change(call: Call, options: WriteOptions, make: Change) -> tuple[Stor
     for _ in range(_ATTEMPTS):
         before = await current(call)
         wire = await call.ctx.records.read(before)
-        draft, versioned = make(base_of(wire, before.managed_fields), wire)
+        size = max(call.body_bytes, len(before.body) + len(before.managed_fields))
+        base = base_of(wire, before.managed_fields)
+        draft, versioned = await in_turns(size, partial(make, base, wire))
         try:
             after = await call.ctx.records.update(
                 before,

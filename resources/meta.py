@@ -320,6 +320,7 @@ class FieldError:
         "FieldValueForbidden",
         "FieldValueTypeInvalid",
         "FieldValueTooLong",
+        "FieldValueTooMany",
     ]
     message: str
 

@@ -1,6 +1,6 @@
 """JSON patch and merge patch."""
 
-from typing import Any
+from typing import Any, SupportsIndex
 
 import pytest
 
@@ -80,7 +80,6 @@ def test_json_patch_that_cannot_be_carried_out(operation: dict[str, Any]) -> Non
         [{"op": "add", "path": 7, "value": 1}],
         [{"path": "/a"}],
         [{"op": "copy", "path": "/a"}],
-        [{"op": "remove", "path": "/a"}] * 10_001,
     ],
 )
 def test_a_malformed_json_patch_is_a_bad_request(patch: Any) -> None:
@@ -98,9 +97,54 @@ def test_a_copy_of_what_was_nested_without_end_is_a_bad_request() -> None:
 
 def test_copies_that_double_the_object_are_cut_off() -> None:
     bomb = [{"op": "copy", "from": "", "path": f"/k{n}"} for n in range(40)]
-    with pytest.raises(StatusError) as caught:
+    with pytest.raises(StatusError, match="copy at most") as caught:
         json_patch({"a": "x" * 1000}, bomb)
     assert caught.value.code == 413
+
+
+def test_more_operations_than_kubernetes_takes_are_too_many() -> None:
+    with pytest.raises(StatusError, match="10000, got 10001") as caught:
+        json_patch(OBJ, [{"op": "test", "path": "/a", "value": OBJ["a"]}] * 10_001)
+    assert caught.value.code == 413
+
+
+class _Heavy(list[int]):
+    """A list that counts the items that are pushed along in it."""
+
+    pushed = 0
+
+    def insert(self, index: SupportsIndex, value: int) -> None:
+        type(self).pushed += len(self) - index.__index__()
+        super().insert(index, value)
+
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
+        assert isinstance(index, int)
+        type(self).pushed += len(self) - index
+        super().__delitem__(index)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"op": "add", "path": "/l/0", "value": 1},
+        {"op": "remove", "path": "/l/0"},
+        {"op": "move", "from": "/l/0", "path": "/l/-"},
+    ],
+    ids=lambda step: str(step["op"]),
+)
+def test_a_list_too_long_for_so_many_changes_is_not_pushed_along_for_seconds(
+    step: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Heavy, "pushed", 0)
+    with pytest.raises(StatusError, match="replace the list as a whole") as caught:
+        json_patch({"l": _Heavy(range(300_000))}, [step] * 9_000)
+    assert caught.value.code == 413
+    assert 50_000_000 < _Heavy.pushed <= 100_000_000
+
+
+def test_as_many_changes_as_may_be_to_the_longest_list_a_record_may_have() -> None:
+    step = {"op": "add", "path": "/l/0", "value": 1}
+    assert len(json_patch({"l": [0]}, [step] * 9_999)["l"]) == 10_000
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from typing import Any, ClassVar, Literal
 import pytest
 from pydantic import Field
 
+from api import errors
+from api.errors import StatusError
 from api.served import Served, serve
 from api.validation import metadata_errors, prune, validate
 from resources.core import ConfigMap, Secret
@@ -24,6 +26,7 @@ class _ThingSpec(Spec):
     engine: Literal["a", "b"]
     part: _Part = _Part()
     parts: tuple[_Part, ...] = ()
+    few: tuple[int, ...] = Field(default=(), max_length=4)
     env: dict[str, str] = Field(default_factory=dict)
     free: dict[str, Any] = Field(default_factory=dict)
 
@@ -211,6 +214,34 @@ def test_metadata_that_is_fine() -> None:
         "finalizers": ["example.com/cleanup", "foregroundDeletion"],
     }
     assert not list(metadata_errors(THING, meta))
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"parts": [0] * 10_001}, "spec.parts: Too many: 10001: must have at most 10000 items"),
+        ({"few": [0] * 5}, "spec.few: Too many: 5: must have at most 4 items"),
+        (
+            {"env": {str(n): 0 for n in range(10_001)}},
+            "spec.env: Too many: 10001: must have at most 10000 items",
+        ),
+    ],
+)
+def test_entries_beyond_what_may_be_are_not_looked_at_one_by_one(
+    spec: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(StatusError) as caught:
+        prune(THING, _thing(**spec))
+    assert caught.value.code == 422
+    assert caught.value.message == f'Thing.bunker.cloud "x" is invalid: {told}'
+    assert [cause["reason"] for cause in caught.value.details["causes"]] == ["FieldValueTooMany"]
+
+
+def test_of_many_faults_some_are_told() -> None:
+    _, wrong = validate(THING, _thing(parts=[0] * 5_000))
+    refused = errors.invalid(THING.info, "x", wrong)
+    assert len(refused.details["causes"]) == 100
+    assert refused.message.endswith(", and 4900 more]")
 
 
 @pytest.mark.parametrize("model", KINDS, ids=lambda model: model.info.kind)
