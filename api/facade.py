@@ -98,6 +98,9 @@ class _Facade:
         for method in _WRITES:
             yield Route(method, collection, self._refuse, resource=info.plural)
             yield Route(method, f"{collection}/{{name}}", self._refuse, resource=info.plural)
+        # kubectl scale reads before it writes: a 404 would say nothing of what to scale instead
+        for method in ("GET", "PUT", "PATCH"):
+            yield Route(method, f"{collection}/{{name}}/scale", self._refuse, resource=info.plural)
 
     async def _collection(self, call: Call) -> web.StreamResponse:
         watches = call.flag("watch")

@@ -177,6 +177,7 @@ def field_error(error: ErrorDetails, *, secret: bool = False) -> FieldError:
     elif kind == "extra_forbidden":
         return FieldError(path, "FieldValueForbidden", "unknown field; remove it")
     shown = "" if secret else _show(error.get("input"))
+    message = _WRITE.get(kind) or message.replace("Input should be", "write a value", 1)
     return FieldError(path, reason, f"{_VERDICT[reason]}: {shown}{message}")
 
 
@@ -186,6 +187,26 @@ _VERDICT: Final[dict[str, str]] = {
     "FieldValueTypeInvalid": "Invalid value",
     "FieldValueTooLong": "Too long",
 }
+
+
+_WHOLE: Final = "write a whole number, without quotes"
+_LIST: Final = "write a list: lines that begin with '- ', or [...]"
+_MAP: Final = "write a map: lines of 'name: value', or {...}"
+_WRITE: Final[dict[str, str]] = {
+    "string_type": "write a string; quote what YAML takes for a number, true or false",
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "bool_type": "write true or false, without quotes",
+    "bool_parsing": "write true or false, without quotes",
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "dict_type": _MAP,
+    "mapping_type": _MAP,
+    "model_type": _MAP,
+    "model_attributes_type": _MAP,
+}
+"""What pydantic says in Python's words, in those of a manifest."""
 
 
 def _not_supported(message: str) -> str:

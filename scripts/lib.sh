@@ -74,8 +74,9 @@ data_dir() {
   fi
 }
 
-# A pid file holds "<pid> <start time>": a recycled pid is not our process.
-start_time() { awk '{ sub(/^.*\) /, ""); print $20 }' "/proc/$1/stat" 2>/dev/null; }
+# A pid file holds "<pid> <start time>": a recycled pid is not our process, and one that ended but
+# is still to be reaped (Z) runs no more.
+start_time() { awk '{ sub(/^.*\) /, ""); if ($1 != "Z") print $20 }' "/proc/$1/stat" 2>/dev/null; }
 
 remember_pid() { printf '%s %s\n' "$2" "$(start_time "$2")" >"$1"; }
 

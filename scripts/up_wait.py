@@ -1,6 +1,7 @@
 """The second half of scripts/up: wait for the API, make the kubeconfig, apply, wait until Ready.
 
-A client like any other: it speaks to the control plane through HTTP and kubectl alone.
+A client like any other: it speaks to the control plane through HTTP and kubectl alone. What it
+applied once is its user's from then on: a later run waits for what is still there of it.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ API_TIMEOUT_S = 120
 # 600: a cold start pulls images of some hundred MB each
 READY_TIMEOUT_S = 600
 HEARTBEAT_S = 10
+# 15: what waits for room or for an edit and has not moved for so long won't by itself
+STUCK_S = 15
 PLAIN_DATA = {"Secret", "ConfigMap", "Event"}
 
 
@@ -122,55 +126,88 @@ def name_of(item: dict[str, Any]) -> str:
     return f"{item['kind']} {place}{meta['name']}"
 
 
-def state_of(item: dict[str, Any]) -> tuple[bool, str]:
-    """(ready, one line why or why not)"""
+@dataclass(frozen=True, slots=True)
+class State:
+    """One record, for a person: whether it is Ready, and one line why or why not."""
+
+    ready: bool
+    text: str
+    stuck: bool = False
+    """Only somebody can help: with an edit, or by making room."""
+    waits: bool = False
+    """For another record."""
+
+
+def state_of(item: dict[str, Any]) -> State:
     if item["kind"] in PLAIN_DATA:
-        return True, "stored"
+        return State(True, "stored")
     conditions = {c["type"]: c for c in item.get("status", {}).get("conditions", ())}
     ready = conditions.get("Ready")
     current = ready is not None and ready.get("observedGeneration", 0) >= item["metadata"].get(
         "generation", 0
     )
     if ready is not None and current and ready["status"] == "True":
-        return True, "Ready"
+        return State(True, "Ready")
     for kind in ("Stalled", "Admitted", "Ready", "Synced"):
         found = conditions.get(kind)
         if found and found["status"] == ("True" if kind == "Stalled" else "False"):
-            return False, f"{found['reason']}: {found.get('message', '')}"
-    return False, "waiting for its first look"
+            text = f"{found['reason']}: {found.get('message', '')}"
+            waits = found["reason"].startswith("ReferenceNot")
+            return State(False, text, kind in ("Stalled", "Admitted"), waits)
+    return State(False, "waiting for its first look")
 
 
-def wait_until_ready(here: Installation, manifest: str) -> list[dict[str, Any]]:
-    """Every record of the manifest, once all are Ready; says each change as it happens."""
-    began = told = time.monotonic()
+def hopeless(states: Iterable[State]) -> bool:
+    """Whether all that isn't Ready is stuck, or waits for something that is."""
+    late = [state for state in states if not state.ready]
+    return any(s.stuck for s in late) and all(s.stuck or s.waits for s in late)
+
+
+def wait_until_ready(here: Installation, manifest: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The records of the manifest that there are, and a line for each that won't be Ready; ends
+    when all are, or when waiting longer is of no use. Says each change as it happens."""
+    began = told = moved = time.monotonic()
     before: dict[str, str] = {}
     while True:
-        done = here.kubectl("get", "-f", manifest, "-o", "json")
-        items = json.loads(done.stdout)["items"] if done.returncode == 0 else []
+        done = here.kubectl("get", "-f", manifest, "--ignore-not-found", "-o", "json")
+        items = items_of(done.stdout) if done.returncode == 0 else []
         states = {name_of(item): state_of(item) for item in items}
         now = time.monotonic()
-        for name, (ready, text) in states.items():
-            if before.get(name) != text:
-                if not (ready and not before):
-                    note(f"{name}: {text}")
-                told = now
-        before = {name: text for name, (_, text) in states.items()}
-        if states and all(ready for ready, _ in states.values()):
-            return items
-        if now - began > READY_TIMEOUT_S:
-            sys.exit(f"error: not all Ready after {READY_TIMEOUT_S} s {done.stderr}")
+        for name, state in states.items():
+            if before.get(name) != state.text:
+                if not (state.ready and not before):
+                    note(f"{name}: {state.text}")
+                told = moved = now
+        before = {name: state.text for name, state in states.items()}
+        if done.returncode == 0 and all(state.ready for state in states.values()):
+            return items, []
+        stuck = now - moved > STUCK_S and hopeless(states.values())
+        if stuck or now - began > READY_TIMEOUT_S:
+            late = [f"{name}: {state.text}" for name, state in states.items() if not state.ready]
+            return items, late or [done.stderr.strip()]
         if now - told > HEARTBEAT_S:
             note(f"still waiting after {now - began:.0f} s {done.stderr.strip()[-200:]}")
             told = now
         time.sleep(0.5)
 
 
+def items_of(output: str) -> list[dict[str, Any]]:
+    """What `kubectl get -o json` printed: nothing, one record, or a list of some."""
+    if not output.strip():
+        return []
+    found = json.loads(output)
+    items: list[dict[str, Any]] = found.get("items", [found])
+    return items
+
+
 def reach(here: Installation, items: list[dict[str, Any]]) -> None:
     """How to go on, for a person; on standard output."""
     config = here.kubeconfig
     print(f"export KUBECONFIG={config}")
+    if shutil.which("kubectl") is None:
+        print(f'export PATH="$PATH:{Path(sys.executable).parent}"    # its kubectl')
     namespaces = sorted({i["metadata"].get("namespace", "") for i in items} - {""})
-    flag = f" -n {namespaces[0]}" if namespaces else ""
+    flag = f" -n {namespaces[0]}" if namespaces else " -A"
     print(f"kubectl get databases,apps{flag}")
     for item in items:
         published = item.get("status", {}).get("published")
@@ -196,18 +233,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--apply")
+    parser.add_argument("--manifest", help="what to wait for")
+    parser.add_argument("--apply", action="store_true", help="apply it first; it has to be Ready")
     options = parser.parse_args()
     here = Installation(options.data, options.port)
     os.environ["KUBECONFIG"] = str(here.kubeconfig)
     wait_for_api(here)
     ensure_kubeconfig(here)
     items: list[dict[str, Any]] = []
-    if options.apply:
-        apply(here, options.apply)
-        items = wait_until_ready(here, options.apply)
-    say("ready")
+    late: list[str] = []
+    if options.manifest:
+        if options.apply:
+            apply(here, options.manifest)
+        items, late = wait_until_ready(here, options.manifest)
+    say("ready" if not late else "the control plane is up, and this is not Ready:")
+    for line in late:
+        note(line)
     reach(here, items)
+    if late and options.apply:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

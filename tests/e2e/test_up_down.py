@@ -76,11 +76,14 @@ def test_up_twice_down_up_destroy(host: Cloud) -> None:
     assert started(host) == running
     assert listed(host) == items
 
+    # the quickstart is the user's: what they took out of it stays out
+    host.kubectl("delete", "app", "shop", "-n", namespace, "--timeout=60s")
     script(host, "down")
     assert started(host) == {}
     began = time.monotonic()
     script(host, "up")
     assert time.monotonic() - began < WARM_S
+    assert host.get("app", "shop", namespace) is None
     record = host.wait_ready("database", name, namespace)
     assert data.kept(host, record) == {"precious"}
 

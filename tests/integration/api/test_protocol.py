@@ -227,3 +227,13 @@ async def test_odd_names_in_a_path_are_a_status_too(client: Client, name: str) -
     answer = await client("GET", f"/apis/bunker.cloud/v1/namespaces/default/apps/{name}")
     assert answer.headers["Content-Type"].startswith("application/json")
     assert answer.code in (400, 404)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH"])
+async def test_who_scales_a_deployment_is_told_to_scale_the_app(
+    client: Client, method: str
+) -> None:
+    path = "/apis/apps/v1/namespaces/default/deployments/shop/scale"
+    answer = await client(method, path, None if method == "GET" else {})
+    assert (answer.code, answer.body["reason"]) == (405, "MethodNotAllowed")
+    assert "kubectl scale app" in answer.body["message"]

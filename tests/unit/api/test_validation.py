@@ -259,3 +259,24 @@ def _check_structural(schema: dict[str, Any], path: str) -> None:
     for name in ("items", "additionalProperties"):
         if isinstance(schema.get(name), dict):
             _check_structural(schema[name], f"{path}[]")
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "fix"),
+    [
+        ({"parts": {"size": "1Ki"}}, "spec.parts", "write a list"),
+        ({"part": ["x"]}, "spec.part", "write a map"),
+        ({"part": {"note": 1}}, "spec.part.note", "write a string; quote"),
+        ({"env": {"A": True}}, "spec.env.A", "write a string; quote"),
+        ({"priority": "7"}, "spec.priority", "'7': write a whole number, without quotes"),
+        ({"paused": "maybe"}, "spec.paused", "'maybe': write true or false"),
+    ],
+)
+def test_a_value_of_another_type_is_told_in_the_words_of_a_manifest(
+    spec: dict[str, Any], field: str, fix: str
+) -> None:
+    model, errors = validate(THING, _thing(**spec))
+    assert model is None
+    told = next(error for error in errors if error.field == field)
+    assert fix in told.message
+    assert "Input should" not in told.message

@@ -1,0 +1,68 @@
+"""scripts/up: how it reads the records it waits for, and when waiting longer is of no use."""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+READY = {"Ready": ("True", "Serving")}
+FULL = {"Ready": ("False", "BudgetExceeded"), "Admitted": ("False", "BudgetExceeded")}
+WAITS = {"Ready": ("False", "ReferenceNotReady"), "Admitted": ("Unknown", "Pending")}
+WRONG = {"Ready": ("False", "NotServing"), "Stalled": ("True", "SpecRefused")}
+STARTS = {"Ready": ("False", "Starting"), "Admitted": ("True", "Admitted")}
+
+
+@pytest.fixture
+def up_wait(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
+    yield importlib.import_module("up_wait")
+    sys.modules.pop("up_wait", None)
+
+
+def app(conditions: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "kind": "App",
+        "metadata": {"name": "shop", "namespace": "shop", "generation": 1},
+        "status": {
+            "conditions": [
+                {"type": kind, "status": status, "reason": reason, "observedGeneration": 1}
+                for kind, (status, reason) in conditions.items()
+            ]
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "hopeless"),
+    [
+        pytest.param([READY], False, id="all is well"),
+        pytest.param([READY, FULL], True, id="no room"),
+        pytest.param([FULL, WAITS], True, id="one waits for what has no room"),
+        pytest.param([WAITS], False, id="one waits for what is not told here"),
+        pytest.param([WRONG, READY], True, id="only an edit helps"),
+        pytest.param([FULL, STARTS], False, id="another one still starts"),
+    ],
+)
+def test_waiting_is_given_up_when_only_a_person_can_help(
+    up_wait: ModuleType, found: list[dict[str, tuple[str, str]]], hopeless: bool
+) -> None:
+    assert up_wait.hopeless([up_wait.state_of(app(each)) for each in found]) is hopeless
+
+
+def test_a_record_of_an_older_generation_is_not_ready_yet(up_wait: ModuleType) -> None:
+    item = app(READY)
+    item["metadata"]["generation"] = 2
+    assert not up_wait.state_of(item).ready
+
+
+def test_what_is_left_of_a_manifest_may_be_nothing_one_or_some(up_wait: ModuleType) -> None:
+    one = app(READY)
+    assert up_wait.items_of("") == []
+    assert up_wait.items_of(json.dumps(one)) == [one]
+    assert up_wait.items_of(json.dumps({"kind": "List", "items": [one, one]})) == [one, one]
