@@ -35,6 +35,7 @@ _SOCKET_PATH_MAX: Final = 107
 """sizeof(sockaddr_un.sun_path) - 1, unix(7)."""
 _START_TIMEOUT_S: Final = 60
 _LAUNCH_ATTEMPTS: Final = 6
+_HALF: Final = "data.new"
 _SETTINGS: Final = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -99,6 +100,8 @@ class EmbeddedPostgres:
     """One cluster under `home` (data/, run/, conf/, log/), owned by one installation."""
 
     home: Path
+    start_timeout_s: float = _START_TIMEOUT_S
+    """How long a start is waited for; a program that hangs is ended after twice as long."""
 
     @property
     def dsn(self) -> str:
@@ -136,19 +139,29 @@ class EmbeddedPostgres:
         """Make the cluster if there is none, start it if it doesn't run, and return the DSN.
 
         Raises TerminalError where only a person can help (another major's data, no system user,
-        path too long), StoreUnavailableError when it doesn't come up.
+        path too long), StoreUnavailableError when it doesn't come up, or not in time.
         """
         self._check_socket_path()
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked():
             self._check_major()
             if self.pid() is None:
-                self._make_folders()
-                self._init()
-                self._write_conf()
-                self._launch_patiently()
+                self._bring_up()
             self._stopped.unlink(missing_ok=True)
         return self.dsn
+
+    def _bring_up(self) -> None:
+        try:
+            self._make_folders()
+            self._init()
+            self._write_conf()
+            self._launch_patiently()
+        except subprocess.TimeoutExpired as exc:
+            raise StoreUnavailableError(
+                f"cannot start the embedded PostgreSQL in '{self.home}': it takes longer than "
+                f"{exc.timeout:g} s, as on a disk that hangs; see {self._output} and "
+                f"{self.log_path}, look to the disk, and start again"
+            ) from exc
 
     def stop(self, *, timeout_s: float = 30.0) -> None:
         """Fast shutdown, then immediate when it takes longer than `timeout_s`. Idempotent."""
@@ -205,25 +218,34 @@ class EmbeddedPostgres:
             )
 
     def _make_folders(self) -> None:
-        uid, gid = _server_ids()
+        _, gid = _server_ids()
         os.chown(self.home, os.geteuid(), gid)
         self.home.chmod(0o750 if os.geteuid() == 0 else 0o700)
         conf = self.home / "conf"
         conf.mkdir(exist_ok=True)
         conf.chmod(0o755)
         for name in ("data", "run", "log"):
-            folder = self.home / name
-            if not folder.is_dir():
-                folder.mkdir(mode=0o700)
-                os.chown(folder, uid, gid)
+            self._make_folder(name)
+
+    def _make_folder(self, name: str) -> Path:
+        """The server's own, and nobody else's."""
+        folder = self.home / name
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700)
+            os.chown(folder, *_server_ids())
+        return folder
 
     def _init(self) -> None:
+        """Made beside its place and moved there whole: what was killed in the midst of it would
+        look like a cluster, and never start."""
         if (self.home / "data" / "PG_VERSION").exists():
             return
+        shutil.rmtree(self.home / _HALF, ignore_errors=True)
+        half = self._make_folder(_HALF)
         layout = self._layout()
         self._run(
             layout.binary("initdb"),
-            f"--pgdata={layout.home / 'data'}",
+            f"--pgdata={layout.home / _HALF}",
             "--username=postgres",
             "--encoding=UTF8",
             # the builtin provider: sorting must not move with the host's C library
@@ -232,6 +254,8 @@ class EmbeddedPostgres:
             "--locale=C.UTF-8",
             "--auth=peer",
         )
+        half.rename(self.home / "data")
+        _sync(self.home)
 
     def _write_conf(self) -> None:
         """Peer authentication for whoever runs the control plane, and for nobody else."""
@@ -248,6 +272,8 @@ class EmbeddedPostgres:
             try:
                 return self._launch()
             except StoreUnavailableError:
+                if self.pid() is not None:  # it does start, and another would be in its way
+                    raise
                 threading.Event().wait(1.0)
         return self._launch()
 
@@ -258,7 +284,7 @@ class EmbeddedPostgres:
             "start",
             f"--pgdata={layout.home / 'data'}",
             f"--log={layout.home / 'log' / 'postgres.log'}",
-            f"--timeout={_START_TIMEOUT_S}",
+            f"--timeout={max(1, round(self.start_timeout_s))}",
             "--wait",
             "--silent",
             f"--options={layout.options()}",
@@ -272,24 +298,38 @@ class EmbeddedPostgres:
     def _run(self, *argv: str) -> None:
         """Run one of the server's programs as its user, in its namespace, in its own session."""
         # stdout goes to a file, not a pipe: the postmaster inherits it and would hold it open
-        with (self.home / "conf" / "last-run.log").open("w+") as output:
-            done = subprocess.run(  # noqa: S603  # argv is ours; no shell, no user input
+        with self._output.open("w+") as output:
+            process = subprocess.Popen(  # noqa: S603  # argv is ours; no shell, no user input
                 [*self._as_server(), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
                 start_new_session=True,
-                timeout=_START_TIMEOUT_S * 2,
-                check=False,
             )
+            try:
+                code = process.wait(self.start_timeout_s * 2)
+            finally:
+                if process.poll() is None:
+                    # with all that it began; a server has long left its session
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
             output.seek(0)
             said = " ".join(output.read().split())[-400:]
-        if done.returncode != 0:
+        if code != 0:
+            why = f"{said or 'no output'} {self._last_word()}"
+            fix = "or set CP_DATABASE_URL"
+            if self.pid() is not None:
+                why = f"it is still starting after {self.start_timeout_s:g} s"
+                fix = "and start again to wait for it: after a crash it reads its log first"
             raise StoreUnavailableError(
-                f"cannot start the embedded PostgreSQL in '{self.home}': {said or 'no output'} "
-                f"{self._last_word()}; see {self.log_path}, or set CP_DATABASE_URL"
+                f"cannot start the embedded PostgreSQL in '{self.home}': {why}; "
+                f"see {self.log_path}, {fix}"
             )
+
+    @property
+    def _output(self) -> Path:
+        return self.home / "conf" / "last-run.log"
 
     def _last_word(self) -> str:
         """The server's own reason; its log never holds what users wrote."""
@@ -321,6 +361,15 @@ def _package() -> Path:
             reason="NoPostgres",
         )
     return Path(spec.origin).parent
+
+
+def _sync(folder: Path) -> None:
+    """Its entries are on the disk."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _server_ids() -> tuple[int, int]:

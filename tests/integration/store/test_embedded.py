@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from controlplane.errors import TerminalError
+from controlplane.errors import StoreUnavailableError, TerminalError
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.migrate import ensure_schema
@@ -92,6 +92,44 @@ async def test_it_ends_when_one_of_its_processes_is_killed_and_is_started_again(
 
 def ended(cluster: EmbeddedPostgres) -> bool:
     return cluster.crashed
+
+
+def test_a_start_that_hangs_is_told_and_leaves_nothing_half_done(private: Path) -> None:
+    # initdb takes half a second
+    hasty = EmbeddedPostgres(private / "postgres", start_timeout_s=0.05)
+    with pytest.raises(StoreUnavailableError) as refused:
+        hasty.start()
+    assert str(hasty.log_path) in str(refused.value)
+    assert not hasty.crashed
+    patient = EmbeddedPostgres(private / "postgres")
+    patient.start()
+    assert patient.pid() is not None
+    assert {path.name for path in patient.home.iterdir()} >= {"data", "run", "log"}
+    assert not (patient.home / "data.new").exists()
+
+
+async def test_a_server_that_still_starts_is_told_as_such_and_is_waited_for(private: Path) -> None:
+    cluster = EmbeddedPostgres(private / "postgres")
+    await asyncio.to_thread(cluster.start)
+    await ensure_schema(Database(cluster.dsn))
+    await asyncio.to_thread(cluster.stop)
+    # it recovers from an archive that takes its time to say that it has nothing
+    data = cluster.home / "data"
+    (data / "recovery.signal").touch()
+    with (data / "postgresql.auto.conf").open("a") as settings:
+        settings.write("restore_command = 'until [ -e go ]; do sleep 0.1; done; exit 1'\n")
+    hasty = EmbeddedPostgres(cluster.home, start_timeout_s=3)
+    with pytest.raises(StoreUnavailableError) as refused:
+        await asyncio.to_thread(hasty.start)
+    pid = cluster.pid()
+    assert pid is not None
+    assert "still starting" in str(refused.value)
+    assert str(cluster.log_path) in str(refused.value)
+    await asyncio.to_thread(hasty.start)
+    (data / "go").touch()
+    await ensure_schema(Database(cluster.dsn))
+    assert cluster.pid() == pid
+    assert "already exists" not in cluster.log_path.read_text()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
