@@ -122,6 +122,8 @@ def translate(exc: Exception, call: Call | None) -> errors.StatusError:
         return exc
     if isinstance(exc, web.HTTPRequestEntityTooLarge) and call is not None:
         return errors.too_large(call.ctx.limits.body_bytes)
+    if isinstance(exc, web.RequestPayloadError):
+        return errors.bad_request("the body cannot be read: it is not encoded as its headers say")
     if isinstance(exc, CompactedError):
         return errors.expired(str(exc))
     if isinstance(exc, _RECORD_ERRORS) and call is not None and call.resource is not None:

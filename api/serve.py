@@ -7,7 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
+from api import errors
+from api.answers import error_response
 from api.app import SILENT
 
 _KEEPALIVE_S: Final = 75.0
@@ -31,14 +34,21 @@ class _Doorman:
     def __init__(self, server: web.Server, silent: set[asyncio.BaseProtocol]) -> None:
         self._server = server
         self._silent = silent
+        self._loop = asyncio.get_running_loop()
 
     def __call__(self) -> asyncio.BaseProtocol:
         if len(self._server.connections) >= _CONNECTIONS:
             return _Refusing()
-        handler = self._server()
+        handler = _Connection(
+            self._server,
+            loop=self._loop,
+            access_log=None,  # type: ignore[arg-type]  # none is kept: AppRunner passes the same
+            keepalive_timeout=_KEEPALIVE_S,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+        )
         self._silent.add(handler)
-        loop = asyncio.get_running_loop()
-        loop.call_later(_HANDSHAKE_S + _FIRST_REQUEST_S, self._drop_silent, handler)
+        self._loop.call_later(_HANDSHAKE_S + _FIRST_REQUEST_S, self._drop_silent, handler)
         return handler
 
     def _drop_silent(self, handler: web.RequestHandler) -> None:
@@ -46,6 +56,43 @@ class _Doorman:
             self._silent.discard(handler)
             if handler.transport is not None:
                 handler.transport.abort()
+
+
+class _Connection(web.RequestHandler):
+    """Says what is wrong with what is no request as all else is said: by a Status."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status >= 500 or request.writer.output_size > 0:
+            # logs it, and raises when it is too late to say anything
+            super().handle_error(request, status, exc, message)
+        response = error_response(_refusal(status, exc, message or ""))
+        response.force_close()
+        return response
+
+
+def _refusal(status: int, exc: BaseException | None, message: str) -> errors.StatusError:
+    """For what could not be read as a request, whose own words go to nobody's log."""
+    if status >= 500:
+        return errors.internal()
+    if isinstance(exc, LineTooLong):
+        # as Go's servers: the request line counts as a header
+        return errors.StatusError(
+            431,
+            "RequestHeaderFieldsTooLarge",
+            f"the request line or a header is longer than {_MAX_HEADER_BYTES} bytes: "
+            "write a shorter path, selector or token",
+        )
+    why = message.partition("\n")[0].rstrip(": ")[:200]
+    told = why.encode("ascii", "backslashreplace").decode()
+    return errors.bad_request(f"the request is not HTTP as it should be: {told}")
 
 
 class _Refusing(asyncio.Protocol):
@@ -63,11 +110,7 @@ async def serving(
     runner = web.AppRunner(
         app,
         handle_signals=False,
-        access_log=None,
-        keepalive_timeout=_KEEPALIVE_S,
         shutdown_timeout=_SHUTDOWN_S,
-        max_line_size=_MAX_HEADER_BYTES,
-        max_field_size=_MAX_HEADER_BYTES,
         # who went away gets no answer: a handler that waits for nobody only holds memory
         handler_cancellation=True,
     )

@@ -221,15 +221,47 @@ async def test_media_types(admin: Client) -> None:
 async def test_headers_that_are_not_utf8_get_a_status(
     admin: Client, header: bytes, code: int
 ) -> None:
-    url, token = urlsplit(admin.served.url), f"Authorization: Bearer {admin.served.admin}".encode()
+    token = b"Authorization: Bearer %b" % admin.served.admin.encode()
+    request = b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" % CONFIGS.encode()
+    answer = await _raw(
+        admin, request + b"%b\r\n%b\r\nContent-Length: 1\r\n\r\nx" % (header, token)
+    )
+    assert answer == code
+
+
+async def _raw(admin: Client, request: bytes) -> int:
+    """The code of the Status that answers these bytes."""
+    url = urlsplit(admin.served.url)
     context = ssl.create_default_context(cafile=str(admin.served.ca))
     reader, writer = await asyncio.open_connection(url.hostname, url.port, ssl=context)
-    writer.write(b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" % CONFIGS.encode())
-    writer.write(b"%b\r\n%b\r\nContent-Length: 1\r\n\r\nx" % (header, token))
+    writer.write(request)
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
-    assert head.startswith(b"HTTP/1.1 %d " % code)
-    assert json.loads(body)["code"] == code
+    status = json.loads(body)
+    assert head.split()[1] == str(status["code"]).encode()
+    assert (status["kind"], status["status"]) == ("Status", "Failure")
+    return int(status["code"])
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        pytest.param(b"GET /api?%b HTTP/1.1\r\nHost: x\r\n\r\n", 431, id="request line"),
+        pytest.param(b"GET /api HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n", 431, id="value"),
+        pytest.param(b"GET /api HTTP/1.1\r\nHost: x\r\n%b: x\r\n\r\n", 431, id="header"),
+        pytest.param(b"%b\r\n\r\n", 400, id="no HTTP"),
+    ],
+)
+async def test_what_is_too_long_or_no_request_gets_a_status(
+    admin: Client, request_: bytes, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await _raw(admin, request_ % (b"x" * 17_000)) == code
+    assert "xxxx" not in caplog.text  # it may be a token
+
+
+async def test_a_body_that_is_not_encoded_as_said_is_a_bad_request(admin: Client) -> None:
+    answer = await admin("POST", CONFIGS, b"{}", headers={"Content-Encoding": "gzip"})
+    assert (answer.code, answer.body["reason"]) == (400, "BadRequest")
 
 
 async def test_an_answer_nobody_can_serve_is_not_acceptable(admin: Client) -> None:
