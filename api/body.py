@@ -17,7 +17,7 @@ import yaml
 
 from api import errors
 from api.context import Call
-from api.protobuf import ProtobufError, decode_protobuf
+from api.protobuf import ProtobufError, UnsupportedProtobufError, decode_protobuf
 from api.slow import in_turns
 
 MAX_DEPTH: Final = 32
@@ -68,9 +68,12 @@ async def read_object(call: Call, *, optional: bool = False) -> dict[str, Any]:
         if optional:
             return {}
         raise errors.bad_request("the body is empty; send the object as JSON or YAML")
-    parse = _PARSERS.get(media_type(call))
+    given, accepted = media_type(call), _PARSERS
+    if not optional and call.resource is not None and call.resource.served.info.group:
+        accepted = _OWN_PARSERS
+    parse = accepted.get(given)
     if parse is None:
-        raise errors.unsupported_media_type(_PARSERS, media_type(call))
+        raise errors.unsupported_media_type(accepted, given)
     value = await in_turns(len(raw), partial(parse, raw))
     if not isinstance(value, dict):
         raise errors.bad_request(f"the body must be an object, not {_type_name(value)}")
@@ -96,9 +99,11 @@ def parse_json(raw: bytes) -> Any:
 
 
 def parse_protobuf(raw: bytes) -> Any:
-    """The protobuf form of core kinds. Raises StatusError 400."""
+    """The protobuf form of core kinds. Raises StatusError 400, or 415 for a kind without one."""
     try:
         value = decode_protobuf(raw)
+    except UnsupportedProtobufError as exc:
+        raise errors.unsupported_media_type((JSON, YAML), PROTOBUF) from exc
     except ProtobufError as exc:
         raise errors.bad_request(f"the body is not a protobuf object: {exc}") from exc
     check(value)
@@ -334,6 +339,8 @@ _PARSERS: Final[dict[str, Callable[[bytes], Any]]] = {
     YAML: parse_yaml,
     PROTOBUF: parse_protobuf,
 }
+_OWN_PARSERS: Final[dict[str, Callable[[bytes], Any]]] = {JSON: parse_json, YAML: parse_yaml}
+"""Of kinds that are not Kubernetes' own: these have no protobuf, as a custom resource has none."""
 
 
 def canonical(value: Any) -> bytes:

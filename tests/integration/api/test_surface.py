@@ -199,12 +199,19 @@ async def test_bad_input_is_a_clear_status_in_time(admin: Client) -> None:
     assert admin.served.cache.revision == before
 
 
+def _protobuf(kind: str) -> bytes:
+    """An empty object: an envelope with apiVersion and kind."""
+    types = b"\x0a\x02v1\x12" + bytes([len(kind)]) + kind.encode()
+    return b"k8s\x00\x0a" + bytes([len(types)]) + types
+
+
 MEDIA_TYPES: list[Any] = [
     ("text/plain", b"x", 415),
     ("application/x-www-form-urlencoded", b"a=b", 415),
     ("application/yaml", b"metadata: {name: y}\ndata: {a: b}\n", 201),
     ("application/yaml", b"a: &x 1\nb: *x\n", 400),
     ("application/vnd.kubernetes.protobuf", b"k8s\x00garbage", 400),
+    ("application/vnd.kubernetes.protobuf", _protobuf("Pod"), 415),
     ("application/json; charset=utf-8", b'{"metadata":{"name":"y"}}', 201),
 ]
 
@@ -213,6 +220,19 @@ async def test_media_types(admin: Client) -> None:
     for type_, raw, code in MEDIA_TYPES:
         assert (await admin("POST", CONFIGS, raw, type=type_)).code == code, type_
         await admin("DELETE", CONFIGS + "/y")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_kinds_of_our_own_have_no_protobuf(admin: Client, method: str) -> None:
+    await admin.create("y")
+    path = DATABASES if method == "POST" else DATABASES + "/y"
+    type_ = "application/vnd.kubernetes.protobuf"
+    for raw in (_protobuf("Database"), _protobuf("ConfigMap"), b"garbage"):
+        answer = await admin(method, path, raw, type=type_)
+        assert (answer.code, answer.body["reason"]) == (415, "UnsupportedMediaType")
+        assert answer.body["message"].endswith("application/json, application/yaml")
+    gone = await admin("DELETE", DATABASES + "/y", _protobuf("DeleteOptions"), type=type_)
+    assert gone.code == 200
 
 
 @pytest.mark.parametrize(
