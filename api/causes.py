@@ -14,8 +14,10 @@ Fetch = Callable[[str, str], Obj | None]
 """(kind, name) -> the record in the caller's namespace, or None."""
 
 _MAX_DEPTH: Final = 8
-_BAD: Final = (("Stalled", "True"), ("Admitted", "False"), ("Ready", "False"), ("Synced", "False"))
-"""The condition that says most comes first."""
+_BAD: Final = (("Stalled", "True"), ("Admitted", "False"), ("Synced", "False"), ("Ready", "False"))
+"""The condition that says most comes first: why work failed, before what is missing for it."""
+_AT_WORK: Final = "Progressing"
+"""Why a record whose work goes well isn't Synced: says less than what it isn't Ready for."""
 
 
 def chain(kind: str, name: str, fetch: Fetch) -> list[str]:
@@ -62,7 +64,9 @@ def state(obj: Obj) -> str:
     conditions = _conditions(obj)
     for type_, bad in _BAD:
         found = conditions.get(type_)
-        if found is not None and found.get("status") == bad:
+        if found is None or found.get("reason") == _AT_WORK:
+            continue
+        if found.get("status") == bad:
             return f"{found.get('reason', type_)}: {found.get('message') or 'no message'}"
     return "no reconciler has looked at it yet"
 

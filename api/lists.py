@@ -151,12 +151,13 @@ def _parse(token: str) -> tuple[str, int]:
 
 
 async def delete_collection(call: Call) -> web.StreamResponse:
-    """Delete every record selected; answers with those it deleted or marked."""
+    """Delete every record selected that may be; answers with those it deleted or marked."""
     options = DeleteOptions(call, await read_object(call, optional=True))
     selector = of_query(call.query, call.target.served.info)
     await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
     items = []
-    for stored in tuple(select(call, selector)):
+    lasting = call.target.served.info.lasting
+    for stored in tuple(each for each in select(call, selector) if each.key.name not in lasting):
         shown = await call.ctx.records.read(stored)
         try:
             left = await options.carry_out(stored)

@@ -243,8 +243,11 @@ class DeleteOptions:
         self.revision = None if version is None else parse_version(str(version))
 
     def check(self, served: Served, stored: Stored) -> None:
-        """Raises StatusError 409 if a precondition doesn't hold."""
+        """Raises StatusError 403 for what has to stay, 409 if a precondition doesn't hold."""
         name = stored.key.name
+        if name in served.info.lasting:
+            why = f"this {served.info.singular} may not be deleted; edit it instead"
+            raise errors.forbidden(served.info, name, why)
         if self.uid is not None and self.uid != stored.uid:
             raise errors.conflict(
                 served.info,

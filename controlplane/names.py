@@ -2,7 +2,7 @@
 
 Pure and synchronous, so every decision is serialised by the event loop; rebuilt from
 `status.allocation.names` at start. Who comes second is told who has the name only if that is a
-record of the same namespace: a tenant is nobody else's business.
+record of the same namespace: of another's only its kind, as a tenant is nobody else's business.
 """
 
 from collections.abc import Iterable
@@ -152,7 +152,7 @@ def _bars(holder: Holder, key: Key, claim: NameClaim) -> bool:
 
 
 def _taken(claim: NameClaim, key: Key, holder: Holder) -> str:
-    by = "a record of another namespace"
+    by = f"another namespace's {holder.key.kind}"
     if holder.key.namespace == key.namespace:
         by = f"{holder.key.kind} '{holder.key.name}' of this namespace"
     other = "" if holder.claim.name == claim.name else ", which has a name above or below it"

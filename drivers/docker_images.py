@@ -3,14 +3,19 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
-from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
+from controlplane.errors import RetryableError
 from drivers.containers import ImageState
 from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls
 from drivers.docker_errors import one_line
 from drivers.docker_inspect import image_state
+
+BUILT_HERE: Final = "bunker.local/"
+"""What scripts/images names the images that it builds."""
+LOOK_AGAIN_S: Final = 5.0
+"""At first; then with the engine's backoff, a registry at most every five minutes."""
 
 
 class DockerImages:
@@ -39,10 +44,9 @@ class DockerImages:
             if found is not None:
                 return found
             if self._calls.config.images == "local":
-                raise TerminalError(
+                raise _absent(
                     f"cannot find image '{reference}': it is not on this host and CP_IMAGES is"
-                    " 'local'; build it with scripts/images",
-                    reason="ImageNotFound",
+                    f" 'local'; {_way_out(reference)}"
                 )
             self._calls.guard()
             await self._calls.run(
@@ -63,7 +67,18 @@ class DockerImages:
             raise failure
 
 
-def pull_failure(reference: str, messages: Iterable[Mapping[str, Any]]) -> ControlPlaneError | None:
+def _absent(message: str) -> RetryableError:
+    """Somebody may well build or push it after the record was written."""
+    return RetryableError(message, retry_after_s=LOOK_AGAIN_S, reason="ImageNotFound")
+
+
+def _way_out(reference: str) -> str:
+    if reference.startswith(BUILT_HERE):
+        return "build it: scripts/images --all, or --only with its name in scripts/images --list"
+    return "build, load or pull it here, or set CP_IMAGES to 'upstream'"
+
+
+def pull_failure(reference: str, messages: Iterable[Mapping[str, Any]]) -> RetryableError | None:
     """The first error among a pull's messages. By message: the stream has no status codes."""
     for message in messages:
         if "error" in message:
@@ -71,6 +86,6 @@ def pull_failure(reference: str, messages: Iterable[Mapping[str, Any]]) -> Contr
             told = f"cannot pull image '{reference}': {one_line(text)}"
             absent = ("not found", "manifest unknown", "access denied", "does not exist")
             if any(word in text for word in absent):
-                return TerminalError(told, reason="ImageNotFound")
+                return _absent(told)
             return RetryableError(told, retry_after_s=5.0, reason="PullFailed")
     return None

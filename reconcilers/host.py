@@ -40,8 +40,7 @@ class HostReconciler(Reconciler[Host, HostSeen, Never]):
         return Plan()
 
     def status(self, want: Want[Host], seen: HostSeen, /) -> Report:
-        stated = want.record.spec.capacity
-        capacity = seen.measured if stated is None else stated.footprint
+        capacity = want.record.spec.capacity_of(seen.measured)
         free = (capacity - seen.reserved - seen.allocated).at_least(Footprint())
         status = HostStatus(
             capacity=Amounts.of(capacity),

@@ -87,6 +87,7 @@ class Namespace(Resource[NamespaceSpec, NamespaceStatus]):
         group="",
         short_names=("ns",),
         namespaced=False,
+        lasting=("default", "kube-system"),
         needs_subnet=True,
         columns=(
             Column("Status", ".status.phase", description="Active or Terminating"),

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from resources.columns import AGE, Column
 from resources.meta import (
     Amounts,
+    Footprint,
     KindInfo,
     Resource,
 )
@@ -16,17 +17,27 @@ from resources.meta import Status as BaseStatus
 
 class HostSpec(BaseSpec):
     capacity: Amounts | None = None
-    """What the host has, where it can't be measured. Default: measured."""
+    """What the host has, where it can't be measured, or more CPU than it has where Apps seldom use
+    all of theirs. Default, also of each part that is left out: measured."""
     reserved: Amounts | None = None
     """What is kept back for the host itself. Default: 10 % of the CPU and 1 GiB of memory."""
 
+    def capacity_of(self, measured: Footprint) -> Footprint:
+        """What the host has: each part as stated, else as measured."""
+        if self.capacity is None:
+            return measured
+        return Footprint(
+            self.capacity.cpu or measured.cpu_millicores,
+            self.capacity.memory or measured.memory_bytes,
+            self.capacity.disk or measured.disk_bytes,
+        )
+
     @model_validator(mode="after")
     def _reserved_fits(self) -> "HostSpec":
-        if (
-            self.capacity is not None
-            and self.reserved is not None
-            and not self.reserved.footprint.fits(self.capacity.footprint)
-        ):
+        if self.capacity is None or self.reserved is None:
+            return self
+        kept = self.reserved.footprint
+        if not kept.fits(self.capacity_of(kept)):
             raise ValueError("reserved is more than capacity; reserve less or state more capacity")
         return self
 
@@ -52,6 +63,7 @@ class Host(Resource[HostSpec, HostStatus]):
         plural="hosts",
         singular="host",
         namespaced=False,
+        lasting=("host",),
         columns=(
             Column("CPU", ".status.capacity.cpu", description="CPU it has"),
             Column("CPU-Free", ".status.free.cpu", description="CPU not promised to anyone"),

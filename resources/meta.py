@@ -367,6 +367,8 @@ class KindInfo:
     """Field selectors beyond metadata.name and metadata.namespace."""
     dns_name: bool = True
     """metadata.name must be a DNS label (it becomes a host name), not just a subdomain."""
+    lasting: tuple[str, ...] = ()
+    """Names of records that can't be deleted: what is made at the first start and always needed."""
     holds_data: bool = False
     """Garbage collection never deletes it: when its owner is gone it stays, owned by nobody."""
     needs_subnet: bool = False

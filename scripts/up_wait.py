@@ -148,8 +148,10 @@ def state_of(item: dict[str, Any]) -> State:
     )
     if ready is not None and current and ready["status"] == "True":
         return State(True, "Ready")
-    for kind in ("Stalled", "Admitted", "Ready", "Synced"):
+    for kind in ("Stalled", "Admitted", "Synced", "Ready"):
         found = conditions.get(kind)
+        if found and found["reason"] == "Progressing":
+            continue
         if found and found["status"] == ("True" if kind == "Stalled" else "False"):
             text = f"{found['reason']}: {found.get('message', '')}"
             waits = found["reason"].startswith("ReferenceNot")

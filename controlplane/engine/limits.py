@@ -52,10 +52,10 @@ def _host(view: View) -> tuple[Footprint | None, Footprint]:
     except TerminalError:
         return None, Footprint()
     assert isinstance(host, Host)
-    amounts = host.spec.capacity or host.status.capacity
-    if amounts is None:
-        return None, Footprint()
-    capacity = amounts.footprint
+    found = host.status.capacity
+    capacity = host.spec.capacity_of(Footprint() if found is None else found.footprint)
+    if found is None and not Footprint(1, 1, 1).fits(capacity):
+        return None, Footprint()  # a part is neither stated nor measured so far
     reserved = host.spec.reserved.footprint if host.spec.reserved else default_reserve(capacity)
     return capacity, reserved
 

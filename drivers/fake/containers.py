@@ -9,7 +9,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Literal
 
-from controlplane.errors import ConflictError, ControlPlaneError, RetryableError, TerminalError
+from controlplane.errors import ConflictError, ControlPlaneError, RetryableError
 from drivers.containers import (
     LABEL_CONTAINER,
     ContainerSpec,
@@ -224,8 +224,9 @@ class FakeContainers:
         lost = self._change("ensure_image")
         if await self.observe_image(reference) is None:
             if self._images == "local":
-                raise TerminalError(
+                raise RetryableError(
                     f"cannot find image '{reference}': build it with scripts/images",
+                    retry_after_s=5.0,
                     reason="ImageNotFound",
                 )
             self.engine.count("pull_image")

@@ -23,7 +23,6 @@ from controlplane.errors import (
     DriverUnavailableError,
     RetryableError,
     StaleEpochError,
-    TerminalError,
 )
 from drivers.containers import (
     LABEL_EPOCH,
@@ -184,11 +183,20 @@ async def test_broken_command_is_seen_as_a_restart_loop(world: DockerWorld) -> N
     assert (state.running, state.exit_code) == (False, 127)
 
 
-async def test_missing_image_is_told_with_the_way_out(world: DockerWorld) -> None:
-    with pytest.raises(TerminalError) as caught:
-        await world.driver.ensure_image("bunker-test/absent:1")
+@pytest.mark.parametrize(
+    ("reference", "way_out"),
+    [
+        ("bunker.local/absent:1", "scripts/images --all"),
+        ("absent:1", "build, load or pull it here"),
+    ],
+)
+async def test_missing_image_is_told_with_the_way_out_and_looked_for_again(
+    world: DockerWorld, reference: str, way_out: str
+) -> None:
+    with pytest.raises(RetryableError) as caught:
+        await world.driver.ensure_image(reference)
     assert caught.value.reason == "ImageNotFound"
-    assert "scripts/images" in str(caught.value)
+    assert way_out in str(caught.value)
 
 
 async def test_engine_away_is_unavailable() -> None:

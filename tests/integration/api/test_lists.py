@@ -128,3 +128,19 @@ async def test_what_a_list_may_be_asked_for(admin: Client) -> None:
         assert answer.code == code
         if code == 504:
             assert answer.causes[0]["reason"] == "ResourceVersionTooLarge"
+
+
+async def test_what_the_platform_always_needs_is_not_deleted(admin: Client) -> None:
+    hosts = "/apis/bunker.cloud/v1/hosts"
+    for name in ("host", "other"):
+        made = {"apiVersion": "bunker.cloud/v1", "kind": "Host", "metadata": {"name": name}}
+        assert (await admin("POST", hosts, {**made, "spec": {}})).code == 201
+    answer = await admin("DELETE", f"{hosts}/host")
+    assert (answer.code, answer.body["reason"]) == (403, "Forbidden")
+    assert "may not be deleted" in answer.body["message"]
+    assert _names((await admin("DELETE", hosts)).body) == ["other"]
+    assert _names((await admin("GET", hosts)).body) == ["host"]
+    for name in ("default", "kube-system"):
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        await admin("POST", "/api/v1/namespaces", made)
+        assert (await admin("DELETE", f"/api/v1/namespaces/{name}")).code == 403

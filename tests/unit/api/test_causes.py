@@ -45,6 +45,25 @@ def test_chain_ends_at_the_cause() -> None:
     ]
 
 
+def test_chain_tells_why_work_fails_before_what_is_missing_for_it() -> None:
+    failing = record(
+        "App",
+        "shop",
+        Ready=("False", "NotServing", "0 of 1 replicas serve"),
+        Synced=("False", "ImageNotFound", "cannot find image 'shop:1'"),
+    )
+    assert explained("App", "shop", failing) == [
+        "App shop: ImageNotFound: cannot find image 'shop:1'"
+    ]
+    at_work = record(
+        "App",
+        "shop",
+        Ready=("False", "NotServing", "0 of 1 replicas serve"),
+        Synced=("False", "Progressing", "RunContainer"),
+    )
+    assert explained("App", "shop", at_work) == ["App shop: NotServing: 0 of 1 replicas serve"]
+
+
 def test_chain_names_what_does_not_exist() -> None:
     assert explained("App", "shop", APP)[-1] == (
         "  <- Database shop-db: does not exist; create it or mend the reference"

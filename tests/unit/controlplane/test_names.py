@@ -37,7 +37,7 @@ def test_second_is_told_who_has_it_only_within_its_namespace() -> None:
     assert book.assign("1", A, (bucket("pics"),)) == (bucket("pics"),)
     assert "Bucket 'a'" in refusal(book, "2", B, bucket("pics"))
     told = refusal(book, "3", OTHER, bucket("pics"))
-    assert "another namespace" in told
+    assert "another namespace's Bucket" in told
     assert "shop" not in told
 
 

@@ -156,6 +156,9 @@ async def test_a_host_tells_what_is_free() -> None:
     report = await made.settle(stated)
     assert report.status.model_dump(by_alias=True)["capacity"]["cpu"] == "16"
     assert report.reason == "Measured"
+    more_cpu = record("Host", {"capacity": {"cpu": "16"}, "reserved": {"memory": "1Gi"}})
+    status = (await made.settle(more_cpu)).status.model_dump(by_alias=True)
+    assert status["capacity"] == {"cpu": "16", "memory": "8Gi", "disk": "100"}
 
 
 async def test_a_quota_tells_what_is_used() -> None:

@@ -61,6 +61,13 @@ def test_a_record_of_an_older_generation_is_not_ready_yet(up_wait: ModuleType) -
     assert not up_wait.state_of(item).ready
 
 
+def test_what_fails_is_told_and_not_what_is_missing_for_it(up_wait: ModuleType) -> None:
+    failing = {"Ready": ("False", "NotServing"), "Synced": ("False", "ImageNotFound")}
+    assert up_wait.state_of(app(failing)).text.startswith("ImageNotFound")
+    at_work = {"Ready": ("False", "NotServing"), "Synced": ("False", "Progressing")}
+    assert up_wait.state_of(app(at_work)).text.startswith("NotServing")
+
+
 def test_what_is_left_of_a_manifest_may_be_nothing_one_or_some(up_wait: ModuleType) -> None:
     one = app(READY)
     assert up_wait.items_of("") == []

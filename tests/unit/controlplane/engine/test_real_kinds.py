@@ -137,6 +137,19 @@ async def test_host_tells_what_is_allocated() -> None:
 
 
 @in_virtual_time
+async def test_a_host_of_more_cpu_than_measured_keeps_its_measured_memory() -> None:
+    platform = Platform()
+    async with platform.running():
+        await platform.settle(1)
+        await platform.apply("Host", "host", capacity={"cpu": "16"}, reserved={"memory": "1Gi"})
+        big = await platform.apply(
+            "App", "big", image="web:1", port=80, resources={"cpu": "15", "memory": "1Gi"}
+        )
+        await platform.settle(60)
+        assert platform.ready(big), platform.condition(big)
+
+
+@in_virtual_time
 async def test_the_host_is_told_of_an_app_after_its_first_step() -> None:
     platform = Platform()
     host = Key("Host", "", "host")
