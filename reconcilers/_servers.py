@@ -103,7 +103,7 @@ class NetworkServers:
             # psql's words may repeat the statement: they are not told
             raise RetryableError(
                 f"cannot set the password of {engine} user '{login.username}': psql ended with "
-                f"code {code}",
+                f"code {code}; if its data was made with another user, write that as spec.username",
                 reason="PasswordNotSet",
             )
 

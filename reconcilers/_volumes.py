@@ -32,6 +32,9 @@ class Keeping:
     size_bytes: int
     secret_name: str | None
     major: str = ""
+    username: str = ""
+    database: str = ""
+    """What the data was made for, as the engine has it; "": the engine has no such thing."""
 
 
 def volume_name(record: Record, namespace_uid: str, engine: str) -> str:
@@ -95,8 +98,12 @@ def _volume_spec(want: Want[Any], keeping: Keeping, volume: Owned | None) -> dic
         # an adopted or grown one never shrinks
         "size": format_bytes(max(keeping.size_bytes, held)),
     }
-    if keeping.major:
-        spec["major"] = keeping.major
+    made_for = {
+        "major": keeping.major,
+        "username": keeping.username,
+        "database": keeping.database,
+    }
+    spec |= {key: value for key, value in made_for.items() if value}
     if keeping.secret_name is not None:
         spec["secretRef"] = {"namespace": meta.namespace, "name": keeping.secret_name}
     return spec

@@ -6,7 +6,7 @@ Deliberately not here: backups, pooling and parameters, which are kinds and fiel
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from controlplane.clock import Clock
@@ -134,7 +134,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
     def plan(self, want: Want[Database], seen: DatabaseSeen, /) -> Plan[DatabaseStep]:
         if want.deleting:
             return Plan((*_removal(want, seen), *_release(want)))
-        if wait := not_placed(want, seen.network_id) or _other_major(want):
+        if wait := not_placed(want, seen.network_id) or _made_for_another(want):
             return Plan(wait=wait)
         if records := self._records(want, seen):
             return Plan(records)
@@ -161,7 +161,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
     def _records(self, want: Want[Database], seen: DatabaseSeen) -> tuple[RecordStep, ...]:
         """Its Volume and its Secret, as they should be."""
         record = want.record
-        keeping = self._keeping(want)
+        keeping = self._keeping(want, seen)
         steps = volume_steps(want, keeping)
         secret = want.children.get(("Secret", record.secret_name))
         keys = secret_keys(record)
@@ -169,11 +169,16 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             steps += (EnsureSecret(record.secret_name, keys, claim=keeping.name),)
         return steps
 
-    def _keeping(self, want: Want[Database]) -> Keeping:
+    def _keeping(self, want: Want[Database], seen: DatabaseSeen) -> Keeping:
         record = want.record
         name = volume_name(record, want.namespace_uid)
         size, secret = record.spec.storage_bytes, record.secret_name
-        return Keeping(name, record.spec.engine, size, secret, _major(want))
+        keeping = Keeping(name, record.spec.engine, size, secret, _major(want))
+        volume, login = _volume(want), login_of(record)
+        # of data from elsewhere nobody knows its login before it has let somebody in
+        if volume is None or volume.spec.get("username") or seen.told.answer == "serving":
+            return replace(keeping, username=login.username, database=login.database)
+        return keeping
 
     def _image(self, want: Want[Database]) -> ImageChoice:
         return image_for(want.record.spec.engine, _major(want), source=self.images)
@@ -261,17 +266,25 @@ def _volume(want: Want[Database]) -> Owned | None:
     return want.children.get(("Volume", volume_name(want.record, want.namespace_uid)))
 
 
-def _other_major(want: Want[Database]) -> Wait | None:
-    """A retained Volume that another major wrote: no server would start on it."""
+def _made_for_another(want: Want[Database]) -> Wait | None:
+    """A retained Volume with data of another major, on which no server would start; of another
+    user, without whom nobody gets in; or of another database, beside which a new one is empty."""
     volume = _volume(want)
-    written = volume.spec.get("major") if volume else None
-    if not written or written == _major(want):
+    held = volume.spec if volume else {}
+    login = login_of(want.record)
+    asked = {"major": _major(want), "username": login.username, "database": login.database}
+    other = {key: held[key] for key in asked if held.get(key) not in (None, "", asked[key])}
+    if not other:
         return None
-    message = (
-        f"Volume '{volume_name(want.record, want.namespace_uid)}' holds data of version "
-        f"{written}; make this Database anew with spec.version '{written}', or under another name"
+    names = {"major": "version"}
+    made_with = " and ".join(
+        f"spec.{names.get(key, key)} '{value}' (not '{asked[key]}')" for key, value in other.items()
     )
-    return Wait("VersionDiffers", message)
+    message = (
+        f"Volume '{volume_name(want.record, want.namespace_uid)}' holds data that was made with "
+        f"{made_with}; make this Database anew with that, or under another name"
+    )
+    return Wait("VersionDiffers" if "major" in other else "LoginDiffers", message)
 
 
 def _removal(want: Want[Database], seen: DatabaseSeen) -> tuple[DatabaseStep, ...]:

@@ -51,6 +51,10 @@ class VolumeSpec(BaseSpec):
     """Who may use it. An administrator hands a retained volume on by changing this."""
     major: str = ""
     """Major version of the engine that wrote the data. Example: `18`."""
+    username: str = ""
+    """User inside the engine that the data was made with. Example: `app`."""
+    database: str = ""
+    """Database inside the engine that was made for it. Example: `app`."""
     size: Annotated[Bytes, Field(ge=0)]
     """Disk it is charged for, in bytes with a unit; may only grow. Example: `10Gi`."""
     secret_ref: VolumeSecretRef | None = None

@@ -206,3 +206,18 @@ async def test_a_redis_takes_another_size_as_it_runs(world: RealWorld) -> None:
         await redis.ensure_maxmemory(**at, password=password, maxmemory_bytes=0)
         await world.ready(record)
         assert await redis.observe_server(**at, password=password) == state
+
+
+@pytest.mark.parametrize("other", [{"username": "bob"}, {"database": "store"}], ids=str)
+async def test_data_of_another_login_is_kept_for_its_own(
+    world: RealWorld, other: dict[str, str]
+) -> None:
+    plain = {"engine": "postgres", "version": "18"}
+    await world.ready(world.made("Database", plain))
+    await world.settle(world.made("Database", plain, deletionTimestamp="2026-01-01T00:00:00Z"))
+    await world.settle(world.made("Database", {**plain, **other}))
+    plan, report = await world.look(world.made("Database", {**plain, **other}))
+    assert plan.wait is not None
+    assert (plan.wait.reason, report.ready) == ("LoginDiffers", False)
+    assert await world.real.list_containers() == ()
+    await world.ready(world.made("Database", plain))

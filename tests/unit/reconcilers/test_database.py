@@ -44,6 +44,8 @@ async def test_records_come_before_anything_outside() -> None:
             "engine": "postgres",
         },
         "major": "18",
+        "username": "app",
+        "database": "app",
         "size": "1Gi",
         "secretRef": {"namespace": "shop", "name": "shop-credentials"},
     }
@@ -244,6 +246,48 @@ async def test_the_major_that_wrote_the_data_is_kept() -> None:
     assert plan.wait is not None
     assert plan.wait.reason == "VersionDiffers"
     assert "'16'" in plan.wait.message
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        pytest.param({"username": "bob"}, ["spec.username 'app' (not 'bob')"], id="user"),
+        pytest.param({"database": "store"}, ["spec.database 'app' (not 'store')"], id="database"),
+        pytest.param(
+            {"username": "bob", "database": "store", "version": "17"},
+            ["spec.version '18'", "spec.username 'app'", "spec.database 'app'"],
+            id="all",
+        ),
+    ],
+)
+async def test_data_of_another_login_is_left_as_it_is(
+    other: dict[str, Any], named: list[str]
+) -> None:
+    made = await world()
+    await made.settle(database())
+    await made.settle(database(deleting=True))
+    before = dict(made.values.data[SECRET])
+    plan, _ = await made.look(database(**other))
+    assert plan.wait is not None
+    assert plan.wait.reason == ("VersionDiffers" if "version" in other else "LoginDiffers")
+    assert all(words in plan.wait.message for words in named)
+    assert (plan.steps, made.values.data[SECRET]) == ((), before)
+    assert (await made.settle(database(username="app"))).ready
+
+
+async def test_the_login_of_data_from_elsewhere_is_known_once_it_lets_somebody_in() -> None:
+    made = await world()
+    await made.settle(database())
+    await made.settle(database(deleting=True))
+    child = made.children[("Volume", VOLUME)]
+    spec = {key: child.spec[key] for key in child.spec if key not in ("username", "database")}
+    made.children[("Volume", VOLUME)] = replace(child, spec=spec)
+    made.servers.silent = True
+    await made.settle(database())
+    assert made.children[("Volume", VOLUME)].spec == spec
+    made.servers.silent = False
+    assert (await made.settle(database())).ready
+    assert made.children[("Volume", VOLUME)].spec == child.spec
 
 
 async def test_it_waits_for_its_volume() -> None:
