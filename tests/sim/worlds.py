@@ -211,8 +211,8 @@ def set_world(platform: Platform, record: Record) -> None:
     zone = platform.get(Key("Zone", record.metadata.namespace, spec.zone_ref.name)).obj["spec"]
     if "configMapRef" in (zone.get("zoneFile") or {}):
         return  # a file that isn't there: until it is mended nothing in the zone changes
-    theirs = _held(zone, name, spec.type)
-    if spec.type == "TXT":  # several may say something, not the same thing twice
+    theirs, alias = _held(zone, name, spec.type), _held(zone, name, "CNAME")
+    if spec.type == "TXT" and not alias:  # several may say something, not the same thing twice
         wanted_once = {each for each in wanted if _says(each) in {_says(other) for other in theirs}}
         assert not found & wanted_once - theirs, "the Zone itself says that"
         wanted = wanted if not wanted_once else set()
