@@ -16,6 +16,13 @@ def user_name(text: str) -> str:
     return text
 
 
+def days(text: str) -> int:
+    """How long a token lasts; one that has ended already opens nothing."""
+    if not re.fullmatch("[1-9][0-9]{0,4}", text):
+        raise argparse.ArgumentTypeError("write a whole number of days, from 1 to 99999")
+    return int(text)
+
+
 def parse(argv: Sequence[str], *, about: str, roles: Sequence[str]) -> argparse.Namespace:
     """What was asked for; exits with 2 and the usage when it can't be understood."""
     parser = argparse.ArgumentParser(
@@ -29,7 +36,9 @@ def parse(argv: Sequence[str], *, about: str, roles: Sequence[str]) -> argparse.
     issued = commands.add_parser("kubeconfig", help="issue a token and write a kubeconfig")
     issued.add_argument("--out", type=Path, required=True, help="the file to write, 0600")
     issued.add_argument("--role", choices=roles, default="admin", help="default: admin")
-    issued.add_argument("--days", type=int, default=90, help="until the token expires; default: 90")
+    issued.add_argument(
+        "--days", type=days, default=90, help="until the token expires; default: 90"
+    )
     issued.add_argument("--user", type=user_name, help="who it is for; default: the role's name")
     tokens = commands.add_parser("tokens", help="tokens that were issued").add_subparsers(
         dest="action", required=True

@@ -20,6 +20,7 @@ DRIVER: Final = "docker"
 # give an unchanged message, or every retry would write a new condition.
 _VOLATILE: Final = re.compile(r"\b[0-9a-f]{12,64}\b|\bpid \d+\b", re.IGNORECASE)
 _MESSAGE_CHARS: Final = 300
+_PLACE: Final = re.compile(r"\b\d{1,3}(\.\d{1,3}){3}:\d+\b")
 
 
 class EngineError(Exception):
@@ -62,7 +63,7 @@ def translate(error: EngineError, what: str) -> ControlPlaneError:
     if error.status == 409:
         return _conflict(error, message)
     if error.status >= 500:
-        return _server_error(error, message)
+        return _not_published(str(error), what) or _server_error(error, message)
     return _bad_request(error, message)
 
 
@@ -92,7 +93,19 @@ def _server_error(error: EngineRefusedError, message: str) -> ControlPlaneError:
     text = str(error)
     if error.status == 503 or "shutting down" in text or "context canceled" in text:
         return DriverUnavailableError(DRIVER, message)
-    if "port is already allocated" in text or "address already in use" in text:
-        # 500 like any failed start; the port is held by somebody else, or by a dying proxy.
-        return RetryableError(message, retry_after_s=1.0, reason="PortTaken")
     return RetryableError(message, reason="EngineError")
+
+
+def _not_published(text: str, what: str) -> RetryableError | None:
+    """A port that can't be published: 500 like any failed start."""
+    place = _PLACE.search(text)
+    where = f"at {place[0]}" if place else "there"
+    if "port is already allocated" in text or "address already in use" in text:
+        # by somebody else, or by a proxy that is about to end
+        fix = "choose another port, leave it out to get a free one, or stop that (ss -lntup)"
+        told = f"cannot {what}: something else on this host listens {where}; {fix}"
+        return RetryableError(told, retry_after_s=1.0, reason="PortTaken")
+    if "cannot assign requested address" in text:
+        told = f"cannot {what}: this host has no such address to publish {where}; choose one it has"
+        return RetryableError(told, retry_after_s=5.0, reason="AddressMissing")
+    return None

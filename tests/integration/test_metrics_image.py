@@ -25,7 +25,7 @@ CASES: tuple[tuple[str, str, str, str], ...] = (
     ("RecordsStalled", 'controlplane_records{kind="App",condition="Stalled"}', "1x80", "10m"),
     ("NoProgress", 'controlplane_no_progress_total{kind="App"}', "0+1x80", "20m"),
     ("ReconcileFailing", FAILED, "0+3x80", "18m"),
-    ("TargetDown", 'up{job="ingress",instance="i"}', "0x40", "10m"),
+    ("TargetDown", 'up{job="alertmanager",instance="i"}', "0x40", "10m"),
 )
 """(alert, the series that must raise it, its values each 15 s, when it must be there)."""
 HEALTHY: dict[str, str] = {
@@ -42,7 +42,7 @@ HEALTHY: dict[str, str] = {
     'controlplane_budget_memory_bytes{state="free"}': "2x80",
     'controlplane_budget_disk_bytes{state="allocated"}': "10x80",
     'controlplane_budget_disk_bytes{state="free"}': "10x80",
-    'up{job="ingress",instance="i"}': "1x80",
+    'up{job="alertmanager",instance="i"}': "1x80",
 }
 GROUPS = yaml.safe_load(RULES)["groups"]
 NAMES = sorted({rule["alert"] for group in GROUPS for rule in group["rules"]})

@@ -22,6 +22,13 @@ def test_nobody_is_called_like_kubernetes_own_users_or_with_odd_signs(user: str)
     assert refused.value.code == 2
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "1.5", "soon", "999999999"])
+def test_a_token_lasts_for_a_day_at_least(days: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        parse(["kubeconfig", "--out", "k", f"--days={days}"], about="", roles=ROLES)
+    assert refused.value.code == 2
+
+
 def test_revoking_wants_an_id() -> None:
     assert parse(["tokens", "revoke", "ab12"], about="", roles=ROLES).id == "ab12"
     for words in (["tokens"], ["tokens", "revoke"], ["tokens", "list", "ab12"]):

@@ -30,6 +30,13 @@ from drivers.docker_errors import (
         ),
         (EngineRefusedError(500, "boom"), RetryableError, "EngineError"),
         (EngineRefusedError(500, "port is already allocated"), RetryableError, "PortTaken"),
+        (
+            EngineRefusedError(
+                500, "listen tcp4 192.0.2.7:80: bind: cannot assign requested address"
+            ),
+            RetryableError,
+            "AddressMissing",
+        ),
         (EngineRefusedError(404, "No such container: x"), ConflictError, "Gone"),
         (EngineRefusedError(404, "network x not found"), RetryableError, "Missing"),
         (
@@ -71,3 +78,18 @@ def test_translated_message_is_one_line_and_the_same_each_time() -> None:
     assert str(translate(first, "x")) == str(translate(again, "x"))
     assert "\n" not in str(translate(first, "x"))
     assert len(str(translate(EngineRefusedError(500, "y" * 5000), "x"))) < 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "driver failed: Error starting userland proxy: listen tcp4 127.0.0.1:80: bind: address"
+        " already in use",
+        "driver failed: Bind for 127.0.0.1:80 failed: port is already allocated",
+        "failed to bind host port 127.0.0.1:80/tcp: address already in use",
+    ],
+)
+def test_a_taken_port_is_told_with_its_address_and_the_way_out(text: str) -> None:
+    told = str(translate(EngineRefusedError(500, text), "start container 'x'"))
+    assert "listens at 127.0.0.1:80;" in told
+    assert "choose another port" in told

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from controlplane.errors import RetryableError, TerminalError
@@ -499,3 +500,18 @@ def test_the_docs_name_every_service_port_setting_and_key() -> None:
         assert [key for key in keys if key not in row] == []
         for setting in offer.settings:
             assert f"| `{service}` | `{setting}` |" in page
+
+
+def test_prometheus_asks_nobody_whose_password_it_does_not_have() -> None:
+    """Such a target answers 401, and counts as down for ever."""
+    offer = OFFERS["metrics"]
+    facts = Facts("metrics", {}, offer.resources, offer.storage_bytes)
+    files = {f.path: f.template for c in SERVICES["metrics"].containers(facts) for f in c.files}
+    jobs = yaml.safe_load(files["prometheus.yml"])["scrape_configs"]
+    targets = [t for job in jobs for each in job["static_configs"] for t in each["targets"]]
+    assert {target.partition(":")[0] for target in targets} == {
+        "127.0.0.1",
+        "metrics-alertmanager",
+        "metrics-pushgateway",
+    }
+    assert all(job["basic_auth"]["password_file"].endswith("/password") for job in jobs)
