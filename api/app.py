@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from api import (
+    deleting,
     discovery,
     errors,
     facade,
@@ -61,6 +62,7 @@ refusal there only that it was one."""
 
 HANDLERS: Final[dict[tuple[str, str], Handler]] = {
     **records.HANDLERS,
+    **deleting.HANDLERS,
     **lists.HANDLERS,
     **patching.HANDLERS,
     **scale.HANDLERS,

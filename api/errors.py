@@ -231,6 +231,17 @@ def invalid(info: KindInfo, name: str, errors: Iterable[FieldError]) -> StatusEr
     )
 
 
+def invalid_options(kind: str, wrong: FieldError) -> StatusError:
+    """422 about what a request was asked with; `kind` is what Kubernetes calls those options."""
+    return StatusError(
+        422,
+        "Invalid",
+        f'{kind}.meta.k8s.io "" is invalid: {wrong.field}: {wrong.message}',
+        details={"group": "meta.k8s.io", "kind": kind},
+        causes=[Cause(wrong.reason, wrong.message, wrong.field)],
+    )
+
+
 def too_many_requests(retry_after_s: int = 1) -> StatusError:
     return StatusError(
         429,

@@ -16,8 +16,10 @@ from api import errors
 from api.answers import answer_list, answer_stored_list
 from api.body import read_object
 from api.context import Call
+from api.deleting import DeleteOptions
+from api.list_options import check_list_options, limit_of
 from api.paging import Snapshot
-from api.records import DeleteOptions, await_version, parse_version
+from api.records import await_version, parse_version
 from api.routes import Handler
 from api.selectors import Selector, of_query
 from controlplane.errors import ConflictError, NotFoundError
@@ -36,6 +38,7 @@ class _Page:
 
 async def list_records(call: Call) -> web.StreamResponse:
     """All records of a kind, or those selected."""
+    check_list_options(call)
     selector = of_query(call.query, call.target.served.info)
     page = await _page(call, selector)
     meta: dict[str, Any] = {"resourceVersion": str(page.revision)}
@@ -47,7 +50,7 @@ async def list_records(call: Call) -> web.StreamResponse:
 
 
 async def _page(call: Call, selector: Selector) -> _Page:
-    limit = _limit(call)
+    limit = limit_of(call)
     call.ctx.snapshots.let_go(call.ctx.clock.monotonic())
     token = call.query.get("continue", "")
     if token:
@@ -77,29 +80,11 @@ def select(call: Call, selector: Selector) -> Sequence[Stored]:
     return [s for s in found if selector.matches_stored(s)] if selector else found
 
 
-def _limit(call: Call) -> int:
-    text = call.query.get("limit", "")
-    if not text:
-        return 0
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise errors.bad_request(f"invalid limit {text[:32]!r}: it must be a whole number")
-    return int(text)
-
-
 def _check_exact(call: Call) -> None:
-    """resourceVersionMatch. Raises StatusError 400 or 410."""
-    match = call.query.get("resourceVersionMatch", "")
+    """Older lists are not kept. Raises StatusError 410."""
     version = call.query.get("resourceVersion", "")
-    if not match:
+    if call.query.get("resourceVersionMatch") != "Exact":
         return
-    if match not in ("Exact", "NotOlderThan"):
-        raise errors.bad_request("resourceVersionMatch must be Exact or NotOlderThan")
-    if not version:
-        raise errors.bad_request("resourceVersionMatch is forbidden unless resourceVersion is set")
-    if match == "NotOlderThan":
-        return
-    if parse_version(version) == 0:
-        raise errors.bad_request("resourceVersionMatch Exact is forbidden for resourceVersion 0")
     if parse_version(version) < call.ctx.view.revision:
         raise errors.expired(
             f"The resourceVersion for the provided list is too old: {version}; list again"
@@ -151,13 +136,20 @@ def _parse(token: str) -> tuple[str, int]:
 
 
 async def delete_collection(call: Call) -> web.StreamResponse:
-    """Delete every record selected that may be; answers with those it deleted or marked."""
+    """Delete every record selected that may be, or the first `limit` of them; answers with those
+    it deleted or marked."""
     options = DeleteOptions(call, await read_object(call, optional=True))
-    selector = of_query(call.query, call.target.served.info)
+    check_list_options(call)
+    if call.query.get("continue"):
+        raise errors.bad_request("a collection is deleted without a continue token")
+    selector, limit = of_query(call.query, call.target.served.info), limit_of(call)
+    await await_version(call)
     await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
+    _check_exact(call)
     items = []
     lasting = call.target.served.info.lasting
-    for stored in tuple(each for each in select(call, selector) if each.key.name not in lasting):
+    found = [each for each in select(call, selector) if each.key.name not in lasting]
+    for stored in found[: limit or None]:
         shown = await call.ctx.records.read(stored)
         try:
             left = await options.carry_out(stored)

@@ -1,4 +1,4 @@
-"""The verbs of one record: get, create, update, delete, and what they share with patches."""
+"""The verbs of one record: get, create, update, and what they share with patches and deletes."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -7,19 +7,18 @@ from typing import Any, Final
 from aiohttp import web
 
 from api import errors
-from api.answers import answer_stored, json_response
+from api.answers import answer_stored
 from api.body import read_object
-from api.context import Call, Propagation
-from api.options import WriteOptions, dry_run, write_options
+from api.context import Call
+from api.options import WriteOptions, write_options
 from api.routes import Handler
-from api.served import Served
 from api.slow import in_turns
 from api.writing import Base, Draft, base_of, draft_create, draft_update
 from controlplane.access import Attempt, allowed
 from controlplane.errors import AlreadyExistsError, ConflictError, NotFoundError
 from controlplane.records import Key, Stored
 
-_ATTEMPTS: Final = 5
+ATTEMPTS: Final = 5
 """Tries of a write whose client gave no resourceVersion, before a lost race is its own."""
 
 
@@ -151,7 +150,7 @@ async def change(call: Call, options: WriteOptions, make: Change) -> tuple[Store
 
 async def _change(call: Call, options: WriteOptions, make: Change) -> tuple[Stored, Stored]:
     info = call.target.served.info
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         before = await current(call)
         wire = await call.ctx.records.read(before)
         size = max(call.body_bytes, len(before.body) + len(before.managed_fields))
@@ -198,90 +197,17 @@ async def update(call: Call) -> web.StreamResponse:
     served = call.target.served
 
     def make(base: Base, wire: Mapping[str, Any]) -> tuple[Draft, bool]:
-        if not isinstance(sent.get("metadata", {}), dict):
-            raise errors.bad_request("metadata must be an object")
+        meta = sent.get("metadata")
+        if not isinstance(meta, dict) or not meta.get("name"):
+            raise errors.bad_request(
+                f"the name of the object ({call.target.name} based on URL) was undeterminable: "
+                "name must be provided"
+            )
         versioned = check_preconditions(call, sent, wire)
         return draft_update(call, served, base, dict(sent), options), versioned
 
     _, after = await change(call, options, make)
     return await answer_stored(call, after)
-
-
-async def delete(call: Call) -> web.StreamResponse:
-    """Delete a record: at once, or mark it while finalizers hold it."""
-    options = DeleteOptions(call, await read_object(call, optional=True))
-    served, name = call.target.served, call.target.name
-    for _ in range(_ATTEMPTS):
-        stored = await current(call)
-        options.check(served, stored)
-        try:
-            left = await options.carry_out(stored)
-        except (ConflictError, NotFoundError) as exc:
-            if options.revision is not None:
-                raise errors.conflict(served.info, name) from exc
-            continue
-        if left is not None:
-            return await answer_stored(call, left)
-        return json_response(errors.success(errors.object_details(served.info, name, stored.uid)))
-    raise errors.conflict(served.info, name)
-
-
-class DeleteOptions:
-    """DeleteOptions of the body, else of the query."""
-
-    def __init__(self, call: Call, body: Mapping[str, Any]) -> None:
-        self._call = call
-        self._actor = write_options(call).actor
-        asked = body.get("dryRun") or call.request.query.getall("dryRun", [])
-        self.dry_run = dry_run(asked if isinstance(asked, list) else [asked])
-        self._propagation = _propagation(call, body)
-        conditions = body.get("preconditions") or {}
-        if not isinstance(conditions, dict):
-            raise errors.bad_request("preconditions must be an object")
-        self.uid = conditions.get("uid")
-        version = conditions.get("resourceVersion")
-        self.revision = None if version is None else parse_version(str(version))
-
-    def check(self, served: Served, stored: Stored) -> None:
-        """Raises StatusError 403 for what has to stay, 409 if a precondition doesn't hold."""
-        name = stored.key.name
-        if name in served.info.lasting:
-            why = f"this {served.info.singular} may not be deleted; edit it instead"
-            raise errors.forbidden(served.info, name, why)
-        if self.uid is not None and self.uid != stored.uid:
-            raise errors.conflict(
-                served.info,
-                name,
-                f"Precondition failed: UID in precondition: {self.uid}, UID in object meta: "
-                f"{stored.uid}",
-            )
-        if self.revision is not None and self.revision != stored.revision:
-            raise errors.conflict(
-                served.info,
-                name,
-                f"Precondition failed: resourceVersion in precondition: {self.revision}, "
-                f"resourceVersion in object meta: {stored.revision}",
-            )
-
-    async def carry_out(self, stored: Stored) -> Stored | None:
-        """Delete one record; what is left of it while finalizers hold it."""
-        return await self._call.ctx.records.delete(
-            stored, actor=self._actor, propagation=self._propagation, dry_run=self.dry_run
-        )
-
-
-def _propagation(call: Call, body: Mapping[str, Any]) -> Propagation:
-    given = body.get("propagationPolicy") or call.query.get("propagationPolicy") or "Background"
-    match given:
-        case "Background" | "Foreground" | "Orphan":
-            if body.get("orphanDependents") is True:
-                return "Orphan"
-            return given
-        case _:
-            raise errors.bad_request(
-                f"propagationPolicy {str(given)[:32]!r} is not supported; write Background, "
-                "Foreground or Orphan"
-            )
 
 
 HANDLERS: Final[dict[tuple[str, str], Handler]] = {
@@ -291,5 +217,4 @@ HANDLERS: Final[dict[tuple[str, str], Handler]] = {
     ("update", ""): update,
     ("update", "status"): update,
     ("update", "finalize"): update,
-    ("delete", ""): delete,
 }

@@ -29,7 +29,10 @@ def is_resource_path(path: str) -> bool:
 
 def resolve(catalogue: Catalogue, method: str, path: str, *, watch: bool = False) -> Target:
     """What the request is about. Raises StatusError 404 for an unknown resource, 405 for a verb
-    the resource does not have."""
+    the resource does not have, 400 for a delete of what may not be meant."""
+    if method == "DELETE" and (path.endswith("/") or "//" in path):
+        # `$URL/configmaps/$NAME` without a NAME would take all of them
+        raise errors.bad_request("the path of a delete has an empty segment: is a name missing?")
     group, rest = _group(split(path))
     namespace: str | None = None
     if len(rest) >= 3 and rest[0] == "namespaces" and not _of_namespace(rest):

@@ -9,10 +9,9 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from api import errors
 from api.answers import asked, include
 from api.context import Call
-from api.errors import Cause
+from api.list_options import forbidden, whole_number
 from api.negotiate import As
 from api.records import parse_version
 from api.selectors import Selector, of_query
@@ -65,28 +64,15 @@ def _initial_events(call: Call) -> bool | None:
     match = call.query.get(_MATCH, "")
     if "sendInitialEvents" not in call.query:
         if match:
-            raise _refused(
+            raise forbidden(
                 _MATCH, f"{_MATCH} is forbidden for watch unless sendInitialEvents is provided"
             )
         return None
     if match != "NotOlderThan":
-        raise _refused(_MATCH, "sendInitialEvents requires setting it to NotOlderThan")
+        raise forbidden(_MATCH, "sendInitialEvents requires setting it to NotOlderThan")
     return call.flag("sendInitialEvents")
 
 
-def _refused(field: str, message: str) -> errors.StatusError:
-    return errors.StatusError(
-        422,
-        "Invalid",
-        f'ListOptions.meta.k8s.io "" is invalid: {field}: Forbidden: {message}',
-        causes=[Cause("FieldValueForbidden", message, field)],
-    )
-
-
 def _lasts_s(call: Call) -> float:
-    text = call.query.get("timeoutSeconds", "")
-    if not text:
-        return _LEAST_S + secrets.randbelow(_SPREAD_S)
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise errors.bad_request(f"invalid timeoutSeconds {text[:32]!r}: write whole seconds")
-    return float(text) or _LEAST_S + secrets.randbelow(_SPREAD_S)
+    asked_s = whole_number(call, "timeoutSeconds")
+    return float(asked_s) or _LEAST_S + secrets.randbelow(_SPREAD_S)

@@ -89,6 +89,8 @@ class Namespace(Resource[NamespaceSpec, NamespaceStatus]):
         namespaced=False,
         lasting=("default", "kube-system"),
         needs_subnet=True,
+        # as in Kubernetes: all tenants at once are nobody's to delete by one request
+        verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
         columns=(
             Column("Status", ".status.phase", description="Active or Terminating"),
             AGE,

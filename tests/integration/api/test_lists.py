@@ -111,8 +111,18 @@ WHAT_A_LIST_MAY_BE_ASKED_FOR: list[Any] = [
     ("resourceVersion=99999999999999999999999", 400),
     ("resourceVersion=1&resourceVersionMatch=Exact", 410),
     ("resourceVersion=1&resourceVersionMatch=NotOlderThan", 200),
-    ("resourceVersionMatch=Exact", 400),
-    ("resourceVersion=1&resourceVersionMatch=Sometimes", 400),
+    ("resourceVersionMatch=Exact", 422),
+    ("resourceVersion=0&resourceVersionMatch=Exact", 422),
+    ("resourceVersion=1&resourceVersionMatch=Sometimes", 422),
+    ("resourceVersion=1&resourceVersionMatch=Exact&continue=WzEsMl0", 422),
+    ("sendInitialEvents=true", 422),
+    ("continue=WzEsMl0&resourceVersion=5", 400),
+    ("timeoutSeconds=x", 400),
+    ("timeoutSeconds=-1", 400),
+    ("timeoutSeconds=1", 200),
+    ("limit=9999999999", 200),
+    ("limit=99999999999999999999", 400),
+    ("pretty=true&allowWatchBookmarks=x", 200),
     ("limit=x", 400),
     ("limit=-1", 400),
     ("limit=0", 200),
@@ -125,7 +135,11 @@ async def test_what_a_list_may_be_asked_for(admin: Client) -> None:
     await _make(admin, "a")
     for query, code in WHAT_A_LIST_MAY_BE_ASKED_FOR:
         answer = await admin("GET", f"{CONFIGS}?{query}")
-        assert answer.code == code
+        assert answer.code == code, query
+        if code == 422:
+            about = {"group": "meta.k8s.io", "kind": "ListOptions"}
+            assert about.items() <= answer.body["details"].items()
+            assert answer.body["message"].startswith('ListOptions.meta.k8s.io "" is invalid: ')
         if code == 504:
             assert answer.causes[0]["reason"] == "ResourceVersionTooLarge"
 

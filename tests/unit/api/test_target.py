@@ -59,6 +59,10 @@ def test_a_path_names(method: str, path: str, want: tuple[object, ...]) -> None:
         ("POST", G + "/namespaces/x/databases/y", 405),
         ("DELETE", G + "/namespaces/x/databases/y/status", 405),
         ("OPTIONS", "/api/v1/namespaces", 405),
+        ("DELETE", "/api/v1/namespaces", 405),
+        ("DELETE", "/api/v1/namespaces/x/", 400),
+        ("DELETE", "/api/v1/namespaces//secrets", 400),
+        ("DELETE", "/api/v1/namespaces/x/secrets/", 400),
     ],
 )
 def test_a_path_or_verb_that_is_not_served(method: str, path: str, code: int) -> None:
