@@ -63,7 +63,7 @@ def translate(error: EngineError, what: str) -> ControlPlaneError:
     if error.status == 409:
         return _conflict(error, message)
     if error.status >= 500:
-        return _not_published(str(error), what) or _server_error(error, message)
+        return _not_published(str(error), what) or _server_error(error, message, what)
     return _bad_request(error, message)
 
 
@@ -89,10 +89,16 @@ def _conflict(error: EngineRefusedError, message: str) -> RetryableError:
     return RetryableError(message, reason="WrongState")
 
 
-def _server_error(error: EngineRefusedError, message: str) -> ControlPlaneError:
+def _server_error(error: EngineRefusedError, message: str, what: str) -> ControlPlaneError:
     text = str(error)
     if error.status == 503 or "shutting down" in text or "context canceled" in text:
         return DriverUnavailableError(DRIVER, message)
+    if "iptables" in text and "No chain/target/match" in text:
+        told = (
+            f"cannot {what}: the engine's rules are gone from this host's firewall, as after a "
+            "flush or a reload of it; have the engine write them anew: systemctl restart docker"
+        )
+        return RetryableError(told, retry_after_s=5.0, reason="FirewallFlushed")
     return RetryableError(message, reason="EngineError")
 
 

@@ -37,6 +37,16 @@ from drivers.docker_errors import (
             RetryableError,
             "AddressMissing",
         ),
+        (
+            EngineRefusedError(
+                500,
+                "Failed to Setup IP tables: Unable to enable SKIP DNAT rule:  (iptables failed: "
+                "iptables --wait -t nat -I DOCKER -i br-0d4943116692 -j RETURN: iptables: "
+                "No chain/target/match by that name.\n (exit status 1))",
+            ),
+            RetryableError,
+            "FirewallFlushed",
+        ),
         (EngineRefusedError(404, "No such container: x"), ConflictError, "Gone"),
         (EngineRefusedError(404, "network x not found"), RetryableError, "Missing"),
         (
