@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from controlplane.records import Change, Key, Stored, Subscription, View
+from controlplane.records import Change, Held, Key, Stored, Subscription, View
 from controlplane.store.shape import encode
 from resources.meta import GROUP, KindInfo
 
@@ -178,6 +178,9 @@ class DerivedView:
                 if derived is not None:
                     found.setdefault(derived.key, derived)
         return [found[key] for key in sorted(found)]
+
+    def held(self, namespace: str, /) -> Held:
+        return self.records.held(namespace)
 
     def owned_by(self, uid: str, /) -> Sequence[Stored]:
         return tuple(d for s in self.records.owned_by(uid) if (d := self.derive(s)) is not None)

@@ -140,6 +140,15 @@ class Subscription(Protocol):
     def close(self) -> None: ...
 
 
+class Held(NamedTuple):
+    """What one namespace holds."""
+
+    records: Mapping[str, int]
+    """How many by kind."""
+    bytes: int
+    """Of all their bodies."""
+
+
 class View(Protocol):
     """The watch cache's face: what is, at a revision, and what follows."""
 
@@ -150,6 +159,10 @@ class View(Protocol):
 
     def list(self, kind: str, namespace: str | None = None, /) -> Sequence[Stored]:
         """Sorted by (namespace, name); None lists all namespaces."""
+        ...
+
+    def held(self, namespace: str, /) -> Held:
+        """How much a namespace holds, at a cost that doesn't grow with it."""
         ...
 
     def owned_by(self, uid: str, /) -> Sequence[Stored]:

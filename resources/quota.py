@@ -1,8 +1,8 @@
 """Quota: how much of the host one namespace may be promised, whatever is free."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from resources.columns import AGE, Column
 from resources.meta import (
@@ -22,11 +22,20 @@ class QuotaSpec(BaseSpec):
     """Memory they may hold together. Default: no limit. Example: `4Gi`."""
     disk: Bytes | None = None
     """Disk their volumes may hold together. Default: no limit. Example: `50Gi`."""
+    records: Annotated[int, Strict(), Field(ge=0)] | None = None
+    """How many records it may hold, Events not counted; once it does, users create no more.
+    Default: 100,000. Example: `500`."""
+    record_bytes: Bytes | None = None
+    """What its records may take as JSON; once they do, users create none and none grows.
+    Default: 256Mi. Example: `64Mi`."""
 
     @model_validator(mode="after")
     def _limits_something(self) -> "QuotaSpec":
-        if self.cpu is None and self.memory is None and self.disk is None:
-            raise ValueError("limits nothing; set at least one of cpu, memory and disk")
+        bounds = (self.cpu, self.memory, self.disk, self.records, self.record_bytes)
+        if all(bound is None for bound in bounds):
+            raise ValueError(
+                "limits nothing; set at least one of cpu, memory, disk, records and recordBytes"
+            )
         return self
 
 

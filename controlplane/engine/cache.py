@@ -18,7 +18,7 @@ from typing import Final
 import orjson
 
 from controlplane.errors import CompactedError, SlowReaderError
-from controlplane.records import Change, Key, Stored, Verb
+from controlplane.records import Change, Held, Key, Stored, Verb
 
 RING_CHANGES: Final = 16_384
 RING_BYTES: Final = 16 * 2**20
@@ -38,6 +38,7 @@ class Cache:
         self._shelves: dict[tuple[str, str], _Shelf] = {}
         self._namespaces: dict[str, list[str]] = {}
         self._owned: dict[str, dict[Key, Stored]] = {}
+        self._bytes: dict[str, int] = {}
         self._ring = _Ring(ring_changes)
         self._watchers: dict[str | None, dict[int, Watcher]] = {}
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -66,6 +67,15 @@ class Cache:
             if (shelf := self._shelves.get((kind, name))) is not None:
                 found.extend(shelf.sorted())
         return found
+
+    def held(self, namespace: str, /) -> Held:
+        """How much a namespace holds; a look-up for each kind."""
+        found = {
+            kind: len(shelf.records)
+            for kind in self._namespaces
+            if (shelf := self._shelves.get((kind, namespace))) is not None
+        }
+        return Held(found, self._bytes.get(namespace, 0))
 
     def owned_by(self, uid: str, /) -> Sequence[Stored]:
         """Records with an ownerReference to `uid`, sorted by key."""
@@ -157,8 +167,11 @@ class Cache:
         key = stored.key
         shelf = self._shelf(key)
         before = shelf.records.get(key.name)
+        grown = 0 if verb == "delete" else len(stored.body)
         if before is not None:
             self._disown(before)
+            grown -= len(before.body)
+        self._weigh(key.namespace, grown)
         if verb == "delete":
             shelf.remove(key.name)
             self._size -= before is not None
@@ -180,6 +193,12 @@ class Cache:
     def _drop_shelf(self, key: Key) -> None:
         del self._shelves[key.kind, key.namespace]
         self._namespaces[key.kind].remove(key.namespace)
+
+    def _weigh(self, namespace: str, grown: int) -> None:
+        if total := self._bytes.get(namespace, 0) + grown:
+            self._bytes[namespace] = total
+        else:
+            self._bytes.pop(namespace, None)
 
     def _own(self, stored: Stored) -> None:
         for uid in _owner_uids(stored.body):

@@ -7,7 +7,8 @@ race: callers whose client gave no resourceVersion read again and retry.
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from controlplane.errors import (
 )
 from controlplane.fields import Owner, after_update, dump, ownership, parse
 from controlplane.records import Key, Sealer, Store, Stored, Verb, View, Write
-from controlplane.store import sealing, shape
+from controlplane.store import crowding, sealing, shape
 from controlplane.topology import DEFAULT, Topology
 from resources.meta import KindInfo
 
@@ -51,6 +52,7 @@ class Records:
     clock: Clock
     kinds: Mapping[str, KindInfo]
     topology: Callable[[str], Topology] = lambda _kind: DEFAULT
+    lines: crowding.Lines = field(default_factory=crowding.Lines)
 
     async def create(
         self,
@@ -65,14 +67,36 @@ class Records:
         """Store a new record; metadata.generateName makes a free name.
 
         Raises AlreadyExistsError, NotFoundError (no such namespace) or ForbiddenError (it is
-        being deleted). A dry run returns the would-be record at revision 0.
+        being deleted, or full). A dry run returns the would-be record at revision 0.
         """
         info = self.kinds[kind]
         namespace = obj["metadata"].get("namespace") or "" if info.namespaced else ""
         await self._check_namespace(kind, namespace)
+        make = partial(
+            self._create, Key(kind, namespace, ""), obj, actor, managed_fields, epoch, dry_run
+        )
+        if epoch is not None or not crowding.bounded(kind, namespace):
+            return await make()
+        _refuse(crowding.too_heavy(self.view, namespace))
+        if not crowding.crowded(self.view, kind, namespace, crowding.NEAR):
+            return await make()
+        async with self.lines.of(namespace):
+            await self.catch_up(timeout_s=5.0)
+            _refuse(crowding.crowded(self.view, kind, namespace))
+            return await make()
+
+    async def _create(
+        self,
+        unnamed: Key,
+        obj: Mapping[str, Any],
+        actor: Actor,
+        managed_fields: bytes | None,
+        epoch: int | None,
+        dry_run: bool,
+    ) -> Stored:
         for attempt in range(_GENERATE_ATTEMPTS):
             name = obj["metadata"].get("name") or _generated(obj["metadata"]["generateName"])
-            key = Key(kind, namespace, name)
+            key = unnamed._replace(name=name)
             write = await self._new(key, obj, actor, managed_fields, epoch, dry_run=dry_run)
             try:
                 if dry_run:
@@ -98,7 +122,8 @@ class Records:
         object nor its ownership changes. Dropping the last finalizer of a record that is being
         deleted deletes it.
 
-        Raises ConflictError, NotFoundError, InvalidFieldError.
+        Raises ConflictError, NotFoundError, InvalidFieldError, or ForbiddenError (it grows in a
+        namespace that is full).
         """
         info = self.kinds[base.key.kind]
         given = obj["metadata"].get("resourceVersion")
@@ -116,6 +141,9 @@ class Records:
         body = await self._encode(base.key.kind, base.uid, after, base, dry_run=dry_run)
         if body == base.body and _same_ownership(managed, base.managed_fields):
             return base
+        grows = epoch is None and len(body) > len(base.body)
+        if grows and crowding.bounded(base.key.kind, base.key.namespace):
+            _refuse(crowding.too_heavy(self.view, base.key.namespace))
         verb: Verb = "delete" if shape.finished(after) else "update"
         write = self._next(base, verb, body, managed, after, actor, epoch)
         return _unwritten(write, base.revision) if dry_run else await self.store.write(write)
@@ -311,6 +339,11 @@ class Records:
         if any(owner.identity == mine.identity and owner.paths == paths for owner in owners):
             return base.managed_fields
         return dump((*(o for o in owners if o.identity != mine.identity), mine))
+
+
+def _refuse(why: str) -> None:
+    if why:
+        raise ForbiddenError(why, reason="QuotaExceeded")
 
 
 def _generated(prefix: str) -> str:

@@ -268,3 +268,20 @@ async def test_scale(admin: Client) -> None:
         bad = {"spec": {"replicas": wrong}}
         answer = await admin("PUT", APPS + "/app/scale", bad)
         assert answer.code == 422 or wrong is None
+
+
+async def test_a_namespace_takes_as_many_records_as_its_quota_says(admin: Client) -> None:
+    path = "/apis/bunker.cloud/v1/namespaces/default/quotas"
+    made = {"apiVersion": "bunker.cloud/v1", "kind": "Quota", "metadata": {"name": "few"}}
+    assert (await admin("POST", path, {**made, "spec": {"records": 3}})).code == 201
+    done = await asyncio.gather(
+        *(admin("POST", CONFIGS, config(f"c{n}")) for n in range(6)),
+    )
+    assert sorted(answer.code for answer in done) == [201, 201, 403, 403, 403, 403]
+    refused = next(answer for answer in done if answer.code == 403)
+    assert refused.body["reason"] == "Forbidden"
+    assert refused.body["message"].endswith(
+        " is forbidden: exceeded quota: few, requested: records=1, used: records=3, "
+        "limited: records=3"
+    )
+    assert refused.causes[0]["reason"] == "QuotaExceeded"

@@ -197,3 +197,25 @@ def test_the_ring_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     fill(cache, "a", "b", "c", "d", "e", "f")
     with pytest.raises(CompactedError):
         cache.watch(None, 999)
+
+
+def test_what_a_namespace_holds_follows_every_change(cache: Cache) -> None:
+    def now() -> tuple[dict[str, int], int]:
+        held = cache.held("shop")
+        stored_ = [each for kind in ("App", "Event") for each in cache.list(kind, "shop")]
+        assert held.bytes == sum(len(each.body) for each in stored_)
+        return dict(held.records), len(stored_)
+
+    assert now() == ({}, 0)
+    fill(cache, "a", "b")
+    cache.apply([("create", stored("e", cache.revision + 1, kind="Event"))])
+    cache.apply([("create", stored("x", cache.revision + 1, ns="other"))])
+    assert now() == ({"App": 2, "Event": 1}, 3)
+    cache.apply([("update", stored("a", cache.revision + 1, owner="a-longer-body"))])
+    take(cache, "delete", "b")
+    assert now() == ({"App": 1, "Event": 1}, 2)
+    cache.reset([stored("c", 2000)], 2000)
+    assert now() == ({"App": 1}, 1)
+    cache.apply([("delete", stored("c", 2001))])
+    assert now() == ({}, 0)
+    assert cache.held("other").bytes == 0

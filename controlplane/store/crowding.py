@@ -1,0 +1,83 @@
+"""How much a namespace may hold. Records take no part of the budget, but all of them are kept, in
+memory as well: without a bound, whoever may write ConfigMaps in one namespace fills the host.
+
+Held against it is what users write; what the engine writes for their records is counted only, and
+so are Quotas: with one, an administrator makes room.
+"""
+
+import asyncio
+from typing import Final
+from weakref import WeakValueDictionary
+
+from controlplane.events import KIND as EVENT
+from controlplane.records import View
+from resources.quantity import format_bytes, parse_bytes
+
+QUOTA: Final = "Quota"
+RECORDS: Final = 100_000
+"""Of a namespace without a Quota that says otherwise: as many as the store was measured with in
+all; small ones take 140 MiB of memory (docs/performance.md)."""
+EVENTS: Final = 50_000
+"""Events are counted apart, for the engine writes them, too; kept for an hour, 14 a second."""
+RECORD_BYTES: Final = 256 * 2**20
+"""Bodies of a namespace without a Quota that says otherwise: twice what so many small ones take."""
+NEAR: Final = 1_024
+"""More creates than are under way at once: the API works on 256 requests in each process."""
+
+
+def bounded(kind: str, namespace: str) -> bool:
+    """What belongs to no namespace is no tenant's."""
+    return bool(namespace) and kind != QUOTA
+
+
+def crowded(view: View, kind: str, namespace: str, coming: int = 1) -> str:
+    """Why the namespace takes no more of a kind, as Kubernetes says it; empty if it does."""
+    held = view.held(namespace).records
+    events = held.get(EVENT, 0)
+    if kind == EVENT:
+        return _over("events", events + coming, EVENTS, "", coming)
+    limit, quota = _least(view, namespace, "records", RECORDS)
+    return _over("records", sum(held.values()) - events + coming, limit, quota, coming)
+
+
+def too_heavy(view: View, namespace: str) -> str:
+    """Why nothing may grow in the namespace; empty if it may. What is under way is not counted."""
+    limit, quota = _least(view, namespace, "recordBytes", RECORD_BYTES)
+    used = view.held(namespace).bytes
+    if used < limit:
+        return ""
+    return (
+        f"exceeded quota: {quota or 'default'}, used: recordBytes={format_bytes(used)}, "
+        f"limited: recordBytes={format_bytes(limit)}"
+    )
+
+
+def _over(what: str, wanted: int, limit: int, quota: str, coming: int) -> str:
+    if wanted <= limit:
+        return ""
+    return (
+        f"exceeded quota: {quota or 'default'}, requested: {what}={coming}, "
+        f"used: {what}={wanted - coming}, limited: {what}={limit}"
+    )
+
+
+def _least(view: View, namespace: str, field: str, default: int) -> tuple[int, str]:
+    """The limit, and the Quota it comes from: with several, each of them holds."""
+    found = [
+        (parse_bytes(value), stored.key.name)
+        for stored in view.list(QUOTA, namespace)
+        if (value := (stored.obj.get("spec") or {}).get(field)) is not None
+    ]
+    return min(found, default=(default, ""))
+
+
+class Lines:
+    """Who creates in a namespace that is nearly full stands in line: each is held against what
+    those before it have made. Another process may still add what it has under way."""
+
+    def __init__(self) -> None:
+        self._lines: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, namespace: str) -> asyncio.Lock:
+        """The namespace's own; gone when nobody holds it."""
+        return self._lines.setdefault(namespace, asyncio.Lock())
