@@ -58,6 +58,9 @@ def state(obj: Obj) -> str:
         held = ", ".join(obj["metadata"].get("finalizers") or ())
         return f"is being deleted, held by {held}" if held else "is being deleted"
     if ready(obj):
+        synced = _conditions(obj).get("Synced", {})
+        if synced.get("status") == "False" and synced.get("reason") != _AT_WORK:
+            return f"ready as it was before; {synced.get('reason')}: {synced.get('message')}"
         return "ready"
     if (obj.get("spec") or {}).get("paused"):
         return "paused; set spec.paused to false to have it run"

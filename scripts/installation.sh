@@ -55,6 +55,12 @@ installation_remember() {
   fi
 }
 
+# code_is_newer FILE: whether what the control plane runs from has changed since FILE was written.
+code_is_newer() {
+  (cd "$ROOT" && find api controlplane drivers reconcilers resources -name '*.py' -newer "$1" \
+    -print -quit | grep -q .)
+}
+
 # The label that everything this installation makes in the engine carries.
 instance_filter() { printf 'label=bunker.cloud/instance=%s\n' "$CP_INSTANCE"; }
 

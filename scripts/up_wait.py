@@ -93,7 +93,8 @@ def wait_for_api(here: Installation) -> None:
             sys.exit(f"error: the control plane ended:\n{here.log_end()}")
         now = time.monotonic()
         if now - began > API_TIMEOUT_S:
-            sys.exit(f"error: the API is not ready after {API_TIMEOUT_S} s: {why}")
+            said = f"its log ends with:\n{here.log_end()}"
+            sys.exit(f"error: the API is not ready after {API_TIMEOUT_S} s: {why}; {said}")
         if now - told > 2:
             note(f"waiting for the API: {why}")
             told = now

@@ -171,16 +171,11 @@ class Pass:
             self.parts.progress.forget(self.key)
         if record.deleting and look.plan.converged:
             return await self._let_go(look)
-        synced = Fact("True", Reason.RECONCILED)
-        if self.refused is not None:
-            synced = Fact("False", self.refused.reason, self.refused.message)
-        if record.deleting:
-            synced = Fact("False", Reason.DELETING, wait.message if wait else "")
         held = self._held(record, look, granted)
         if held is None and not record.deleting and record.footprint != Footprint():
             self.admitted = Fact("Unknown", Reason.PENDING, "asked for before the first step")
         change = Change(
-            self._summary(look, synced),
+            self._summary(look, self._synced(record, look)),
             look.report.status,
             held,
             hold=None if held is None or record.deleting else True,
@@ -190,6 +185,18 @@ class Pass:
             return Result("waiting", wait.recheck_after_s, tuple(self.steps), changed=changed)
         again_s = look.report.recheck_after_s
         return Result("converged", again_s, tuple(self.steps), changed=changed)
+
+    def _synced(self, record: Record, look: _Look) -> Fact:
+        """Whether what runs is what the record says, or why not."""
+        wait = look.plan.wait
+        if record.deleting:
+            return Fact("False", Reason.DELETING, wait.message if wait else "")
+        if self.refused is not None:
+            return Fact("False", self.refused.reason, self.refused.message)
+        if wait is not None and wait.recheck_after_s is None and look.report.ready:
+            # it serves as it was before: nothing else would say what its new spec waits for
+            return Fact("False", wait.reason, wait.message)
+        return Fact("True", Reason.RECONCILED)
 
     def _held(self, record: Record, look: _Look, granted: Allocation | None) -> Allocation | None:
         """What is to stay committed: the smaller size once it is observed; nothing at all for

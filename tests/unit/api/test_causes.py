@@ -64,6 +64,18 @@ def test_chain_tells_why_work_fails_before_what_is_missing_for_it() -> None:
     assert explained("App", "shop", at_work) == ["App shop: NotServing: 0 of 1 replicas serve"]
 
 
+def test_chain_tells_what_an_edit_of_something_ready_waits_for() -> None:
+    edited = record(
+        "App",
+        "shop",
+        Ready=("True", "Serving", "1 of 1 replicas serve"),
+        Synced=("False", "SecretMissing", "Secret 'keys' does not exist"),
+    )
+    assert explained("App", "shop", edited) == [
+        "App shop: ready as it was before; SecretMissing: Secret 'keys' does not exist"
+    ]
+
+
 def test_chain_names_what_does_not_exist() -> None:
     assert explained("App", "shop", APP)[-1] == (
         "  <- Database shop-db: does not exist; create it or mend the reference"

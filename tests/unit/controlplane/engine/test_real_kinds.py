@@ -3,6 +3,7 @@
 from controlplane.records import Key, Write
 from drivers.containers import NetworkState
 from tests.support.platform import Platform
+from tests.support.running import USER
 from tests.support.virtual import in_virtual_time
 
 SHOP = Key("Namespace", "", "shop")
@@ -147,6 +148,33 @@ async def test_a_host_of_more_cpu_than_measured_keeps_its_measured_memory() -> N
         )
         await platform.settle(60)
         assert platform.ready(big), platform.condition(big)
+
+
+@in_virtual_time
+async def test_an_app_that_serves_tells_what_its_edit_waits_for() -> None:
+    platform = Platform()
+    async with platform.running():
+        await platform.settle(1)
+        web = await platform.apply("App", "web", image="web:1", port=80)
+        await platform.settle(30)
+        await platform.apply("App", "web", envFrom=[{"secretRef": {"name": "keys"}}])
+        await platform.settle(30)
+        assert platform.ready(web)
+        synced = platform.condition(web, "Synced")
+        assert (synced["status"], synced["reason"]) == ("False", "SecretMissing")
+        assert "'keys'" in synced["message"]
+        await platform.records.create(
+            "Secret",
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "keys", "namespace": "shop"},
+                "data": {"TOKEN": "aHVzaA=="},
+            },
+            actor=USER,
+        )
+        await platform.settle(30)
+        assert platform.condition(web, "Synced")["status"] == "True"
 
 
 @in_virtual_time
