@@ -18,6 +18,7 @@ from api.errors import Cause
 from api.options import FieldValidation, WriteOptions
 from api.owners import check_owners
 from api.served import Served
+from api.suggest import meant
 from api.validation import name_error, prune, validate
 from controlplane import fields
 from controlplane.clock import rfc3339
@@ -77,11 +78,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:80] + "…"
 
 
+def _unknown(served: Served, path: str) -> str:
+    near = meant(served.schema, path)
+    return f'unknown field "{path}"' + (f' (did you mean "{near}"?)' if near else "")
+
+
 def report_unknown(call: Call, served: Served, unknown: list[str], how: FieldValidation) -> None:
     """Strict refuses unknown fields with 400, Warn adds Warning headers, Ignore is silent."""
     if not unknown or how == "Ignore":
         return
-    told = [f'unknown field "{path}"' for path in unknown[:20]]
+    told = [_unknown(served, path) for path in unknown[:20]]
     if how == "Warn":
         call.warnings += told
         return

@@ -278,3 +278,10 @@ def test_every_reason_is_explained_and_exists() -> None:
     made_up = {word for word in explained if f'"{word}"' not in code}
     # {kind}Missing and {kind}NotReady: what an App's variables and files come from
     assert made_up == {"ConfigMapMissing", "DatabaseNotReady"}
+
+
+@each_page()
+def test_who_applies_a_service_of_the_platform_applies_its_namespace_too(page: Path) -> None:
+    for line in page.read_text().splitlines():
+        if re.search(r"kubectl apply .*manifests/platform/[a-z]", line):
+            assert "manifests/platform/00-namespace.yaml" in line

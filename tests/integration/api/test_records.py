@@ -102,6 +102,8 @@ async def test_unknown_fields_by_validation_level(admin: Client) -> None:
     warned = await admin("POST", DATABASES + "?fieldValidation=Warn", obj)
     assert warned.headers["Warning"] == '299 - "unknown field \\"spec.bogus\\""'
     assert "bogus" not in warned.body["spec"]
+    near = await admin("POST", DATABASES + "?fieldValidation=Strict", database_obj(verion="18"))
+    assert 'unknown field "spec.verion" (did you mean "version"?)' in near.body["message"]
     silent = await admin(
         "POST", DATABASES + "?fieldValidation=Ignore", {**obj, "metadata": {"name": "c"}}
     )
