@@ -1,5 +1,6 @@
 """Containers that a test starts straight on the engine, without the driver under test."""
 
+import socket
 import subprocess
 import time
 import uuid
@@ -11,6 +12,8 @@ from reconcilers._images import service_image
 
 INSTANCE = f"test-{uuid.uuid4().hex[:12]}"
 LABEL = f"bunker.cloud/instance={INSTANCE}"
+DISCARD = 9
+"""A port where no server of ours listens: a connection is refused at once."""
 
 
 def docker(*argv: str, stdin: str = "", check: bool = True) -> str:
@@ -68,7 +71,10 @@ class Bench:
         """As the control plane runs a server: its own user, no capability, read-only root."""
         hardened = ("--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only")
         argv = ("run", "--detach", "--label", LABEL, *hardened, *options, image, *command)
-        return Running(docker(*argv))
+        started = Running(docker(*argv))
+        if started.running and (address := started.address):
+            wait_until(lambda: is_reached(address) or not started.running, of=started)
+        return started
 
 
 @contextmanager
@@ -91,6 +97,18 @@ def wait_until(claim: Callable[[], bool], *, of: Running, timeout_s: float = 30)
         assert of.running, f"the container ended with {of.exit_code}:\n{of.logs()}"
         assert time.monotonic() < deadline, f"not within {timeout_s} s:\n{of.logs()}"
         time.sleep(0.1)  # a real container's time can't be moved by hand
+
+
+def is_reached(address: str) -> bool:
+    """Whether the host finds the way there, whatever listens. Its address may be that of one that
+    has just gone: while the host still looks for that, it refuses to connect to either."""
+    try:
+        socket.create_connection((address, DISCARD), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

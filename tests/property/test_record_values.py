@@ -6,6 +6,7 @@ many valid spellings, and none of them may be refused by the server, or read bac
 
 import string
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from random import Random
 
 import pytest
@@ -151,14 +152,14 @@ async def test_the_server_takes_and_answers_what_the_edge_takes(
     powerdns: Running, rdtype: str
 ) -> None:
     rng = Random(rdtype)
-    server, driver = DnsServer(f"http://{powerdns.address}:8081", KEY), HttpPowerDns()
-    await _make_zone(driver, server)
-    for _ in range(25):
-        rrsets = wanted(rdtype, MAKE[rdtype](rng))
-        await _put(driver, server, rrsets)
-        if rdtype not in ("ALIAS", "NS"):  # resolved by others; a referral
-            assert _answered(powerdns.address, rrsets[0]) == rrsets[0].records
-    await driver.aclose()
+    server = DnsServer(f"http://{powerdns.address}:8081", KEY)
+    async with aclosing(HttpPowerDns()) as driver:
+        await _make_zone(driver, server)
+        for _ in range(25):
+            rrsets = wanted(rdtype, MAKE[rdtype](rng))
+            await _put(driver, server, rrsets)
+            if rdtype not in ("ALIAS", "NS"):  # resolved by others; a referral
+                assert _answered(powerdns.address, rrsets[0]) == rrsets[0].records
 
 
 def _answered(address: str, rrset: RRset) -> tuple[str, ...]:
