@@ -15,20 +15,42 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from controlplane.errors import TerminalError
+from resources.text import Matches
 
 PREFIX: Final = "CP_"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 # a `\w` here, with all of Unicode's letters, takes 20 ms of each start to compile
-VaultName = Annotated[str, StringConstraints(pattern=r"^[-A-Za-z0-9_/]{1,100}$")]
+VaultName = Annotated[
+    str,
+    Matches(
+        "[-A-Za-z0-9_/]+",
+        "a place in a Vault: use letters, digits, '-', '_' and '/', such as 'bunker/main'",
+        100,
+    ),
+]
+InstanceName = Annotated[
+    str,
+    Matches(
+        "[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+        "a name of an installation: use lower case letters, digits and '-', such as 'staging'",
+        32,
+    ),
+]
+PortRange = Annotated[
+    str,
+    Matches(
+        "[0-9]{1,5}-[0-9]{1,5}",
+        "a range of ports: write the first and the last with '-' between, such as '30000-32767'",
+    ),
+]
 
 
 class Settings(BaseModel):
@@ -42,9 +64,7 @@ class Settings(BaseModel):
     embedded PostgreSQL, logs. Default: `/var/lib/bunker` for root, else
     `$XDG_DATA_HOME/bunker` (`~/.local/share/bunker`), so that no checkout ever holds a secret."""
 
-    instance: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$")] = (
-        "bunker"
-    )
+    instance: InstanceName = "bunker"
     """Name of this installation, the value of the `bunker.cloud/instance` label on all it makes.
     Several installations can share one Docker engine if their names differ."""
 
@@ -105,7 +125,7 @@ class Settings(BaseModel):
     """IPv4 network that namespaces get their subnets from, one /24 each: 256 namespaces. Seldom
     used in homes and offices; each subnet is checked against the host's routes all the same."""
 
-    port_pool: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,5}-[0-9]{1,5}$")] = "30000-32767"
+    port_pool: PortRange = "30000-32767"
     """Host ports given to records that publish one without naming it, first-last. Kubernetes'
     node port range: outside the kernel's ephemeral range, which begins at 32768."""
 
@@ -241,8 +261,9 @@ def default_runtime_dir(instance: str, uid: int) -> str:
 
 
 def _explain(exc: ValidationError) -> str:
-    problems = (
-        f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}" if error["loc"] else error["msg"]
-        for error in exc.errors(include_input=False, include_url=False)
-    )
+    problems = []
+    for error in exc.errors(include_input=False, include_url=False):
+        message = error["msg"].removeprefix("Value error, ")
+        where = f"{PREFIX}{str(error['loc'][0]).upper()}: " if error["loc"] else ""
+        problems.append(where + message)
     return "cannot read settings: " + "; ".join(problems)

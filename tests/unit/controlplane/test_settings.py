@@ -82,6 +82,19 @@ def test_wrong_value_is_refused_by_the_variables_name(name: str, value: str) -> 
     assert caught.value.reason == "InvalidSettings"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        ("CP_INSTANCE", "Not A Label", "such as 'staging'"),
+        ("CP_PORT_POOL", "many", "such as '30000-32767'"),
+        ("CP_VAULT_MOUNT", "schlüssel", "such as 'bunker/main'"),
+    ],
+)
+def test_a_refusal_says_how_to_write_it(name: str, value: str, fix: str) -> None:
+    with pytest.raises(TerminalError, match=f"{name}: '{value}' is not .*{fix}"):
+        Settings.from_env({name: value}, uid=0)
+
+
 def test_database_url_is_not_shown() -> None:
     settings = Settings.from_env({"CP_DATABASE_URL": "postgresql://cp:hunter22@db/cp"}, uid=0)
     assert "hunter22" not in repr(settings)
