@@ -182,6 +182,9 @@ class DerivedView:
     def held(self, namespace: str, /) -> Held:
         return self.records.held(namespace)
 
+    def namespaces(self, kind: str, /) -> Sequence[str]:
+        return sorted({each.key.namespace for each in self.list(kind)})
+
     def owned_by(self, uid: str, /) -> Sequence[Stored]:
         return tuple(d for s in self.records.owned_by(uid) if (d := self.derive(s)) is not None)
 

@@ -165,6 +165,10 @@ class View(Protocol):
         """How much a namespace holds, at a cost that doesn't grow with it."""
         ...
 
+    def namespaces(self, kind: str, /) -> Sequence[str]:
+        """Those that have a record of this kind, sorted; "" where it is cluster-scoped."""
+        ...
+
     def owned_by(self, uid: str, /) -> Sequence[Stored]:
         """Records with an ownerReference to `uid`."""
         ...

@@ -77,6 +77,10 @@ class Cache:
         }
         return Held(found, self._bytes.get(namespace, 0))
 
+    def namespaces(self, kind: str, /) -> Sequence[str]:
+        """Those that have a record of this kind, sorted; "" where it is cluster-scoped."""
+        return tuple(self._namespaces.get(kind, ()))
+
     def owned_by(self, uid: str, /) -> Sequence[Stored]:
         """Records with an ownerReference to `uid`, sorted by key."""
         owned = self._owned.get(uid)

@@ -144,14 +144,14 @@ class Garbage:
     def _owner(self, ref: Mapping[str, Any], dependent: Stored) -> Stored | None:
         """The live owner behind a reference. That of a cluster-scoped dependent may be in any
         namespace: a Volume outlives the namespace of the record that uses it."""
-        for namespace in {dependent.key.namespace, ""}:
+        own = dependent.key.namespace
+        # by its name in each of them: a look through all of its kind, for each of thousands of
+        # dependents, takes seconds
+        for namespace in (own, "") if own else self.view.namespaces(ref["kind"]):
             owner = self.view.get(Key(ref["kind"], namespace, ref["name"]))
             if owner is not None and owner.uid == ref["uid"]:
                 return owner
-        if dependent.key.namespace:
-            return None
-        found = (each for each in self.view.list(ref["kind"]) if each.uid == ref["uid"])
-        return next(found, None)
+        return None
 
     def _holds_data(self, stored: Stored) -> bool:
         return self.infos[stored.key.kind].holds_data or CLAIM_LABEL in stored.labels

@@ -1,10 +1,19 @@
 """The garbage scan: what it must come through, whatever users write."""
 
+import random
+from collections.abc import Sequence
+
+import orjson
 import pytest
 
+from controlplane.engine.cache import Cache
+from controlplane.engine.garbage import Garbage
+from controlplane.engine.queue import Queue
+from controlplane.records import Key, Stored
+from resources.kinds import KIND_INFOS
 from tests.support.bench import Bench, box_key
 from tests.support.running import USER
-from tests.support.virtual import in_virtual_time
+from tests.support.virtual import LoopClock, in_virtual_time
 
 A, B = box_key("a"), box_key("b")
 
@@ -45,3 +54,48 @@ async def test_an_owner_waits_for_nobody_who_is_not_its_dependent_any_more() -> 
         )
         await bench.settle()
         assert bench.find(A) is None
+
+
+class Looked(Cache):
+    """Counts the records that it hands out, or looks for."""
+
+    looks = 0
+
+    def get(self, key: Key, /) -> Stored | None:
+        self.looks += 1
+        return super().get(key)
+
+    def list(self, kind: str, namespace: str | None = None, /) -> Sequence[Stored]:
+        found = super().list(kind, namespace)
+        self.looks += len(found)
+        return found
+
+
+def volumes_of(number: int, *, owned: bool) -> Looked:
+    """So many Databases in two namespaces, and a Volume for each."""
+    cache = Looked()
+
+    def put(key: Key, uid: str, **meta: object) -> None:
+        body = orjson.dumps({"metadata": {"name": key.name, **meta}})
+        cache.apply([("create", Stored(key, uid, cache.revision + 1, 1, body))])
+
+    for each in range(number):
+        put(Key("Database", f"space-{each % 2}", f"db-{each}"), f"uid-{each}")
+        ref = {"kind": "Database", "name": f"db-{each}", "uid": f"uid-{each if owned else 'gone'}"}
+        put(Key("Volume", "", f"volume-{each}"), f"volume-{each}", ownerReferences=[ref])
+    return cache
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_the_owner_of_what_is_in_no_namespace_is_found_without_a_look_at_all(owned: bool) -> None:
+    def looks(number: int) -> int:
+        cache = volumes_of(number, owned=owned)
+        clock, records = LoopClock(), Bench().records
+        jobs = Queue(clock, random.Random(0))
+        garbage = Garbage(cache, records, KIND_INFOS, lambda: 1, clock, jobs, lambda: None)
+        volumes = Cache.list(cache, "Volume")
+        found = [garbage._owner(each.meta["ownerReferences"][0], each) for each in volumes]
+        assert [each is not None for each in found] == [owned] * number
+        return cache.looks
+
+    assert looks(400) == 4 * looks(100)
