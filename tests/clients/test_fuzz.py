@@ -55,9 +55,11 @@ def test_no_answer_is_a_server_error_or_undocumented(
     _apply(server, "App", "bunker.cloud/v1", {"spec": app})
     _apply(server, "Secret", "v1", {"stringData": {"a": "b"}})
     _apply(server, "ConfigMap", "v1", {"data": {"a": "b"}})
-    # a watch is a stream that a fuzzer would wait for; tests of its own hold it to its promises
+    # a watch is a stream that a fuzzer would wait for; tests of its own hold it to its promises. A
+    # version that is still to come is 504 as in Kubernetes, and has tests of its own as well
     (tmp_path / "schemathesis.toml").write_text(
-        '[parameters]\nwatch = "false"\nnamespace = "default"\nname = "fuzz"\n'
+        '[parameters]\nwatch = "false"\nresourceVersion = "0"\n'
+        'namespace = "default"\nname = "fuzz"\n'
     )
     # deleting the one record there is would leave nothing to work on
     options = (f"--max-examples={EXAMPLES}", f"--phases={PHASES}", "--exclude-method=DELETE")
@@ -70,7 +72,7 @@ def test_records_live_through_whatever_order_of_requests(
 ) -> None:
     """Stateful: what was made is read, replaced, patched, deleted, and asked for again."""
     (tmp_path / "schemathesis.toml").write_text(
-        '[parameters]\nwatch = "false"\nnamespace = "default"\n'
+        '[parameters]\nwatch = "false"\nresourceVersion = "0"\nnamespace = "default"\n'
     )
     linked = _linked(_document(server, document))
     told = _fuzz(server, tmp_path, linked, f"--max-examples={LIVES}", "--phases=stateful")
