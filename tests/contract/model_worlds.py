@@ -56,12 +56,17 @@ async def state_of(world: ModelWorld) -> ModelState:
 
 
 async def until(
-    world: ModelWorld, claim: Callable[[ModelState], bool], *, within_s: float = 20
+    world: ModelWorld,
+    claim: Callable[[ModelState], bool],
+    *,
+    within_s: float = 20,
+    restarts: bool = False,
 ) -> ModelState:
+    """`restarts`: its server may end meanwhile, and holds nothing until it has started again."""
     end = asyncio.get_running_loop().time() + within_s
     while True:
         found = await world.models.observe_model(world.server, world.name)
-        # None: one that ends for want of memory holds nothing until it has started again
+        assert found is not None or restarts
         if found is not None and claim(found):
             return found
         assert asyncio.get_running_loop().time() < end, found

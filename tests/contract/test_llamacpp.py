@@ -201,7 +201,7 @@ async def test_a_full_disk_is_called_by_its_name() -> None:
 async def test_too_little_memory_is_called_by_its_name() -> None:
     async with llama_world("--env=CONTEXT_LENGTH=200000", memory="96m") as world:
         await world.models.ensure_model(world.server, world.order())
-        found = await until(world, settled)
+        found = await until(world, settled, restarts=True)
         assert found.failure is not None
         assert found.failure.reason == "OutOfMemory"
 
