@@ -36,7 +36,7 @@ async def measure(records: int, rounds: int) -> None:
         passes, bare = [], []
         for _ in range(rounds):
             began, looks = time.perf_counter(), bench.world.calls["observe"]
-            bench.term.wakes.everything(Priority.DRIFT)
+            await bench.term.wakes.everything(Priority.DRIFT)
             await bench.settle(0.5)
             took = time.perf_counter() - began
             passes.append((bench.world.calls["observe"] - looks) / took)

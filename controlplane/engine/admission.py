@@ -5,7 +5,7 @@ memory; the pass commits the grant in the store before it acts, and `sync` makes
 equal to what was stored when the pass is over.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 
 from controlplane.budget import Ledger, Refused
@@ -89,14 +89,14 @@ class Admission:
             self.ledger.withdraw(uid)
             self.changed()
 
-    def load(self, records: Iterable[tuple[Record | None, Stored]]) -> None:
+    async def load(self, records: AsyncIterable[tuple[Record | None, Stored]]) -> None:
         """Rebuild them all from the store: what is held, and who waited when it stopped."""
         claims: list[Claim] = []
         waiting: list[Claim] = []
         subnets: list[tuple[str, str]] = []
         ports: list[tuple[str, tuple[int, ...]]] = []
         names: list[tuple[str, Key, tuple[NameClaim, ...]]] = []
-        for record, stored in records:
+        async for record, stored in records:
             held = allocation_of(stored)
             if held is not None:
                 claims.append(_claim(record, stored, held.footprint))

@@ -4,7 +4,7 @@ requeue, metrics, one log line and events. The only place where an error becomes
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -62,7 +62,7 @@ class Controller:
         tuning: Tuning,
         *,
         lost: Callable[[], None],
-        wake_kinds: Callable[[tuple[str, ...]], None],
+        wake_kinds: Callable[[tuple[str, ...]], Awaitable[None]],
     ) -> None:
         self.kind = kind
         self.queue = queue
@@ -138,7 +138,7 @@ class Controller:
             known = not isinstance(exc, StoreUnavailableError)
             result = await self._failed(run, classify(exc))
         if run.report is not None and result.outcome in ("converged", "progressing", "waiting"):
-            self._wake_kinds(self._breakers.succeeded(self.kind))
+            await self._wake_kinds(self._breakers.succeeded(self.kind))
         else:
             self._breakers.abandoned(self.kind)
         if run.base is not None:

@@ -5,7 +5,7 @@ Built anew for each term from the store alone, so that nothing a former term bel
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -166,7 +166,7 @@ class Term:
         async with asyncio.TaskGroup() as tasks:
             loops = [tasks.create_task(_kept_up(loop), name="loop") for loop in self._loops()]
             workers = [tasks.create_task(work(), name="worker") for work in self._workers()]
-            self.wakes.everything(Priority.RESYNC)
+            await self.wakes.everything(Priority.RESYNC)
             await either(stopping.wait(), self._leadership.over())
             for queue in (*self.queues.values(), self.garbage.jobs):
                 queue.close()
@@ -200,7 +200,7 @@ class Term:
             # from before the read: what changes while it goes on is taken again afterwards
             self._since = self._setup.view.revision
             self.room.read_limits()
-            self.admission.load(await self._held())
+            await self.admission.load(self._held())
             self.room.loaded()
             return True
         return False
@@ -216,17 +216,15 @@ class Term:
             except AlreadyExistsError:
                 continue
 
-    async def _held(self) -> list[tuple[Record | None, Stored]]:
-        found: list[tuple[Record | None, Stored]] = []
+    async def _held(self) -> AsyncIterator[tuple[Record | None, Stored]]:
         named = bool(self._setup.view.list(PLATFORM))
         for kind in self._setup.reconcilers:
             async for stored in in_slices(self._setup.view.list(kind)):
                 if holds_or_waits(stored):
-                    found.append((self._typed(stored), stored))
+                    yield self._typed(stored), stored
                 if named:  # else the first pass of a server would read them all in one go
                     self._parts.resolver.named_by(stored)
                 forget_parsed(stored)
-        return found
 
     def _typed(self, stored: Stored) -> Record | None:
         try:
@@ -292,9 +290,9 @@ class Term:
     def _wake(self, key: Key, priority: Priority) -> None:
         self.wakes.key(key, priority)
 
-    def _wake_kinds(self, kinds: tuple[str, ...]) -> None:
+    async def _wake_kinds(self, kinds: tuple[str, ...]) -> None:
         for kind in kinds:
-            self.wakes.kind(kind, Priority.DEPENDENCY, afresh=True)
+            await self.wakes.kind(kind, Priority.DEPENDENCY, afresh=True)
 
     def _departed(self, change: Change) -> None:
         if change.verb != "delete":

@@ -18,6 +18,7 @@ from controlplane.engine.index import Dependents
 from controlplane.engine.port import Wake, WakeSource
 from controlplane.engine.queue import Priority, Queue
 from controlplane.engine.resolve import NAMESPACE, content_hmac, forget_parsed, secret_name
+from controlplane.engine.slices import in_slices
 from controlplane.errors import CompactedError, ControlPlaneError, SlowReaderError
 from controlplane.records import Change, Key, Stored, View
 from resources.meta import FINALIZER
@@ -55,14 +56,14 @@ class Wakes:
 
     # --- everything ---
 
-    def everything(self, priority: Priority) -> None:
+    async def everything(self, priority: Priority) -> None:
         """Wake every record; those with an edit not seen yet go first."""
         for kind in self._queues:
-            self.kind(kind, priority)
+            await self.kind(kind, priority)
 
-    def kind(self, kind: str, priority: Priority, *, afresh: bool = False) -> None:
+    async def kind(self, kind: str, priority: Priority, *, afresh: bool = False) -> None:
         """Wake every record of a kind; `afresh`: their failures so far count no more."""
-        for stored in self._view.list(kind):
+        async for stored in in_slices(self._view.list(kind)):
             status = orjson.loads(stored.body).get("status") or {}
             if afresh:
                 self._queues[kind].forget(stored.key)
@@ -86,7 +87,7 @@ class Wakes:
             except (SlowReaderError, CompactedError) as exc:
                 _log.info("changes_missed", error=str(exc))
             since = self._view.revision
-            self.everything(Priority.RESYNC)
+            await self.everything(Priority.RESYNC)
             await self._clock.sleep(RELIST_S)
 
     def take(self, change: Change) -> None:
@@ -138,18 +139,18 @@ class Wakes:
         while True:
             try:
                 async for wake in source():
-                    self.outside(wake)
+                    await self.outside(wake)
             except ControlPlaneError as exc:
                 _log.info("wake_stream_broke", error=str(exc))
             await self._clock.sleep(RELIST_S)
 
-    def outside(self, wake: Wake) -> None:
+    async def outside(self, wake: Wake) -> None:
         """Something changed outside, perhaps by our own hand: looking again is always right."""
         if wake.kind:
             self.key(Key(wake.kind, wake.namespace, wake.name), Priority.DRIFT)
             return
         self._breakers.reopened_stream()
-        self.everything(Priority.DRIFT)
+        await self.everything(Priority.DRIFT)
 
 
 def is_edit(change: Change) -> bool:

@@ -212,11 +212,11 @@ class Bench(Running):
         assert thing is not None
         self.world.things[thing.name] = replace(thing, recheck_s=recheck_s)
 
-    def wake(self, key: Key | None = None) -> None:
+    async def wake(self, key: Key | None = None) -> None:
         """Something changed outside: it, or nobody knows what."""
         assert self.term is not None
         told = Wake() if key is None else Wake(key.kind, key.namespace, key.name)
-        self.term.wakes.outside(told)
+        await self.term.wakes.outside(told)
 
     async def settle(self, seconds: float = 5.0) -> None:
         """Let so much virtual time pass."""

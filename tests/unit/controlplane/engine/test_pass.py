@@ -89,7 +89,7 @@ async def test_serving_record_says_at_once_that_it_starts_again() -> None:
     async with Bench().shop("a") as bench:
         assert bench.ready(A)
         bench.start_thing(A, recheck_s=0.05)
-        bench.wake(A)
+        await bench.wake(A)
         await bench.settle(0.5)
         assert not bench.ready(A)
         assert bench.condition(A, "Ready")["reason"] == "Starting"
@@ -99,7 +99,7 @@ async def test_serving_record_says_at_once_that_it_starts_again() -> None:
 async def test_killed_thing_is_healed_on_a_wake() -> None:
     async with Bench().shop("a") as bench:
         bench.break_thing(A)
-        bench.wake(A)
+        await bench.wake(A)
         await bench.settle(0.5)
         assert bench.runs(A)
         assert bench.ready(A)
@@ -276,7 +276,7 @@ async def test_driver_outage_costs_probes_not_a_pass_for_each_record() -> None:
     async with Bench().shop(*(f"b{i}" for i in range(50))) as bench:
         assert bench.term is not None
         bench.world.away = DriverUnavailableError("things", "cannot reach things: refused")
-        bench.wake()
+        await bench.wake()
         await bench.settle(30)
         calls = bench.world.calls["observe"]
         await bench.settle(600)
@@ -286,7 +286,7 @@ async def test_driver_outage_costs_probes_not_a_pass_for_each_record() -> None:
         assert synced["reason"] == "DriverUnavailable"
         assert bench.ready(box_key("b7"))
         bench.world.away = None
-        bench.wake()
+        await bench.wake()
         await bench.settle(10)
         assert not bench.term.breakers.open
         assert bench.condition(box_key("b7"), "Synced")["status"] == "True"
@@ -297,7 +297,7 @@ async def test_store_outage_is_waited_out() -> None:
     async with Bench().shop("a") as bench:
         bench.store.away = True
         bench.break_thing(A)
-        bench.wake()
+        await bench.wake()
         await bench.settle(30)
         bench.store.away = False
         await bench.settle(60)
