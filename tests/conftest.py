@@ -1,7 +1,11 @@
-"""What every suite shares: how hard the property tests try, by scripts/test's mode."""
+"""What every suite shares: how hard the property tests try, by scripts/test's mode; and what
+fails is told at once, not at the end of a long run.
+"""
 
 import os
+import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # fixtures on the real PostgreSQL: import their names here, for every suite
@@ -31,3 +35,17 @@ settings.register_profile(
 settings.register_profile("sim", settings.get_profile("plain"))
 settings.register_profile("chaos", settings.get_profile("plain"))
 settings.load_profile(os.environ.get("CP_TEST_PROFILE", "fast"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """In a run of several processes, called in the one that people see."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        told = f"{report.nodeid} failed in {report.when}: {_said(report)}"
+        print(f"\n{told}", file=sys.__stderr__, flush=True)
+
+
+def _said(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    said = str(crash.message if crash else report.longreprtext).strip()
+    return said.splitlines()[0][:200] if said else "(nothing said)"

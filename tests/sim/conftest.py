@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -31,8 +31,8 @@ class Effort:
     """Other values of each field that are tried back and forth."""
     thorough: bool = False
     """Every boundary of an edit or a restart in all three positions; else in one, in turn."""
-    looks: bool = False
-    """Crash at calls that only look, too."""
+    looks: int = 0
+    """Positions in which to crash at each call that only looks: none, one in turn, or all three."""
     test_s: int = 400
     """Bound of one test against hanging. A namespace with one of each kind in it takes 60 s alone
     on a core; at length a kind's state machine 100 s and its plans an hour; more beside others."""
@@ -48,16 +48,18 @@ EFFORTS = {
         5,
         10_000,
         6,
-        100,
+        60,
         1000,
         values=99,
         thorough=True,
-        looks=True,
+        looks=1,
         test_s=14_400,
         phases=(Phase.generate, Phase.shrink),
     ),
 }
 EFFORTS["plain"] = EFFORTS["sim"]
+if os.environ.get("CP_TEST_EVERYTHING"):
+    EFFORTS["long"] = replace(EFFORTS["long"], examples=100, looks=3)
 
 
 HERE = Path(__file__).parent
