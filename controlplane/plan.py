@@ -107,6 +107,9 @@ class Want(Generic[R]):
     """Host ports the engine allocated, in the order of record.host_ports."""
     subnet: str | None = None
     """Subnet the engine allocated (namespaces)."""
+    held: Footprint = field(default_factory=Footprint)
+    """CPU and memory the record holds of the budget: after an edit the larger of before and now,
+    until a pass has converged."""
 
     @property
     def deleting(self) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from controlplane.errors import RetryableError
@@ -30,6 +30,8 @@ class RedisState:
     """First word of an unexpected refusal."""
     maxmemory_bytes: int | None = None
     """How much its data may take; 0: as much as there is. None: it didn't come to it."""
+    used_bytes: int | None = field(default=None, compare=False)
+    """What it takes, by its own count: never twice the same. None: it didn't come to it."""
 
 
 class Redis(Protocol):
@@ -122,6 +124,7 @@ async def _observe(link: Link, password: str) -> RedisState:
         loading=loading,
         version=info.get("redis_version", ""),
         maxmemory_bytes=_number(info.get("maxmemory", "")),
+        used_bytes=_number(info.get("used_memory", "")),
     )
 
 

@@ -1,12 +1,12 @@
 """What a Database's server answers, and what that leads to: steps, waits, words. Pure."""
 
-from dataclasses import dataclass
-from typing import assert_never
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
 
 from controlplane.plan import Plan, Wait, Want
 from drivers.containers import ContainerState, Limits
 from reconcilers import _container as box
-from reconcilers._engines import STOP_TIMEOUT_S, login_of, maxmemory_of
+from reconcilers._engines import STOP_TIMEOUT_S, login_of, maxmemory_of, memory_for
 from reconcilers._lifecycle import not_running
 from reconcilers._servers import Login, Told
 from resources.database import Database
@@ -33,6 +33,9 @@ class LimitMemory:
     secret_name: str
     maxmemory_bytes: int
 
+
+FULL_RECHECK_S: Final = 15.0
+"""Nothing tells when keys are removed; one question to the server."""
 
 DatabaseStep = box.ContainerStep | HealPassword | LimitMemory
 
@@ -91,6 +94,38 @@ def resizing(
     if container is None or not (shrinks and stays):
         return steps
     return (*memory_steps(want, container, told), *steps)
+
+
+def as_promised(
+    want: Want[Database], container: ContainerState | None, told: Told
+) -> Want[Database]:
+    """`want` with the memory that its Redis has, as long as it isn't known that its data fits into
+    less: killed for want of memory it would start, read its log, and be killed again. Itself where
+    nothing has to wait."""
+    spec = want.record.spec
+    fits_bytes = maxmemory_of(want.record)
+    if fits_bytes is None or container is None:
+        return want
+    # what somebody gave the container by hand was promised by nobody
+    has_bytes = min(container.limits.memory_bytes, want.held.memory_bytes)
+    known = told.answer == "serving" and told.used_bytes <= fits_bytes
+    if known or has_bytes <= spec.limits.memory:
+        return want
+    kept = spec.limits.model_copy(update={"memory": has_bytes})
+    record = want.record.model_copy(update={"spec": spec.model_copy(update={"resources": kept})})
+    return replace(want, record=record)
+
+
+def too_full(want: Want[Database], told: Told) -> Wait:
+    """It serves, and holds more than the memory that is wanted leaves its data."""
+    asked, left = want.record.spec.limits.memory, maxmemory_of(want.record) or 0
+    enough = memory_for(told.used_bytes)
+    message = (
+        f"memory {asked // 2**20}Mi leaves {left // 2**20}Mi for its data, which takes more: "
+        f"remove some of it, or set spec.resources.memory to {enough // 2**20}Mi or more; until "
+        "then it keeps the memory it has"
+    )
+    return Wait("MemoryInUse", message, FULL_RECHECK_S)
 
 
 def readiness(

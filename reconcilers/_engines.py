@@ -10,6 +10,8 @@ from resources.database import Database
 
 STOP_TIMEOUT_S: Final = 60
 """A checkpoint or a save of a few GiB; killed before its end, a server recovers from its log."""
+MEMORY_STEP_BYTES: Final = 64 * 2**20
+"""What is advised is rounded up to it: as long as it holds, so does the message."""
 
 
 def login_of(record: Database) -> Login:
@@ -62,6 +64,11 @@ def maxmemory_of(record: Database) -> int | None:
     # three quarters: a rewrite of the log copies what changes meanwhile
     # (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/)
     return record.spec.limits.memory * 3 // 4
+
+
+def memory_for(used_bytes: int) -> int:
+    """Memory in bytes, in steps of 64 MiB, whose `maxmemory_of` is at least that much."""
+    return -(-used_bytes * 4 // (3 * MEMORY_STEP_BYTES)) * MEMORY_STEP_BYTES
 
 
 def command_of(record: Database) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ for each engine. Values pass through here and are kept nowhere.
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from controlplane.errors import RetryableError
@@ -29,6 +29,8 @@ class Told:
     answer: Answer
     maxmemory_bytes: int | None = None
     """Of a Redis that serves: how much its data may take; 0: as much as there is."""
+    used_bytes: int = field(default=0, compare=False)
+    """Of a Redis that serves: what its data takes, never twice the same."""
 
 
 SILENT: Final = Told("silent")
@@ -75,7 +77,8 @@ class NetworkServers:
             redis = await self.redis.observe_server(host=address, port=port, password=password)
             if redis is None:
                 return SILENT
-            return Told(_answer(redis.ready, redis.auth_ok), redis.maxmemory_bytes)
+            answer = _answer(redis.ready, redis.auth_ok)
+            return Told(answer, redis.maxmemory_bytes, redis.used_bytes or 0)
         state = await self.postgres.observe_server(
             host=address,
             port=port,

@@ -38,9 +38,11 @@ from reconcilers._databaseplan import (
     DatabaseStep,
     HealPassword,
     LimitMemory,
+    as_promised,
     plan_answer,
     readiness,
     resizing,
+    too_full,
 )
 from reconcilers._engines import (
     STOP_TIMEOUT_S,
@@ -142,7 +144,11 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         mount = mounted(volume, runs=seen.container is not None)
         if mount is None:
             return Plan(wait=volume_wait(volume_name(want.record, want.namespace_uid), volume))
-        return self._plan_server(want, seen, mount)
+        kept = as_promised(want, seen.container, seen.told)
+        plan = self._plan_server(kept, seen, mount)
+        if kept is not want and plan.converged:
+            return Plan(wait=too_full(want, seen.told))
+        return plan
 
     def _plan_server(
         self, want: Want[Database], seen: DatabaseSeen, mount: str

@@ -159,6 +159,7 @@ class Resolver:
             children=self._children(children, meta.uid),
             ports=held.ports,
             subnet=held.subnet,
+            held=held.footprint,
         )
 
     def named_by(self, stored: Stored) -> tuple[Key, ...]:

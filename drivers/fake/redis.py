@@ -17,6 +17,7 @@ class FakeRedisServer:
     version: str = "7.0.15"
     hanging: bool = False
     maxmemory_bytes: int = 0
+    used_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class FakeRedis:
             loading=server.loading,
             version=server.version,
             maxmemory_bytes=server.maxmemory_bytes,
+            used_bytes=server.used_bytes,
         )
 
     async def ensure_password(

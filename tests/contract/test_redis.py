@@ -93,6 +93,7 @@ async def test_a_serving_server_tells_role_and_version(world: World) -> None:
     assert state == RedisState(
         True, True, "Serving", role="master", version="7.0.15", maxmemory_bytes=0
     )
+    assert state.used_bytes is not None
 
 
 async def test_a_wrong_password_is_told_as_such(world: World) -> None:

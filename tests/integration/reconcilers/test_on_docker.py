@@ -208,6 +208,34 @@ async def test_a_redis_takes_another_size_as_it_runs(world: RealWorld) -> None:
         assert await redis.observe_server(**at, password=password) == state
 
 
+async def test_a_redis_keeps_its_memory_until_its_data_fits_into_less(world: RealWorld) -> None:
+    large = world.made("Database", {"engine": "redis", "plan": "basic", "storage": "10Gi"})
+    small = world.made("Database", {"engine": "redis", "plan": "starter", "storage": "10Gi"})
+    await world.ready(large)
+    world.held = large.footprint
+    (server,) = await world.real.list_containers()
+    password = world.values.data[("Secret", "shop-redis-credentials")]["password"].decode()
+
+    async def tell(*words: str) -> None:
+        argv = ("redis-cli", "--no-auth-warning", "-a", password, *words)
+        assert (await world.real.exec_container(server.id, argv, timeout_s=60))[0] == 0
+
+    # one long value: 200 MiB, of which a starter's 256 leave 192
+    await tell("SETRANGE", "long", str(200 * 2**20), "x")
+    await world.settle(small)
+    plan, report = await world.look(small)
+    assert plan.wait is not None
+    assert (plan.wait.reason, report.ready) == ("MemoryInUse", True)
+    (kept,) = await world.real.list_containers()
+    assert kept.limits.memory_bytes == 512 * 2**20
+
+    await tell("DEL", "long")
+    await world.ready(small)
+    (after,) = await world.real.list_containers()
+    assert after.limits.memory_bytes == 256 * 2**20
+    assert (after.id, after.started_at) == (server.id, server.started_at)
+
+
 @pytest.mark.parametrize("other", [{"username": "bob"}, {"database": "store"}], ids=str)
 async def test_data_of_another_login_is_kept_for_its_own(
     world: RealWorld, other: dict[str, str]

@@ -9,7 +9,7 @@ from controlplane.errors import TerminalError
 from controlplane.plan import EnsureChild, OrphanChild, Owned, Plan, RemoveChild
 from drivers.containers import Limits, VolumeMount
 from reconcilers.database import volume_name
-from resources.database import PLANS
+from resources.database import PLANS, Database
 from resources.meta import Footprint
 from tests.unit.reconcilers.world import NETWORK, NS_UID, UID, World, database
 
@@ -166,6 +166,58 @@ async def test_redis_is_resized_as_it_runs(plan: Any, first: list[str], then: li
     assert (container.starts, container.state.limits.memory_bytes) == (1, size)
     assert container.told == {"maxmemory": size * 3 // 4}
     assert f"maxmemory {size * 3 // 4}\n".encode() in made.files.folders[UID].files["redis.conf"]
+
+
+BASIC, STARTER = PLANS["basic"].resources, PLANS["starter"].resources
+TOO_MUCH = STARTER.memory * 3 // 4 + 1
+
+
+async def shrinking() -> tuple[World, Database]:
+    """A Redis whose record wants less memory than it has."""
+    made = await world()
+    await made.settle(database("redis", plan="basic", storage="10Gi"))
+    made.held = BASIC.footprint
+    return made, database("redis", plan="starter", storage="10Gi")
+
+
+async def test_redis_keeps_its_memory_until_its_data_fits_into_less() -> None:
+    made, smaller = await shrinking()
+    made.servers.used_bytes = TOO_MUCH
+    report = await made.settle(smaller)
+    plan, _ = await made.look(smaller)
+    assert plan.wait is not None
+    assert plan.wait.reason == "MemoryInUse"
+    assert "spec.resources.memory to 320Mi or more" in plan.wait.message
+    container = made.engine.by_name(NAME)
+    assert report.ready
+    # its CPU was free to follow
+    assert container.state.limits == Limits(STARTER.cpu, BASIC.memory)
+    assert container.told == {"maxmemory": BASIC.memory * 3 // 4}
+
+    made.servers.used_bytes = TOO_MUCH - 1
+    await made.settle(smaller)
+    assert container.state.limits == Limits(STARTER.cpu, STARTER.memory)
+    assert (container.told, container.starts) == ({"maxmemory": STARTER.memory * 3 // 4}, 1)
+
+
+async def test_redis_that_died_before_it_got_less_memory_starts_with_what_it_had() -> None:
+    made, smaller = await shrinking()
+    made.servers.used_bytes = TOO_MUCH
+    made.engine.kill(NAME)
+    await made.settle(smaller)
+    container = made.engine.by_name(NAME)
+    assert (container.state.running, container.state.limits.memory_bytes) == (True, BASIC.memory)
+
+
+async def test_memory_that_was_never_promised_is_taken_from_a_redis() -> None:
+    made = await world()
+    await made.settle(database("redis"))
+    made.held = STARTER.footprint
+    made.servers.used_bytes = TOO_MUCH
+    container = made.engine.by_name(NAME)
+    container.state = replace(container.state, limits=Limits(STARTER.cpu, 8 * 2**30))
+    await made.settle(database("redis"))
+    assert container.state.limits.memory_bytes == STARTER.memory
 
 
 async def test_redis_made_anew_is_not_resized_before() -> None:

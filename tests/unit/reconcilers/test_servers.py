@@ -61,8 +61,9 @@ async def test_a_redis_answers(server: FakeRedisServer | None, expected: str) ->
 
 
 async def test_a_redis_tells_its_memory_and_takes_another() -> None:
-    made = servers(None, FakeRedisServer("right", maxmemory_bytes=5))
-    assert await made.ask("redis", *PLACE, LOGIN, "right") == Told("serving", 5)
+    made = servers(None, FakeRedisServer("right", maxmemory_bytes=5, used_bytes=3))
+    told = await made.ask("redis", *PLACE, LOGIN, "right")
+    assert (told, told.used_bytes) == (Told("serving", 5), 3)
     await made.limit(*PLACE, "right", 7)
     assert await made.ask("redis", *PLACE, LOGIN, "right") == Told("serving", 7)
 

@@ -60,6 +60,8 @@ class FakeServers:
     passwords: dict[tuple[str, int], str] = field(default_factory=dict)
     """(owner's uid, start; 0 for postgres, which keeps it in its data) -> password."""
     silent: bool = False
+    used_bytes: int = 0
+    """What the data of each Redis takes."""
     heals: int = 0
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ class FakeServers:
         start = container.starts if engine == "redis" else 0
         if not self._lets_in(container, start, password):
             return Told("denied")
-        return Told("serving", container.told.get(MAXMEMORY))
+        return Told("serving", container.told.get(MAXMEMORY), self.used_bytes)
 
     async def heal(self, engine: str, container_id: str, login: Login, password: str, /) -> None:
         self.heals += 1
@@ -159,6 +161,8 @@ class World:
     services: dict[str, Resolved] = field(default_factory=dict)
     dependents: tuple[Dependent, ...] = ()
     ports: tuple[int, ...] = (30001,)
+    held: Footprint = field(default_factory=Footprint)
+    """Of the budget, by the record."""
     containers: FakeContainers = field(init=False)
     servers: FakeServers = field(init=False)
     wireguard: FakeWireGuard = field(init=False)
@@ -216,6 +220,7 @@ class World:
             children={name: self._child(name) for name in names if name in self.children},
             ports=self.ports,
             subnet="10.201.0.0/24",
+            held=self.held,
         )
 
     def _child(self, name: tuple[str, str]) -> Owned:
