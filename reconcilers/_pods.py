@@ -15,8 +15,15 @@ import orjson
 
 from controlplane.records import Key, Stored
 from controlplane.store.shape import encode
-from drivers.containers import LABEL_CONTAINER, LABEL_PREFIX, LABEL_SLOT, ContainerState, Owner
-from resources.meta import API_VERSION
+from drivers.containers import (
+    LABEL_CONTAINER,
+    LABEL_PREFIX,
+    LABEL_RESTARTED,
+    LABEL_SLOT,
+    ContainerState,
+    Owner,
+)
+from resources.meta import API_VERSION, RESTARTED_AT
 
 POD: Final = "Pod"
 NODE: Final = "host"
@@ -107,7 +114,7 @@ def _metadata(state: ContainerState, owner: Owner) -> dict[str, Any]:
         "uid": pod_uid(state.id),
         "creationTimestamp": _moment(state.created_at),
         "labels": _labels(state, owner),
-        "annotations": {LABEL_PREFIX + "container": state.name},
+        "annotations": _annotations(state),
         "ownerReferences": [
             {
                 "apiVersion": API_VERSION,
@@ -132,6 +139,12 @@ def _pod_status(name: str, state: ContainerState, facts: Facts, *, ready: bool) 
     if address := next((a for a in state.networks.values() if a), ""):
         found |= {"podIP": address, "podIPs": [{"ip": address}]}
     return found
+
+
+def _annotations(state: ContainerState) -> dict[str, str]:
+    restarted = state.labels.get(LABEL_RESTARTED)
+    told = {RESTARTED_AT: restarted} if restarted else {}
+    return {LABEL_PREFIX + "container": state.name, **told}
 
 
 def _labels(state: ContainerState, owner: Owner) -> dict[str, str]:

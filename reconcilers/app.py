@@ -5,13 +5,14 @@ waiting in a pass (the engine of this project comes back).
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from controlplane.clock import Clock
 from controlplane.plan import ChildRef, Plan, Reconciler, Report, Wait, Want
 from drivers.containers import (
     LABEL_PREFIX,
+    LABEL_RESTARTED,
     LABEL_SLOT,
     LABEL_UID,
     Containers,
@@ -197,6 +198,19 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     def _spec(
         self, want: Want[App], inputs: Inputs, slot: int, replica: Replica | None
     ) -> ContainerSpec:
+        """What fills a slot. Where no restart is asked for any more, one that was made for one may
+        stay; its label alone proves nothing, as an image may bring it."""
+        made = self._made(want, inputs, slot, replica)
+        if replica is None or want.record.spec.restarted_at or box.current(made, replica.state):
+            return made
+        earlier = replica.state.labels.get(LABEL_RESTARTED)
+        if earlier is None:
+            return made
+        return box.sealed(replace(made, labels={**made.labels, LABEL_RESTARTED: earlier}))
+
+    def _made(
+        self, want: Want[App], inputs: Inputs, slot: int, replica: Replica | None
+    ) -> ContainerSpec:
         record = want.record
         spec = record.spec
         ports: tuple[PublishedPort, ...] = ()
@@ -206,6 +220,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         if not inputs.complete and replica is not None:
             given = replica.state.labels.get(LABEL_GIVEN, "")
         labels = {LABEL_SLOT: str(slot)} | ({LABEL_GIVEN: given} if given else {})
+        labels |= {LABEL_RESTARTED: spec.restarted_at} if spec.restarted_at else {}
         uid = record.metadata.uid
         return box.sealed(
             ContainerSpec(

@@ -26,7 +26,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
-from resources.text import DnsLabel, EnvName, HttpPath, ImageReference, PublicHost, Text
+from resources.text import DnsLabel, EnvName, HttpPath, ImageReference, Moment, PublicHost, Text
 
 Seconds = Annotated[int, Strict(), Field(ge=1, le=3600)]
 
@@ -167,6 +167,10 @@ class AppSpec(BaseSpec):
     """How many more than `replicas` may run while they are exchanged: with 1, the new one serves
     before the old one goes, and a single replica changes without a gap. It is charged all the time.
     Default: `0`. Example: `1`."""
+    restarted_at: Moment | None = None
+    """When a restart was last asked for, as `kubectl rollout restart deployment` writes it: another
+    time replaces the replicas made for an earlier one, as any change does. Taking it out replaces
+    nothing. Default: never. Example: `2026-01-31T12:00:00Z`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

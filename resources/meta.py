@@ -25,6 +25,9 @@ VERSION: Final = "v1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 PLATFORM_NAMESPACE: Final = "platform"
 """Where the platform's own services live; no tenant's."""
+RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
+"""Annotation of Deployments and Pods that tells spec.restartedAt; `kubectl rollout restart`
+writes it."""
 FINALIZER: Final = "bunker.cloud/outside"
 """Held while anything of a record exists outside the store; only the engine adds or drops it."""
 
@@ -350,7 +353,8 @@ class KindInfo:
     columns: tuple[Column, ...] = ()
     has_status: bool = True
     scalable: bool = False
-    """Has spec.replicas and status.replicas, and so the scale subresource."""
+    """Has spec.replicas, spec.restartedAt and status.replicas: it has the scale subresource, and is
+    shown as a Deployment, which can be restarted."""
     reconciled: bool = True
     """A reconciler converges it; false for plain data (Secret, ConfigMap, Event)."""
     verbs: tuple[str, ...] = (

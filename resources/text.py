@@ -6,10 +6,11 @@ expression, and a person needs the rule in words. No I/O.
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -126,6 +127,27 @@ HttpPath = Annotated[
     ),
 ]
 """Path and query of an HTTP request line (RFC 9112): no space, no control character."""
+
+_RFC3339: Final = Matches(
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?"
+    "(Z|[+-][0-9]{2}:[0-9]{2})",
+    "a time: write it as RFC 3339 has it, such as '2026-01-31T12:00:00Z'",
+    35,
+)
+
+
+def moment(value: str) -> str:
+    """Return `value` if it is a time, or raise ValueError naming it and the rule."""
+    _RFC3339(value)
+    try:
+        datetime.fromisoformat(value)
+    except ValueError as exc:
+        raise ValueError(f"{value!r} is not {_RFC3339.rule}; there is no such day or hour") from exc
+    return value
+
+
+Moment = Annotated[str, _RFC3339, AfterValidator(moment)]
+"""A point in time (RFC 3339), kept as it was written."""
 
 SqlName = Annotated[
     str,

@@ -6,6 +6,7 @@ What the model refuses is dropped afterwards, so candidates may be generous.
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Any, Final
 
 import yaml
@@ -67,8 +68,10 @@ class Values:
         if "default" in schema and schema["default"] is not None:
             yield schema["default"]
         for text in _EXAMPLE.findall(str(schema.get("description", ""))):
-            yield text if schema.get("type") == "string" else yaml.safe_load(text)
-            if isinstance(yaml.safe_load(text), int | float):
+            read = yaml.safe_load(text)
+            # YAML has times, JSON has none
+            yield text if schema.get("type") == "string" or isinstance(read, date) else read
+            if isinstance(read, int | float):
                 yield text  # a quoted number: a version
         del name
 

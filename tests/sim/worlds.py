@@ -91,6 +91,8 @@ def app_world(platform: Platform, record: Record) -> None:
         if spec.publish is not None and spec.publish.port is not None:
             assert [port.host_port for port in made.ports] == [spec.publish.port]
         assert (made.secrets_dir is not None) == bool(spec.database_refs)
+        if spec.restarted_at is not None:
+            assert made.labels["bunker.cloud/restarted-at"] == spec.restarted_at
         _in_its_network(platform, record, state.networks, state.aliases)
 
 
@@ -259,6 +261,13 @@ def _in_its_network(
     assert found is not None
 
 
+def without_history(earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> bool:
+    """Which slots its replicas are in is their history, with more slots than replicas; and taking
+    restartedAt out replaces none, as documented."""
+    restarted = "restartedAt" not in now and any("restartedAt" in spec for spec in earlier)
+    return not restarted and not any(spec.get("surge") for spec in (*earlier, now))
+
+
 def as_if_new(earlier: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> bool:
     """A volume that has grown stays so, and its data's major is the default, as documented."""
     return storage_never_shrank(earlier, now, DatabaseSpec) and "version" in now
@@ -288,10 +297,13 @@ def _kept(spec: Mapping[str, Any]) -> int:
 SPECIAL: Final[tuple[World, ...]] = (
     World(
         "App",
-        values={"image": ("shop:1", "shop:2"), "replicas": (0, 1, 2, 3)},
+        values={
+            "image": ("shop:1", "shop:2"),
+            "replicas": (0, 1, 2, 3),
+            "restartedAt": ("2026-02-01T09:30:00+01:00",),
+        },
         expected=app_world,
-        # which slots its replicas are in is their history, with more slots than replicas
-        forgets=lambda earlier, now: not any(each.get("surge") for each in (*earlier, now)),
+        forgets=without_history,
     ),
     World("Database", name="shop-db", expected=database_world, forgets=as_if_new),
     World("Namespace", name="extra", namespace="", expected=namespace_world),

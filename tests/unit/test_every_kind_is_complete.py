@@ -64,10 +64,11 @@ def test_it_is_reconciled_exactly_if_it_says_so(model: Kind) -> None:
     assert (model.info.kind in RECONCILERS) == model.info.reconciled
 
 
-def test_what_can_be_scaled_has_replicas_and_a_selector(model: Kind) -> None:
+def test_what_can_be_scaled_has_replicas_a_restart_and_a_selector(model: Kind) -> None:
     if model.info.scalable:
         schema = model.model_json_schema(by_alias=True)["$defs"]
-        assert "replicas" in schema[f"{model.info.kind}Spec"]["properties"]
+        spec = schema[f"{model.info.kind}Spec"]["properties"]
+        assert {"replicas", "restartedAt"} <= spec.keys()
         status = schema[f"{model.info.kind}Status"]["properties"]
         assert {"replicas", "selector"} <= status.keys()
 

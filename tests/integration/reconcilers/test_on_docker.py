@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from controlplane.clock import SystemClock
+from controlplane.plan import Plan
 from drivers.containers import NetworkSpec, Owner, VolumeSpec
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
@@ -249,3 +250,29 @@ async def test_data_of_another_login_is_kept_for_its_own(
     assert (plan.wait.reason, report.ready) == ("LoginDiffers", False)
     assert await world.real.list_containers() == ()
     await world.ready(world.made("Database", plain))
+
+
+async def test_a_restart_replaces_an_app_once(world: RealWorld) -> None:
+    spec: dict[str, Any] = {
+        "image": "bunker.local/demo:1",
+        "port": 8080,
+        "surge": 1,
+        "healthCheck": {"path": "/healthz"},
+    }
+    await world.ready(world.made("App", spec))
+    (first,) = await world.real.list_containers()
+    for when in ("2026-01-31T12:00:00Z", "2026-01-31T12:00:05Z"):
+        await _converged(world, world.made("App", {**spec, "restartedAt": when}))
+        (second,) = await world.real.list_containers()
+        assert second.id != first.id
+        first = second
+    plan, report = await world.look(world.made("App", spec))
+    assert plan == Plan(), "taking it out replaces nothing"
+    assert report.ready
+
+
+async def _converged(world: RealWorld, record: Record) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while (await world.look(record))[0] != Plan():
+            await world.settle(record)
+            await asyncio.sleep(0.1)

@@ -1,6 +1,7 @@
 """What a container is shown as: names, phases, readiness, and nothing secret."""
 
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from controlplane.records import Key, Stored
 from drivers.containers import (
     LABEL_CONTAINER,
+    LABEL_RESTARTED,
     LABEL_SLOT,
     ContainerState,
     Limits,
@@ -125,3 +127,12 @@ def test_facts_are_the_records_own() -> None:
     stored = Stored(Key("App", "shop", "web"), OWNER.uid, 7, 1, orjson.dumps(body))
     assert facts_of(stored) == READY
     assert facts_of(None) == Facts()
+
+
+def test_which_restart_it_was_made_for_is_an_annotation() -> None:
+    labels = {**STATE.labels, LABEL_RESTARTED: "2026-01-31T12:00:00Z"}
+    made: Any = shown(replace(STATE, labels=labels))
+    assert made["metadata"]["annotations"] == {
+        "bunker.cloud/container": STATE.name,
+        "kubectl.kubernetes.io/restartedAt": "2026-01-31T12:00:00Z",
+    }
