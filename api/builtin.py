@@ -1,12 +1,14 @@
 """Kubernetes' own resources that clients look for here: served read-only, or as reviews.
 
 They are descriptions only (KindInfo), so that discovery lists them and `kubectl get` and
-`cluster-info` find something. Nothing of them is stored, and none can be written.
+`cluster-info` find something. Nothing of them is stored, and none can be written; a patch of a
+Deployment is how clients ask for a restart (restarts.py).
 """
 
 from collections.abc import Mapping
 from typing import Final
 
+from api.patch import MERGE_PATCH, STRATEGIC
 from resources.columns import Column
 from resources.meta import (
     KindInfo,
@@ -83,13 +85,15 @@ DEPLOYMENT: Final = KindInfo(
     categories=("all",),
     has_status=False,
     reconciled=False,
-    verbs=_READ,
+    verbs=("get", "list", "patch", "watch"),
 )
+RESTART_PATCHES: Final = (STRATEGIC, MERGE_PATCH)
+"""Patches of a Deployment that are understood: of a restart, the two say the same."""
 
 DERIVED: Final = (POD, SERVICE, DEPLOYMENT)
 """Worked out from what runs and from records; the Pod's subresources are ways into what runs."""
 READ_ONLY: Final = (*DERIVED, CRD)
-"""Served by GET alone."""
+"""Served by GET, but for restarts."""
 SUBRESOURCES: Final[Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
     "Pod": (
         ("attach", "PodAttachOptions", ("create", "get")),

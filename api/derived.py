@@ -5,7 +5,7 @@ be scaled is a Deployment. Nothing of them is stored: their versions are those o
 so that lists and watches are the records' own, translated.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -14,7 +14,7 @@ import orjson
 
 from controlplane.records import Change, Held, Key, Stored, Subscription, View
 from controlplane.store.shape import encode
-from resources.meta import GROUP, KindInfo
+from resources.meta import GROUP, RESTARTED_AT
 
 SERVICE: Final = "Service"
 DEPLOYMENT: Final = "Deployment"
@@ -63,7 +63,7 @@ def deployment(stored: Stored, obj: Obj) -> Mapping[str, Any] | None:
             "selector": {"matchLabels": labels},
             "strategy": {"type": "RollingUpdate"},
             "template": {
-                "metadata": {"labels": labels},
+                "metadata": {"labels": labels, **_annotations(spec)},
                 "spec": {
                     "containers": [
                         {"name": stored.key.kind.lower(), "image": str(spec.get("image", ""))}
@@ -81,6 +81,11 @@ def deployment(stored: Stored, obj: Obj) -> Mapping[str, Any] | None:
             "conditions": [_available(status, available=available), *_progressing(status)],
         },
     }
+
+
+def _annotations(spec: Obj) -> dict[str, Any]:
+    restarted = spec.get("restartedAt")
+    return {"annotations": {RESTARTED_AT: restarted}} if restarted else {}
 
 
 def selector(key: Key) -> dict[str, str]:
@@ -147,6 +152,15 @@ def _times(condition: Obj) -> dict[str, Any]:
     return {"lastTransitionTime": when, "lastUpdateTime": when} if when else {}
 
 
+def derive(stored: Stored, kind: str, render: Render) -> Stored | None:
+    """What a record is seen as, at its own revision."""
+    obj = render(stored, orjson.loads(stored.body))
+    if obj is None:
+        return None
+    key = Key(kind, stored.key.namespace, stored.key.name)
+    return Stored(key, obj["metadata"]["uid"], stored.revision, stored.generation, encode(obj))
+
+
 @dataclass(frozen=True, slots=True)
 class DerivedView:
     """One kind of objects, derived from the records of several kinds. Implements records.View."""
@@ -197,11 +211,7 @@ class DerivedView:
 
     def derive(self, stored: Stored) -> Stored | None:
         """What a record is seen as, at its own revision."""
-        obj = self.render(stored, orjson.loads(stored.body))
-        if obj is None:
-            return None
-        key = Key(self.kind, stored.key.namespace, stored.key.name)
-        return Stored(key, obj["metadata"]["uid"], stored.revision, stored.generation, encode(obj))
+        return derive(stored, self.kind, self.render)
 
 
 @dataclass(slots=True)
@@ -244,8 +254,3 @@ class _Derived:
             return None
         gone = replace(before, revision=change.revision)
         return change._replace(verb="delete", after=gone, before=before, memo={})
-
-
-def scalable(infos: Iterable[KindInfo]) -> tuple[str, ...]:
-    """Kinds whose records are Deployments too."""
-    return tuple(info.kind for info in infos if info.scalable)

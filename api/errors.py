@@ -135,15 +135,17 @@ def method_not_allowed(allowed: Iterable[str] = ()) -> StatusError:
     )
 
 
-def read_only(info: KindInfo, name: str, instead: str) -> StatusError:
-    """405 for what is shown and not stored."""
+def read_only(
+    info: KindInfo, name: str, instead: str, allowed: Iterable[str] = ("GET", "HEAD")
+) -> StatusError:
+    """405 for what is shown and not stored; `allowed` are the methods that its path does take."""
     subject = f'{resource_name(info)} "{name}"' if name else resource_name(info)
     return StatusError(
         405,
         "MethodNotAllowed",
         f"{subject} cannot be written: {instead}",
         details=object_details(info, name),
-        headers={"Allow": "GET, HEAD"},
+        headers={"Allow": ", ".join(allowed)},
     )
 
 

@@ -1,7 +1,7 @@
 """GET, LIST and WATCH of Pods, Services and Deployments, by the very handlers of records.
 
 They are given another view: the agent's Pods, or what records are seen as (derived.py). Nothing
-of it can be written, and a refusal says what to change instead.
+of it can be written but restarts (restarts.py), and a refusal says what to change instead.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,8 @@ from aiohttp import web
 from api import derived, errors, lists, records, watch
 from api.builtin import DEPLOYMENT, POD, SERVICE
 from api.context import Call, Context, Recording, Target
-from api.routes import Route
+from api.restarts import restart
+from api.routes import Handler, Route
 from api.served import Served
 from controlplane.records import Stored, View
 from controlplane.store.shape import decode
@@ -95,12 +96,16 @@ class _Facade:
         for path in (f"{prefix}/{info.plural}", collection):
             yield Route("GET", path, self._collection, resource=info.plural, watches=True)
         yield Route("GET", f"{collection}/{{name}}", self._item, resource=info.plural)
+        restarts = "patch" in info.verbs
+        refuse = self._refusing()
+        refuse_item = self._refusing("PATCH") if restarts else refuse
         for method in _WRITES:
-            yield Route(method, collection, self._refuse, resource=info.plural)
-            yield Route(method, f"{collection}/{{name}}", self._refuse, resource=info.plural)
+            yield Route(method, collection, refuse, resource=info.plural)
+            handler = self._restart if restarts and method == "PATCH" else refuse_item
+            yield Route(method, f"{collection}/{{name}}", handler, resource=info.plural)
         # kubectl scale reads before it writes: a 404 would say nothing of what to scale instead
         for method in ("GET", "PUT", "PATCH"):
-            yield Route(method, f"{collection}/{{name}}/scale", self._refuse, resource=info.plural)
+            yield Route(method, f"{collection}/{{name}}/scale", refuse, resource=info.plural)
 
     async def _collection(self, call: Call) -> web.StreamResponse:
         watches = call.flag("watch")
@@ -111,9 +116,19 @@ class _Facade:
         self._aim(call, "get")
         return await records.get(call)
 
-    async def _refuse(self, call: Call) -> web.StreamResponse:
-        name = call.params.get("name", "")
-        raise errors.read_only(self.served.info, name, self.instead)
+    async def _restart(self, call: Call) -> web.StreamResponse:
+        records_at = call.ctx
+        self._aim(call, "patch")
+        return await restart(call, records_at, self.instead)
+
+    def _refusing(self, *writes: str) -> Handler:
+        """Refuses with what to do instead; `writes` are what the path takes besides reads."""
+
+        async def refuse(call: Call) -> NoReturn:
+            name, allowed = call.params.get("name", ""), ("GET", "HEAD", *writes)
+            raise errors.read_only(self.served.info, name, self.instead, allowed)
+
+        return refuse
 
     def _aim(self, call: Call, verb: str) -> None:
         """Have the handlers of records read from here. Raises StatusError 403, 503."""

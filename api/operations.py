@@ -8,6 +8,7 @@ strategic-merge is listed for core kinds only.
 from collections.abc import Iterator
 from typing import Any, Final
 
+from api.builtin import DEPLOYMENT, RESTART_PATCHES
 from api.metaschema import DELETE_OPTIONS, PATCH, SCALE, STATUS, ref
 from api.published import gvk, schema_name
 from resources.meta import KindInfo
@@ -174,7 +175,9 @@ def _single(info: KindInfo) -> dict[str, Operation]:
             info, "put", "replace", f"Replace a {info.kind}.", answer=name, parameters=_WRITING
         )
         found["put"] = _body(put, name)
-    if "patch" in info.verbs:
+    if info == DEPLOYMENT:
+        found["patch"] = _restart(info, name)
+    elif "patch" in info.verbs:
         patch = _patch(info, f"Change or apply a {info.kind}.", name)
         # applying what is not there makes it
         patch["responses"]["201"] = patch["responses"]["200"]
@@ -208,6 +211,12 @@ def _patch(info: KindInfo, description: str, answer: str, scope: str = "") -> Op
     )
     types = _PATCHES if info.group else (*_PATCHES, _STRATEGIC)
     return _body(operation, PATCH, *types)
+
+
+def _restart(info: KindInfo, name: str) -> Operation:
+    about = f"Restart what a {info.kind} shows."
+    patch = _operation(info, "patch", "patch", about, answer=name, parameters=_WRITING)
+    return _body(patch, PATCH, *RESTART_PATCHES)
 
 
 def _part(info: KindInfo, scope: str, name: str) -> dict[str, Operation]:

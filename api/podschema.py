@@ -1,8 +1,8 @@
 """What Pods, Services and Deployments tell, for `kubectl explain` and OpenAPI. Data only.
 
 Only what is shown here; Kubernetes' own kinds have far more fields
-(https://kubernetes.io/docs/reference/kubernetes-api/). The kinds are read-only, so that nothing is
-validated by it.
+(https://kubernetes.io/docs/reference/kubernetes-api/). The kinds are read-only but for restarts,
+and nothing is validated by it.
 """
 
 from typing import Final
@@ -145,7 +145,14 @@ _SERVICE: Final = {
 }
 _TEMPLATE: Final = _object(
     "What its Pods look like.",
-    metadata=_object("Their metadata.", labels=_map("Their labels.")),
+    metadata=_object(
+        "Their metadata.",
+        labels=_map("Their labels."),
+        annotations=_map(
+            "When a restart was last asked for, `kubectl.kubernetes.io/restartedAt`: the one thing "
+            "that a patch may set. Default: none."
+        ),
+    ),
     spec=_object(
         "Their spec.",
         containers=_list(
@@ -185,5 +192,6 @@ PARTS: Final[dict[str, dict[str, Schema]]] = {
 TOLD: Final = {
     "Pod": "A container that runs, as Kubernetes' tools look for it. Read-only: change its record.",
     "Service": "Where a record is reached. Read-only: change the record of the same name.",
-    "Deployment": "A record's replicas. Read-only: change the record of the same name.",
+    "Deployment": "A record's replicas. Read-only, but for `kubectl rollout restart`: change the "
+    "record of the same name.",
 }

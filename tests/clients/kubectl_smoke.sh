@@ -60,6 +60,16 @@ t ssa-force 0 serverside-applied k apply --server-side --field-manager=me --forc
 t create-app 0 created k create -f "$WORK/app.yaml"
 t scale 0 scaled k scale app app --replicas=3
 t scale-visible 0 '^3$' k get app app -o 'jsonpath={.spec.replicas}'
+seen=$(k get app app -o 'jsonpath={.metadata.generation}')
+k patch app app --subresource=status --type=merge -p \
+  "{\"status\":{\"observedGeneration\":$seen,\"replicas\":3,\"updatedReplicas\":3,\"readyReplicas\":3}}" >/dev/null
+t rollout-done 0 'successfully rolled out' k rollout status deployment/app --watch=false
+t restart 0 restarted k rollout restart deployment/app
+t rollout-waits 0 'Waiting for deployment spec update' k rollout status deployment/app --watch=false
+t restart-visible 0 '^20[0-9-]+T[0-9:]+' k get app app -o 'jsonpath={.spec.restartedAt}'
+t restart-owned 0 'kubectl-rollout' k get app app --show-managed-fields -o 'jsonpath={.metadata.managedFields[*].manager}'
+t restart-alone 1 'spec.replicas: Forbidden: .*App' k patch deployment app -p '{"spec":{"replicas":3}}'
+t image-refused 1 'spec.template.spec: Forbidden: .*App' k set image deployment/app app=y:2
 t status-patch 0 patched k patch db db --subresource=status --type=merge \
   -p '{"status":{"conditions":[{"type":"Smoke","status":"True","reason":"Test","message":"m","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}'
 t wait-condition 0 'condition met' k wait db/db --for=condition=Smoke --timeout=5s

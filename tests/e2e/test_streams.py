@@ -148,6 +148,22 @@ def test_a_rollout_is_followed_to_its_end(busy: Cloud) -> None:
         assert "2" in text(busy, "exec", "-n", NS, pod, "--", "printenv", "ROUND")
 
 
+def test_a_restart_replaces_every_replica(busy: Cloud) -> None:
+    def uids() -> set[str]:
+        shown = ("-l", "bunker.cloud/name=web", "-o", "jsonpath={.items[*].metadata.uid}")
+        return set(text(busy, "get", "pods", "-n", NS, *shown).split())
+
+    before = uids()
+    assert "restarted" in text(busy, "rollout", "restart", "-n", NS, "deployment/web")
+    told = text(busy, "rollout", "status", "-n", NS, "deployment/web", "--timeout=60s")
+    assert "successfully rolled out" in told
+    eventually(
+        lambda: len(uids()) == len(before) and not uids() & before,
+        within_s=20,
+        what="the Pods of a restarted App",
+    )
+
+
 # --- logs ----------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Services and Deployments: records, translated, with the records' own versions."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -12,12 +13,14 @@ from controlplane.records import Key, Stored
 UID = "1f2e3d4c-0000-4000-8000-000000000001"
 
 
-def app(revision: int, *, name: str = "web", **status: Any) -> Stored:
+def app(
+    revision: int, *, name: str = "web", spec: Mapping[str, Any] | None = None, **status: Any
+) -> Stored:
     obj = {
         "metadata": {"name": name, "namespace": "shop", "uid": UID},
         "apiVersion": "bunker.cloud/v1",
         "kind": "App",
-        "spec": {"image": "demo:1", "replicas": 2},
+        "spec": {"image": "demo:1", "replicas": 2, **(spec or {})},
         "status": status,
     }
     return Stored(Key("App", "shop", name), UID, revision, 3, orjson.dumps(obj))
@@ -96,3 +99,12 @@ def test_a_deployment_tells_a_rollout(stalled: str, reason: str) -> None:
     status = found["status"]
     assert (status["replicas"], status["updatedReplicas"], status["availableReplicas"]) == (3, 1, 1)
     assert [c["reason"] for c in status["conditions"] if c["type"] == "Progressing"] == [reason]
+
+
+@pytest.mark.parametrize("when", [None, "2026-01-31T13:00:00+01:00"])
+def test_a_restart_is_told_where_kubectl_looks_for_it(when: str | None) -> None:
+    stored = app(9, spec={"restartedAt": when} if when else None)
+    found = deployment(stored, orjson.loads(stored.body))
+    assert found is not None
+    told = found["spec"]["template"]["metadata"].get("annotations")
+    assert told == ({"kubectl.kubernetes.io/restartedAt": when} if when else None)

@@ -16,6 +16,7 @@ from tests.unit.reconcilers import test_pods as shown
 MAPS = (
     "spec.selector.",
     "spec.template.metadata.labels.",
+    "spec.template.metadata.annotations.",
     "spec.containers.resources.limits.",
     "spec.containers.resources.requests.",
 )
@@ -43,7 +44,8 @@ def objects() -> Iterator[Mapping[str, Any]]:
         {"type": type_, "status": "False", "reason": "R", "lastTransitionTime": "2026-01-01T00:00Z"}
         for type_ in ("Ready", "Stalled")
     ]
-    record = app(9, endpoint="web:8080", replicas=2, conditions=conditions)
+    spec = {"restartedAt": "2026-01-01T00:00:00Z"}
+    record = app(9, spec=spec, endpoint="web:8080", replicas=2, conditions=conditions)
     for render in (service, deployment):
         found = render(record, orjson.loads(record.body))
         assert found is not None
