@@ -4,7 +4,6 @@ JSON always works. Tables and metadata-only representations are asked for by `Ac
 tables.py renders them. Errors are always a plain JSON Status.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,18 +12,19 @@ from aiohttp import web
 
 from api import errors, tables
 from api.context import Call
+from api.listing import Listing
 from api.negotiate import As, representation
-from api.reading import objects
+from api.reading import opened, shows_values
 from api.served import Served
+from api.slow import Stretch
 from api.splice import wire_bytes
 from api.tables import Include
 from controlplane.records import Stored
+from controlplane.store.shape import decode
 
 JSON: Final = "application/json"
 _SEALED: Final = "Secret"
 """Its bytes in the store are ciphertext: opened for each answer."""
-_YIELD_EVERY: Final = 200
-"""Records rendered between two looks at other requests: about 5 ms."""
 
 
 def asked(call: Call) -> As:
@@ -69,37 +69,22 @@ async def answer_stored_list(
     call: Call, served: Served, found: Sequence[Stored], meta: Mapping[str, Any]
 ) -> web.Response:
     """A list of stored records, as asked for; looks after other requests in between."""
-    if asked(call) is As.OBJECT and served.info.kind != _SEALED:
-        return await _plain_list(served, found, meta)
-    items = await objects(call.ctx, found, asked(call), include(call))
-    return answer_list(call, served, items, meta)
+    listing, form = listing_for(call, served), asked(call)
+    plain = form is As.OBJECT and served.info.kind != _SEALED
+    opens = shows_values(served.info.kind, form, include(call))
+    stretch = Stretch(lighter=10 if plain else 1)
+    for stored in found:
+        if plain:
+            listing.add_wire(wire_bytes(stored))
+        else:
+            listing.add(await opened(call.ctx, stored) if opens else decode(stored))
+        await stretch.worked_on(len(stored.body))
+    return listing.response(meta)
 
 
-async def _plain_list(
-    served: Served, found: Sequence[Stored], meta: Mapping[str, Any]
-) -> web.Response:
-    info, items = served.info, []
-    for index, stored in enumerate(found, start=1):
-        items.append(wire_bytes(stored))
-        if index % (_YIELD_EVERY * 10) == 0:
-            await asyncio.sleep(0)
-    body = b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[%b]}' % (
-        info.kind.encode(),
-        info.api_version.encode(),
-        orjson.dumps(dict(meta)),
-        b",".join(items),
-    )
-    return web.Response(body=body, content_type=JSON)
-
-
-def answer_list(
-    call: Call, served: Served, items: Sequence[Mapping[str, Any]], meta: Mapping[str, Any]
-) -> web.Response:
-    """A list of records, as asked for; `meta` is the list's own metadata."""
-    form, now = asked(call), call.ctx.clock.now()
-    return json_response(
-        tables.collection(form, served.info, items, metadata=meta, now=now, include=include(call))
-    )
+def listing_for(call: Call, served: Served) -> Listing:
+    """An empty list in the form that this client asked for. Raises StatusError 400, 406."""
+    return Listing(call, served, asked(call), include(call))
 
 
 def json_response(

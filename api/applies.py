@@ -15,7 +15,7 @@ from api.context import Call
 from api.errors import Cause
 from api.options import WriteOptions, write_options
 from api.records import change, check_preconditions, key_of, store_new
-from api.slow import in_turns
+from api.slow import judged
 from api.validation import prune
 from api.writing import (
     Base,
@@ -77,7 +77,7 @@ def _parse(raw: bytes) -> Any:
 async def _read(call: Call, options: WriteOptions) -> Configuration:
     """Raises StatusError 400."""
     raw = await read(call)
-    return await in_turns(len(raw), partial(_understood, call, options, raw))
+    return await judged(call.target.served, len(raw), partial(_understood, call, options, raw))
 
 
 def _understood(call: Call, options: WriteOptions, raw: bytes) -> Configuration:
@@ -120,7 +120,8 @@ async def _create(call: Call, config: Configuration, options: WriteOptions) -> w
         obj = prepare_create(call, call.target.served, applied.obj, options)
         return drafted(call, obj, applied.managed_fields)
 
-    return await store_new(call, await in_turns(call.body_bytes, make), options)
+    draft = await judged(call.target.served, call.body_bytes, make)
+    return await store_new(call, draft, options)
 
 
 def _applied(

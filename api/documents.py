@@ -3,12 +3,20 @@
 Discovery and OpenAPI are made of them. Nothing that changes while the process runs.
 """
 
+import asyncio
 import hashlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import orjson
 from aiohttp import web
+
+from api.served import Catalogue
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,28 @@ def document(value: object, content_type: str = "application/json") -> Document:
     body = value if isinstance(value, bytes) else orjson.dumps(value)
     digest = hashlib.sha256(content_type.encode() + b"\n" + body)
     return Document(body, content_type, digest.hexdigest()[:32].upper())
+
+
+class Once(Generic[T]):
+    """What is worked out of a catalogue when it is first asked for, on a thread: all of OpenAPI
+    takes 0.3 s where no schema was known yet, and the loop has others to serve."""
+
+    def __init__(self, make: Callable[[Catalogue], T]) -> None:
+        self._make = make
+        self._kept: WeakKeyDictionary[Catalogue, T] = WeakKeyDictionary()
+        self._making = threading.Lock()
+
+    async def of(self, catalogue: Catalogue) -> T:
+        """The same object each time."""
+        kept = self._kept.get(catalogue)
+        return await asyncio.to_thread(self._made, catalogue) if kept is None else kept
+
+    def _made(self, catalogue: Catalogue) -> T:
+        with self._making:
+            kept = self._kept.get(catalogue)
+            if kept is None:
+                kept = self._kept[catalogue] = self._make(catalogue)
+            return kept
 
 
 def respond(

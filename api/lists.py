@@ -13,7 +13,7 @@ import orjson
 from aiohttp import web
 
 from api import errors
-from api.answers import answer_list, answer_stored_list
+from api.answers import answer_stored_list, listing_for
 from api.body import read_object
 from api.context import Call
 from api.deleting import DeleteOptions
@@ -22,6 +22,7 @@ from api.paging import Snapshot
 from api.records import await_version, parse_version
 from api.routes import Handler
 from api.selectors import Selector, of_query
+from api.slow import Stretch
 from controlplane.errors import ConflictError, NotFoundError
 from controlplane.records import Key, Stored
 
@@ -59,7 +60,8 @@ async def _page(call: Call, selector: Selector) -> _Page:
     _check_exact(call)
     # no await between these two: the list is of exactly this revision
     revision = call.ctx.view.revision
-    found = select(call, selector)
+    candidates = _candidates(call, selector)
+    found = await selected(candidates, selector)
     if not limit or len(found) <= limit:
         return _Page(found, revision)
     until = call.ctx.clock.monotonic() + call.ctx.limits.continue_s
@@ -67,17 +69,27 @@ async def _page(call: Call, selector: Selector) -> _Page:
     return _cut(call.ctx.snapshots.keep(snapshot), snapshot, 0, limit)
 
 
-def select(call: Call, selector: Selector) -> Sequence[Stored]:
-    """The records a call is about, now."""
+def _candidates(call: Call, selector: Selector) -> Sequence[Stored]:
+    """The records there are now that a call may be about."""
     target = call.target
     kind, view = target.served.info.kind, call.ctx.view
     namespace = target.namespace
     if selector.name is not None and (namespace is not None or not target.served.info.namespaced):
         one = view.get(Key(kind, namespace or "", selector.name))
-        found: Sequence[Stored] = () if one is None else (one,)
-    else:
-        found = view.list(kind, namespace)
-    return [s for s in found if selector.matches_stored(s)] if selector else found
+        return () if one is None else (one,)
+    return view.list(kind, namespace)
+
+
+async def selected(found: Sequence[Stored], selector: Selector) -> Sequence[Stored]:
+    """Those of them that match; looks after other requests in between."""
+    if not selector:
+        return found
+    kept, stretch = [], Stretch()
+    for stored in found:
+        if selector.matches_stored(stored):
+            kept.append(stored)
+        await stretch.worked_on(len(stored.body))
+    return kept
 
 
 def _check_exact(call: Call) -> None:
@@ -146,9 +158,10 @@ async def delete_collection(call: Call) -> web.StreamResponse:
     await await_version(call)
     await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
     _check_exact(call)
-    items = []
+    listing = listing_for(call, call.target.served)
     lasting = call.target.served.info.lasting
-    found = [each for each in select(call, selector) if each.key.name not in lasting]
+    matching = await selected(_candidates(call, selector), selector)
+    found = [each for each in matching if each.key.name not in lasting]
     for stored in found[: limit or None]:
         shown = await call.ctx.records.read(stored)
         try:
@@ -158,9 +171,8 @@ async def delete_collection(call: Call) -> web.StreamResponse:
             if now is None or now.uid != stored.uid:
                 continue
             left = await options.carry_out(now)
-        items.append(shown if left is None else await call.ctx.records.read(left))
-    meta = {"resourceVersion": str(call.ctx.view.revision)}
-    return answer_list(call, call.target.served, items, meta)
+        listing.add(shown if left is None else await call.ctx.records.read(left))
+    return listing.response({"resourceVersion": str(call.ctx.view.revision)})
 
 
 HANDLERS: Final[dict[tuple[str, str], Handler]] = {

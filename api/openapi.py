@@ -6,7 +6,6 @@ openapi_v2.py.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import web
@@ -14,7 +13,7 @@ from aiohttp import web
 from api import errors
 from api.builtin import READ_ONLY, REVIEWS
 from api.context import Call
-from api.documents import Document, document, respond
+from api.documents import Document, Once, document, respond
 from api.groups import group_versions
 from api.metaschema import SHARED
 from api.operations import paths
@@ -80,8 +79,7 @@ def v3_document(catalogue: Catalogue, group: str, version: str) -> dict[str, Any
     }
 
 
-@lru_cache(maxsize=8)
-def _documents(catalogue: Catalogue) -> _Published:
+def _made(catalogue: Catalogue) -> _Published:
     infos = [info for info, _ in schemas(catalogue).values()]
     found = {}
     for group, version in group_versions(infos):
@@ -94,12 +92,15 @@ def _documents(catalogue: Catalogue) -> _Published:
     return _Published(document({"paths": index}), found)
 
 
+_DOCUMENTS: Final = Once(_made)
+
+
 async def _index(call: Call) -> web.StreamResponse:
-    return respond(call.request, _documents(call.ctx.kinds).index)
+    return respond(call.request, (await _DOCUMENTS.of(call.ctx.kinds)).index)
 
 
-def _group_document(call: Call, path: str) -> web.StreamResponse:
-    found = _documents(call.ctx.kinds).groups.get(path)
+async def _group_document(call: Call, path: str) -> web.StreamResponse:
+    found = (await _DOCUMENTS.of(call.ctx.kinds)).groups.get(path)
     if found is None:
         raise errors.no_such_path()
     asked = call.query.get("hash")
@@ -114,11 +115,11 @@ def _group_document(call: Call, path: str) -> web.StreamResponse:
 
 
 async def _core(call: Call) -> web.StreamResponse:
-    return _group_document(call, f"api/{call.params['version']}")
+    return await _group_document(call, f"api/{call.params['version']}")
 
 
 async def _group(call: Call) -> web.StreamResponse:
-    return _group_document(call, f"apis/{call.params['group']}/{call.params['version']}")
+    return await _group_document(call, f"apis/{call.params['group']}/{call.params['version']}")
 
 
 ROUTES: Final = (

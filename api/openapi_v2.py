@@ -8,7 +8,6 @@ clients read is written: schemas, and operations with their parameters and exten
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -16,7 +15,7 @@ from aiohttp import web
 
 from api import errors
 from api.context import Call
-from api.documents import Document, document, respond
+from api.documents import Document, Once, document, respond
 from api.groups import group_versions
 from api.negotiate import media_ranges
 from api.openapi import schemas, v3_document
@@ -239,14 +238,16 @@ def _text(number: int, value: str) -> bytes:
     return _bytes(number, value.encode())
 
 
-@lru_cache(maxsize=8)
-def _documents(catalogue: Catalogue) -> tuple[Document, Document]:
+def _made(catalogue: Catalogue) -> tuple[Document, Document]:
     found = v2_document(catalogue)
     return document(found), document(encode(found), ANSWERED)
 
 
+_DOCUMENTS: Final = Once(_made)
+
+
 async def _v2(call: Call) -> web.StreamResponse:
-    as_json, as_protobuf = _documents(call.ctx.kinds)
+    as_json, as_protobuf = await _DOCUMENTS.of(call.ctx.kinds)
     for entry in media_ranges(call.request.headers.get("Accept")):
         if entry.type in (PROTOBUF, ANSWERED):
             return respond(call.request, as_protobuf)

@@ -5,9 +5,8 @@ are answered 405 by the route table.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import web
@@ -17,6 +16,7 @@ from api.answers import asked, include, json_response
 from api.builtin import CRD
 from api.context import Call, Target
 from api.crds import definitions
+from api.documents import Once
 from api.facade import served
 from api.routes import Handler, Route
 from api.selectors import Selector, of_query
@@ -30,8 +30,7 @@ from resources.meta import KindInfo
 Obj = Mapping[str, Any]
 
 
-@lru_cache(maxsize=8)
-def _definitions(catalogue: Catalogue) -> tuple[Obj, ...]:
+def _definitions(catalogue: Catalogue) -> Sequence[Obj]:
     return tuple(definitions(catalogue))
 
 
@@ -40,7 +39,7 @@ class _Kind:
     """One read-only kind and where its objects come from."""
 
     info: KindInfo
-    objects: Callable[[Catalogue], Sequence[Obj]]
+    objects: Once[Sequence[Obj]]
 
     def routes(self) -> Iterator[Route]:
         """Every path it is read by."""
@@ -58,7 +57,7 @@ class _Kind:
     def _get(self) -> Handler:
         async def get(call: Call) -> web.StreamResponse:
             self._authorize(call, "get")
-            for obj in self._selected(call, Selector()):
+            for obj in await self._selected(call, Selector()):
                 if obj["metadata"]["name"] == call.params["name"]:
                     form, now = asked(call), call.ctx.clock.now()
                     return json_response(
@@ -73,7 +72,7 @@ class _Kind:
         async def listed(call: Call) -> web.StreamResponse:
             watches = call.flag("watch")
             self._authorize(call, "watch" if watches else "list")
-            found = self._selected(call, of_query(call.query, self.info))
+            found = await self._selected(call, of_query(call.query, self.info))
             if watches:
                 return await self._watch(call, found)
             meta = {"resourceVersion": str(call.ctx.view.revision)}
@@ -94,11 +93,11 @@ class _Kind:
                 info, call.params.get("name", ""), f'User "{call.user.name}" cannot {verb} it'
             )
 
-    def _selected(self, call: Call, selector: Selector) -> list[Obj]:
+    async def _selected(self, call: Call, selector: Selector) -> list[Obj]:
         namespace = call.params.get("namespace")
         return [
             obj
-            for obj in self.objects(call.ctx.kinds)
+            for obj in await self.objects.of(call.ctx.kinds)
             if namespace in (None, obj["metadata"].get("namespace")) and selector.matches(obj)
         ]
 
@@ -126,7 +125,7 @@ class _Kind:
         return response
 
 
-_KINDS: Final = (_Kind(CRD, _definitions),)
+_KINDS: Final = (_Kind(CRD, Once(_definitions)),)
 
 ROUTES: Final[tuple[Route, ...]] = tuple(route for kind in _KINDS for route in kind.routes())
 """Paths of all read-only kinds."""

@@ -4,11 +4,11 @@ Rendering only: what is listed, and at which revision, is the caller's business;
 cells.py.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from api.cells import Obj, cells
+from api.cells import Cell, Obj, cells
 from api.negotiate import As
 from resources.meta import KindInfo
 
@@ -39,13 +39,14 @@ def table(
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
         "columnDefinitions": [cell.definition for cell in row] if define else [],
-        "rows": [
-            {
-                "cells": [cell.value(obj, now) for cell in row],
-                "object": _row_object(obj, include),
-            }
-            for obj in objs
-        ],
+        "rows": [_row(row, obj, now, include) for obj in objs],
+    }
+
+
+def _row(row: Sequence[Cell], obj: Obj, now: datetime, include: Include) -> dict[str, Any]:
+    return {
+        "cells": [cell.value(obj, now) for cell in row],
+        "object": _row_object(obj, include),
     }
 
 
@@ -114,6 +115,20 @@ def collection(
         "metadata": metadata,
         "items": list(objs),
     }
+
+
+def entry(
+    form: As, row: Sequence[Cell], obj: Obj, *, now: datetime, include: Include
+) -> Mapping[str, Any]:
+    """One record as an entry of such a collection, whose last field the entries are; `row` is
+    the kind's cells."""
+    match form:
+        case As.TABLE:
+            return _row(row, obj, now, include)
+        case As.PARTIAL | As.PARTIAL_LIST:
+            return partial(obj)
+        case As.OBJECT:
+            return obj
 
 
 def _row_object(obj: Obj, include: Include) -> Obj | None:

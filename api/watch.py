@@ -19,6 +19,7 @@ from api.context import Call
 from api.pulse import Lifeline, Pulse
 from api.records import await_version
 from api.routes import Handler
+from api.slow import Stretch
 from api.sockets import abort, keep_alive
 from api.watch_events import Encoder, line, transition
 from api.watch_options import WatchOptions, watch_options
@@ -36,6 +37,7 @@ class _Start:
     """Where a watch begins: the state there is, and what follows it."""
 
     initial: Sequence[Stored]
+    """Not selected from yet."""
     revision: int
     changes: Subscription
 
@@ -89,8 +91,6 @@ def _start(call: Call, options: WatchOptions) -> _Start:
         return _Start((), options.since, changes)
     revision = view.revision
     found = view.list(kind, target.namespace)
-    if options.selector:
-        found = [stored for stored in found if options.selector.matches_stored(stored)]
     return _Start(found, revision, view.watch(frozenset({kind}), revision))
 
 
@@ -105,6 +105,7 @@ class _Stream:
         self._held = held
         self._write_s = call.ctx.limits.write_s
         self._response = response
+        self._stretch = Stretch()
         self._encoder = Encoder(call.ctx, call.target.served.info, options.form, options.include)
 
     async def run(self, start: _Start) -> None:
@@ -126,8 +127,11 @@ class _Stream:
 
     async def _initial(self, start: _Start) -> AsyncIterator[bytes]:
         lines: list[bytes] = []
-        size = 0
+        size, stretch, selector = 0, Stretch(), self._options.selector
         for stored in start.initial:
+            await stretch.worked_on(len(stored.body))
+            if selector and not selector.matches_stored(stored):
+                continue
             lines.append(await self._encoder.event("ADDED", stored))
             size += len(lines[-1])
             if size >= _CHUNK_BYTES:
@@ -152,6 +156,8 @@ class _Stream:
         event = transition(change, self._options.selector, self._namespace)
         if event is not None:
             await self._write(await self._encoder.event(*event, change))
+        # neither a change that waits already nor a write that there is room for lets others in
+        await self._stretch.worked_on(len(change.after.body))
 
     async def _write(self, data: bytes) -> None:
         if len(data) <= _CHUNK_BYTES and self._held.idle:

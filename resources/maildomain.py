@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from resources._mail import READY, SERVICE, MailAddress, MailDomainName
 from resources.changes import fixed
 from resources.columns import AGE, REASON, Column
-from resources.dns import registrable
+from resources.dns import load, registrable
 from resources.meta import (
     Bool,
     FieldError,
@@ -149,6 +149,11 @@ class MailDomain(Resource[MailDomainSpec, MailDomainStatus]):
     )
     spec: MailDomainSpec
     status: MailDomainStatus = Field(default_factory=MailDomainStatus)
+
+    @classmethod
+    def prepare(cls) -> None:
+        load()
+        super().prepare()
 
     @property
     def claims(self) -> tuple[NameClaim, ...]:

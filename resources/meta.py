@@ -369,6 +369,8 @@ class KindInfo:
     )
     selectable_fields: tuple[str, ...] = ()
     """Field selectors beyond metadata.name and metadata.namespace."""
+    slow_bytes: int = 32 * 1024
+    """Size from which judging a record takes so long, 2 ms, that it is better done on a thread."""
     dns_name: bool = True
     """metadata.name must be a DNS label (it becomes a host name), not just a subdomain."""
     lasting: tuple[str, ...] = ()
@@ -405,6 +407,12 @@ class Record(Model):
     api_version: str = ""
     kind: str = ""
     metadata: ObjectMeta
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Build the model (1 to 5 ms), and load what else judging the first record loads: tens of
+        milliseconds for some kinds. May be called on a thread, and more than once."""
+        cls.model_rebuild()
 
     @property
     def deleting(self) -> bool:

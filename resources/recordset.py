@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from resources.answers import Answers
 from resources.columns import AGE, Column, ready
-from resources.dns import clash
+from resources.dns import SLOW_BYTES, clash, load
 from resources.meta import (
     KindInfo,
     Ref,
@@ -41,6 +41,7 @@ class RecordSet(Resource[RecordSetSpec, RecordSetStatus]):
         singular="recordset",
         short_names=("rrset",),
         categories=("all",),
+        slow_bytes=SLOW_BYTES,
         dns_name=False,
         columns=(
             Column("Zone", ".spec.zoneRef.name", description="The Zone it is in"),
@@ -60,3 +61,8 @@ class RecordSet(Resource[RecordSetSpec, RecordSetStatus]):
     )
     spec: RecordSetSpec
     status: RecordSetStatus = Field(default_factory=RecordSetStatus)
+
+    @classmethod
+    def prepare(cls) -> None:
+        load()
+        super().prepare()

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, Strict, model_validator
 from resources.answers import SET_LIST, Answers, Ttl
 from resources.changes import fixed
 from resources.columns import AGE, REASON, Column, ready
-from resources.dns import DomainName, HostName, clash, within
+from resources.dns import SLOW_BYTES, DomainName, HostName, clash, load, within
 from resources.meta import (
     Bool,
     ConfigMapRef,
@@ -177,6 +177,7 @@ class Zone(Resource[ZoneSpec, ZoneStatus]):
         plural="zones",
         singular="zone",
         categories=("all",),
+        slow_bytes=SLOW_BYTES,
         dns_name=False,
         sees_dependents=True,
         columns=(
@@ -199,6 +200,11 @@ class Zone(Resource[ZoneSpec, ZoneStatus]):
     )
     spec: ZoneSpec
     status: ZoneStatus = Field(default_factory=ZoneStatus)
+
+    @classmethod
+    def prepare(cls) -> None:
+        load()
+        super().prepare()
 
     @property
     def claims(self) -> tuple[NameClaim, ...]:

@@ -2,8 +2,46 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
 
-from api.slow import SLOW_BYTES, in_turns
+import pytest
+
+from api.documents import Once
+from api.served import Catalogue, serve
+from api.slow import SLOW_BYTES, STRETCH_BYTES, STRETCH_RECORDS, Stretch, in_turns, judged
+from resources.core import ConfigMap
+from resources.kinds import KINDS
+from resources.zone import Zone
+
+
+class Slow(ConfigMap):
+    """Remembers which threads it was prepared on."""
+
+    prepared_on: ClassVar[list[int]] = []
+
+    @classmethod
+    def prepare(cls) -> None:
+        cls.prepared_on.append(threading.get_ident())
+        super().prepare()
+
+
+@asynccontextmanager
+async def turns() -> AsyncIterator[list[int]]:
+    """A turn of somebody else, for each that there is in the block."""
+    taken: list[int] = []
+
+    async def take() -> None:
+        while True:
+            await asyncio.sleep(0)
+            taken.append(1)
+
+    async with asyncio.TaskGroup() as tasks:
+        taking = tasks.create_task(take())
+        await asyncio.sleep(0)
+        yield taken
+        taking.cancel()
 
 
 async def test_others_get_their_turns_while_large_things_are_worked_on() -> None:
@@ -19,3 +57,53 @@ async def test_others_get_their_turns_while_large_things_are_worked_on() -> None
 
 async def test_small_things_are_done_at_once() -> None:
     assert await in_turns(SLOW_BYTES - 1, threading.get_ident) == threading.get_ident()
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "lighter", "expected"),
+    [
+        pytest.param(STRETCH_RECORDS - 1, 1, 1, 0, id="few"),
+        pytest.param(STRETCH_RECORDS * 5, 1, 1, 5, id="many"),
+        pytest.param(STRETCH_RECORDS * 5, 1, 10, 0, id="many that are little work"),
+        pytest.param(3, STRETCH_BYTES, 10, 3, id="large"),
+    ],
+)
+async def test_long_loops_give_others_their_turns(
+    count: int, size: int, lighter: int, expected: int
+) -> None:
+    stretch = Stretch(lighter)
+    async with turns() as taken:
+        for _ in range(count):
+            await stretch.worked_on(size)
+        assert len(taken) == expected
+
+
+async def test_the_first_record_of_a_kind_is_prepared_for_on_a_thread_once() -> None:
+    served, here = serve(Slow), threading.get_ident()
+    Slow.prepared_on.clear()
+    for _ in range(2):
+        assert await judged(served, 1, threading.get_ident) == here
+    assert len(Slow.prepared_on) == 1
+    assert here not in Slow.prepared_on
+
+
+async def test_what_is_judged_slowly_is_judged_on_a_thread_when_it_is_small() -> None:
+    zone, size = serve(Zone), Zone.info.slow_bytes
+    assert size < SLOW_BYTES
+    assert await judged(zone, size - 1, threading.get_ident) == threading.get_ident()
+    assert await judged(zone, size, threading.get_ident) != threading.get_ident()
+
+
+async def test_what_is_fixed_is_made_on_a_thread_once_a_catalogue() -> None:
+    made_on: list[int] = []
+
+    def make(catalogue: Catalogue) -> list[str]:
+        made_on.append(threading.get_ident())
+        return [served.info.kind for served in catalogue]
+
+    once, catalogue, other = Once(make), Catalogue(KINDS), Catalogue(KINDS[:1])
+    found = await asyncio.gather(*(once.of(catalogue) for _ in range(8)))
+    assert all(each is found[0] for each in found)
+    assert await once.of(other) == [KINDS[0].info.kind]
+    assert len(made_on) == 2
+    assert threading.get_ident() not in made_on
