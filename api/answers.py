@@ -16,13 +16,15 @@ from api.listing import Listing
 from api.negotiate import As, representation
 from api.reading import opened, shows_values
 from api.served import Served
-from api.slow import Stretch
 from api.splice import wire_bytes
 from api.tables import Include
 from controlplane.records import Stored
 from controlplane.store.shape import decode
+from controlplane.stretch import STRETCH_RECORDS, Stretch
 
 JSON: Final = "application/json"
+_PLAIN_RECORDS: Final = 10 * STRETCH_RECORDS
+"""What is neither parsed nor rendered takes 1 us."""
 _SEALED: Final = "Secret"
 """Its bytes in the store are ciphertext: opened for each answer."""
 
@@ -72,7 +74,7 @@ async def answer_stored_list(
     listing, form = listing_for(call, served), asked(call)
     plain = form is As.OBJECT and served.info.kind != _SEALED
     opens = shows_values(served.info.kind, form, include(call))
-    stretch = Stretch(lighter=10 if plain else 1)
+    stretch = Stretch(_PLAIN_RECORDS if plain else STRETCH_RECORDS)
     for stored in found:
         if plain:
             listing.add_wire(wire_bytes(stored))

@@ -1,7 +1,8 @@
 """A list under way: encoded record by record, and sent in pieces where it is large.
 
 Ten thousand rows of a Table made, encoded and encrypted in one go would hold up everybody else for
-0.2 s. Who adds to it takes care of that (slow.Stretch); what is added is bytes from then on.
+0.2 s. Who adds to it takes care of that (controlplane/stretch.py); what is added is bytes from
+then on.
 """
 
 import asyncio

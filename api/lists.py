@@ -22,9 +22,9 @@ from api.paging import Snapshot
 from api.records import await_version, parse_version
 from api.routes import Handler
 from api.selectors import Selector, of_query
-from api.slow import Stretch
 from controlplane.errors import ConflictError, NotFoundError
 from controlplane.records import Key, Stored
+from controlplane.stretch import Stretch
 
 
 @dataclass(frozen=True, slots=True)

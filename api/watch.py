@@ -19,12 +19,12 @@ from api.context import Call
 from api.pulse import Lifeline, Pulse
 from api.records import await_version
 from api.routes import Handler
-from api.slow import Stretch
 from api.sockets import abort, keep_alive
 from api.watch_events import Encoder, line, transition
 from api.watch_options import WatchOptions, watch_options
 from controlplane.errors import CompactedError, SecretsUnavailableError, SlowReaderError
 from controlplane.records import Change, Stored, Subscription
+from controlplane.stretch import Stretch
 
 PULSE: Final = web.AppKey("pulse", Pulse)
 
@@ -105,7 +105,6 @@ class _Stream:
         self._held = held
         self._write_s = call.ctx.limits.write_s
         self._response = response
-        self._stretch = Stretch()
         self._encoder = Encoder(call.ctx, call.target.served.info, options.form, options.include)
 
     async def run(self, start: _Start) -> None:
@@ -156,8 +155,6 @@ class _Stream:
         event = transition(change, self._options.selector, self._namespace)
         if event is not None:
             await self._write(await self._encoder.event(*event, change))
-        # neither a change that waits already nor a write that there is room for lets others in
-        await self._stretch.worked_on(len(change.after.body))
 
     async def _write(self, data: bytes) -> None:
         if len(data) <= _CHUNK_BYTES and self._held.idle:

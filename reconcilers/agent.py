@@ -14,6 +14,7 @@ from controlplane.engine.leader import Leader, this_process
 from controlplane.engine.limits import HOST_NAME
 from controlplane.engine.manager import Agent, Mandate
 from controlplane.engine.port import Sweeper
+from controlplane.engine.prepared import prepared_on_a_thread
 from controlplane.engine.term import Setup
 from controlplane.engine.values import StoredValues
 from controlplane.metrics import Metrics
@@ -126,6 +127,7 @@ def make_agent(shared: Shared, docker_url: str) -> Acting:
             resync_s=settings.resync_s,
         ),
         drain_s=settings.shutdown_grace_s,
+        prepare=prepared_on_a_thread,
     )
     leader = Leader(
         Leases(shared.database), this_process(), shared.clock, ttl_s=settings.lease_ttl_s

@@ -61,6 +61,11 @@ def _ipv4(value: str) -> str:
         ) from exc
 
 
+STORED: Final = {"stored": True}
+"""Validation context of what the store has: it was judged when it was written, and what takes long
+to judge and is read again anyway need not be."""
+
+
 class Model(BaseModel):
     """Frozen, strict, camelCase on the wire; unknown fields were pruned and reported before."""
 

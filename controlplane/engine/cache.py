@@ -19,12 +19,15 @@ import orjson
 
 from controlplane.errors import CompactedError, SlowReaderError
 from controlplane.records import Change, Held, Key, Stored, Verb
+from controlplane.stretch import Stretch
 
 RING_CHANGES: Final = 16_384
 RING_BYTES: Final = 16 * 2**20
 """Bodies the ring may hold on to; with it, 1,000 busy records cost what 10,000 idle ones do."""
 MEMO_CHANGES: Final = 512
 """The newest changes keep their encodings: every live watcher has passed older ones."""
+STRETCH_CHANGES: Final = 100
+"""Handed out in a row before others get their turn: 15 ms where each wakes what depends on it."""
 PENDING_CHANGES: Final = 4096
 """How far behind a watcher may be before it is cut off."""
 
@@ -245,11 +248,17 @@ class Watcher:
         self._wake: asyncio.Future[None] | None = None
         self._open = True
         self._slow = False
+        self._stretch = Stretch(STRETCH_CHANGES)
+        self._handed_bytes = 0
+        """Size of the change handed out last, until it is known to have been worked on."""
 
     def __aiter__(self) -> AsyncIterator[Change]:
         return self
 
     async def __anext__(self) -> Change:
+        # while changes wait nothing below lets others in, and often nothing that is done of them
+        size, self._handed_bytes = self._handed_bytes, 0
+        await self._stretch.worked_on(size)
         while not self._pending:
             if self._slow:
                 raise SlowReaderError(f"cannot watch on: more than {self._limit} changes behind")
@@ -260,7 +269,9 @@ class Watcher:
                 await self._wake
             finally:
                 self._wake = None
-        return self._pending.popleft()
+        change = self._pending.popleft()
+        self._handed_bytes = len(change.after.body)
+        return change
 
     @property
     def position(self) -> int:

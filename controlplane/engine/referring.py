@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from pydantic import ValidationError
 
 from controlplane.records import Key, Stored, View
-from resources.meta import PLATFORM_NAMESPACE, KindInfo, Record
+from resources.meta import PLATFORM_NAMESPACE, STORED, KindInfo, Record
 
 PLATFORM: Final = "Platform"
 """The kind that Record.services names."""
@@ -80,7 +80,7 @@ def _has_services(model: type[Record]) -> bool:
 def _services(model: type[Record], stored: Stored) -> tuple[str, ...]:
     bare = {key: value for key, value in stored.obj.items() if key != "status"}
     try:
-        return model.model_validate(bare).services
+        return model.model_validate(bare, context=STORED).services
     except ValidationError:
         return ()  # it says so itself, and is attached again once it is mended
 

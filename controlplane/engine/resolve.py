@@ -18,7 +18,7 @@ from controlplane.engine.referring import PLATFORM, Referring
 from controlplane.errors import TerminalError
 from controlplane.plan import Binding, ChildRef, Dependent, Owned, Reconciler, Resolved, Want
 from controlplane.records import Key, Stored, View
-from resources.meta import PLATFORM_NAMESPACE, Allocation, KindInfo, Record, Spec
+from resources.meta import PLATFORM_NAMESPACE, STORED, Allocation, KindInfo, Record, Spec
 
 NAMESPACE: Final = "Namespace"
 SECRET: Final = "Secret"  # noqa: S105  # the name of a kind
@@ -37,13 +37,13 @@ def parse(model: type[Record], stored: Stored) -> Record:
     """
     obj = stored.obj
     try:
-        return model.model_validate(obj)
+        return model.model_validate(obj, context=STORED)
     except ValidationError:
         status = {key: obj.get("status", {}).get(key) for key in ENGINE_STATUS}
         kept = {key: value for key, value in status.items() if value is not None}
         bare = {key: value for key, value in obj.items() if key != "status"}
     try:
-        return model.model_validate({**bare, "status": kept} if kept else bare)
+        return model.model_validate({**bare, "status": kept} if kept else bare, context=STORED)
     except ValidationError as exc:
         first = exc.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -68,7 +68,7 @@ def former(model: type[Record], stored: Stored) -> Record | None:
     if held is None or held.spec is None:
         return None
     try:
-        record = model.model_validate({**stored.obj, "spec": held.spec})
+        record = model.model_validate({**stored.obj, "spec": held.spec}, context=STORED)
     except ValidationError:
         return None
     spec = getattr(record, "spec", None)

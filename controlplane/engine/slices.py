@@ -4,18 +4,20 @@ At 10,000 records a loop over all of them that parses each is a second of CPU, a
 several by the clock: enough to lose the lease, and at each new start again.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
-from typing import Final, TypeVar
+from typing import Final
 
-T = TypeVar("T")
+from controlplane.records import Stored
+from controlplane.stretch import Stretch
+
 SLICE: Final = 100
 """Records between two turns of the loop: about 10 ms where each is parsed into its model."""
 
 
-async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
-    """Each of `items`; everything else may run, and change them, after every SLICE of them."""
-    for number, item in enumerate(items, 1):
+async def in_slices(items: Iterable[Stored]) -> AsyncIterator[Stored]:
+    """Each of `items`; everything else may run, and change them, after every SLICE of them, or
+    after fewer that are large."""
+    stretch = Stretch(SLICE)
+    for item in items:
         yield item
-        if number % SLICE == 0:
-            await asyncio.sleep(0)
+        await stretch.worked_on(len(item.body))

@@ -24,6 +24,7 @@ from controlplane.engine.leader import Leadership
 from controlplane.engine.limits import BUDGET_KINDS, read_limits
 from controlplane.engine.parts import Parts
 from controlplane.engine.port import AGENT, Limits, RecordsPort, Routes, Sweeper, WakeSource
+from controlplane.engine.prepared import Prepare, Prepared, prepared_here
 from controlplane.engine.progress import Progress
 from controlplane.engine.queue import Priority, Queue
 from controlplane.engine.recorder import Recorder
@@ -86,6 +87,8 @@ class Setup:
     drain_s: float = 20.0
     """How long running passes may take to end when the process stops."""
     rng: random.Random = field(default_factory=random.Random)
+    prepare: Prepare = prepared_here
+    """Makes a model ready for its first record; on a thread, as it may take 0.1 s."""
     generate: Callable[[Generated], str] = generate
     """Makes the values of generated Secrets."""
 
@@ -130,6 +133,8 @@ class Term:
         )
         self._departures = Departures(self.admission, swept=bool(setup.sweepers))
         resolver = Resolver(view, setup.models, dependents)
+        read = {kind: setup.models[kind] for kind in setup.reconcilers}
+        self._prepared = Prepared(read, setup.prepare)
         self.wakes = Wakes(
             view,
             self.queues,
@@ -137,6 +142,7 @@ class Term:
             resolver.named_by,
             self.breakers,
             clock,
+            prepared=self._prepared,
             listeners=(self.room.take, self.garbage.take, self._departed),
         )
         self._parts = Parts(
@@ -219,7 +225,10 @@ class Term:
     async def _held(self) -> AsyncIterator[tuple[Record | None, Stored]]:
         named = bool(self._setup.view.list(PLATFORM))
         for kind in self._setup.reconcilers:
-            async for stored in in_slices(self._setup.view.list(kind)):
+            records = self._setup.view.list(kind)
+            if records:
+                await self._prepared.ensure(kind)
+            async for stored in in_slices(records):
                 if holds_or_waits(stored):
                     yield self._typed(stored), stored
                 if named:  # else the first pass of a server would read them all in one go

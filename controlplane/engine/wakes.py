@@ -16,6 +16,7 @@ from controlplane.conditions import find
 from controlplane.engine.breaker import Breakers
 from controlplane.engine.index import Dependents
 from controlplane.engine.port import Wake, WakeSource
+from controlplane.engine.prepared import Prepared, prepared_here
 from controlplane.engine.queue import Priority, Queue
 from controlplane.engine.resolve import NAMESPACE, content_hmac, forget_parsed, secret_name
 from controlplane.engine.slices import in_slices
@@ -41,6 +42,7 @@ class Wakes:
         breakers: Breakers,
         clock: Clock,
         *,
+        prepared: Prepared | None = None,
         listeners: tuple[Callable[[Change], None], ...] = (),
         events: str = "Event",
     ) -> None:
@@ -51,6 +53,7 @@ class Wakes:
         """Which records that see their dependents a record names."""
         self._breakers = breakers
         self._clock = clock
+        self._prepared = prepared or Prepared({}, prepared_here)
         self._listeners = listeners
         self._events = events
 
@@ -83,6 +86,7 @@ class Wakes:
             try:
                 watcher = self._view.watch(None, since)
                 async for change in watcher:
+                    await self._prepared.ensure(change.after.key.kind)
                     self.take(change)
             except (SlowReaderError, CompactedError) as exc:
                 _log.info("changes_missed", error=str(exc))

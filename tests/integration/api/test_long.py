@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.slow import STRETCH_BYTES, STRETCH_RECORDS
 from controlplane.store.records import Actor
+from controlplane.stretch import STRETCH_BYTES, STRETCH_RECORDS
 from tests.integration.api.client import Client
 from tests.integration.api.conftest import CONFIGS, config
 

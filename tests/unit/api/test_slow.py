@@ -2,15 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import ClassVar
-
-import pytest
 
 from api.documents import Once
 from api.served import Catalogue, serve
-from api.slow import SLOW_BYTES, STRETCH_BYTES, STRETCH_RECORDS, Stretch, in_turns, judged
+from api.slow import SLOW_BYTES, in_turns, judged
 from resources.core import ConfigMap
 from resources.kinds import KINDS
 from resources.zone import Zone
@@ -27,23 +23,6 @@ class Slow(ConfigMap):
         super().prepare()
 
 
-@asynccontextmanager
-async def turns() -> AsyncIterator[list[int]]:
-    """A turn of somebody else, for each that there is in the block."""
-    taken: list[int] = []
-
-    async def take() -> None:
-        while True:
-            await asyncio.sleep(0)
-            taken.append(1)
-
-    async with asyncio.TaskGroup() as tasks:
-        taking = tasks.create_task(take())
-        await asyncio.sleep(0)
-        yield taken
-        taking.cancel()
-
-
 async def test_others_get_their_turns_while_large_things_are_worked_on() -> None:
     others = threading.Event()
 
@@ -57,25 +36,6 @@ async def test_others_get_their_turns_while_large_things_are_worked_on() -> None
 
 async def test_small_things_are_done_at_once() -> None:
     assert await in_turns(SLOW_BYTES - 1, threading.get_ident) == threading.get_ident()
-
-
-@pytest.mark.parametrize(
-    ("count", "size", "lighter", "expected"),
-    [
-        pytest.param(STRETCH_RECORDS - 1, 1, 1, 0, id="few"),
-        pytest.param(STRETCH_RECORDS * 5, 1, 1, 5, id="many"),
-        pytest.param(STRETCH_RECORDS * 5, 1, 10, 0, id="many that are little work"),
-        pytest.param(3, STRETCH_BYTES, 10, 3, id="large"),
-    ],
-)
-async def test_long_loops_give_others_their_turns(
-    count: int, size: int, lighter: int, expected: int
-) -> None:
-    stretch = Stretch(lighter)
-    async with turns() as taken:
-        for _ in range(count):
-            await stretch.worked_on(size)
-        assert len(taken) == expected
 
 
 async def test_the_first_record_of_a_kind_is_prepared_for_on_a_thread_once() -> None:

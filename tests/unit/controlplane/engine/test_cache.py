@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from controlplane.engine.cache import Cache
+from controlplane.engine.cache import STRETCH_CHANGES, Cache
 from controlplane.errors import CompactedError, SlowReaderError
 from controlplane.records import Change, Key, Stored, Verb
 
@@ -219,3 +219,22 @@ def test_what_a_namespace_holds_follows_every_change(cache: Cache) -> None:
     cache.apply([("delete", stored("c", 2001))])
     assert now() == ({}, 0)
     assert cache.held("other").bytes == 0
+
+
+async def test_changes_that_wait_are_handed_out_with_turns_for_others_in_between() -> None:
+    cache, turns, stretches = Cache(), 0, 5
+    watcher = cache.watch(None, 0)
+    fill(cache, *(f"n{number}" for number in range(stretches * STRETCH_CHANGES)))
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        other = tasks.create_task(others())
+        for number in range(stretches * STRETCH_CHANGES):
+            assert (await anext(watcher)).after.key.name == f"n{number}"
+        assert turns == stretches
+        other.cancel()

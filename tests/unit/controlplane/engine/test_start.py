@@ -1,11 +1,13 @@
 """A start with many records: nothing holds the loop, nothing stampedes, nothing is left parsed."""
 
 import asyncio
+import threading
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from controlplane.engine.prepared import Prepared, prepared_on_a_thread
 from controlplane.engine.slices import SLICE
 from controlplane.records import Key, Stored
 from resources.meta import PLATFORM_NAMESPACE
@@ -124,3 +126,44 @@ def test_a_server_that_all_may_name_does_not_read_them_all_in_one_go(
     run(main)
     assert sum(reads.values()) >= RECORDS
     assert max(reads.values()) <= 2 * SLICE
+
+
+@in_virtual_time
+@pytest.mark.parametrize("before", [True, False], ids=["at the start", "by a change"])
+async def test_a_kind_is_prepared_for_once_before_its_first_record_is_read(
+    before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    services: Any = vars(Box)["services"]
+
+    def read(box: Box) -> tuple[str, ...]:
+        told.append("read")
+        found: tuple[str, ...] = services.fget(box)
+        return found
+
+    bench = Bench()
+    async with bench.running():
+        await bench.namespace()
+        if before:
+            await bench.box("one", cpu="1m")
+        await bench.settle()
+    monkeypatch.setattr(Box, "services", property(read))
+    monkeypatch.setattr(Box, "prepare", lambda: told.append("prepare"))
+    async with bench.running():
+        if not before:
+            await bench.settle()
+            assert told == []
+        await bench.box("two", cpu="1m")
+        await bench.settle()
+    assert told[:2] == ["prepare", "read"]
+    assert told.count("prepare") == 1
+
+
+async def test_a_kind_is_prepared_for_on_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(Box, "prepare", lambda: threads.append(threading.get_ident()))
+    prepared = Prepared({"Box": Box}, prepared_on_a_thread)
+    for kind in ("Box", "Event", "Box"):
+        await prepared.ensure(kind)
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads

@@ -87,3 +87,14 @@ async def test_a_zone_whose_record_was_lost_is_swept_and_nothing_else_is() -> No
 
 def other(like: ZoneState, name: str, account: str) -> ZoneState:
     return replace(like, name=name, account=account)
+
+
+@in_virtual_time
+async def test_a_stored_zone_file_that_can_not_be_read_is_told_by_whoever_reads_it() -> None:
+    async with Platform().running() as platform:
+        await dns_service(platform)
+        await zone(platform, zoneFile={"text": "x A nonsense\n"})
+        await platform.settle(5)
+        assert server(platform).zones == {}
+        told = platform.condition(ZONE)["message"]
+        assert told.startswith("cannot read spec.zoneFile.text: in or before line 2")
