@@ -1,6 +1,7 @@
 """Lifecycles on real servers, killed at their calls in three ways: the end is that of the clean
 run, made and removed as often, with users' data still there. `scripts/test --long` plays all
-stories at every second call, `--night` at each, plain `scripts/test` a few plans of a few.
+stories at each or every second call, `--night` in each way, plain `scripts/test` a few plans of a
+few.
 """
 
 import asyncio
@@ -60,10 +61,11 @@ def cuts_of(story: Story, clean: Played) -> list[Cut]:
         # spread over the whole, others for each story
         few = FEW[str(story)]
         return every[seed % (len(every) // few) :: len(every) // few][:few]
-    if EVERYTHING and story.kind in WHOLE and story.act is not restart:
+    whole = story.kind in WHOLE
+    if EVERYTHING and whole and story.act is not restart:
         return every
     # of a restart, all calls are looks
-    step = (1 if EVERYTHING else 2) * (2 if story.act is restart else 1)
+    step = (1 if EVERYTHING or whole else 2) * (2 if story.act is restart else 1)
     return [Cut(at, POSITIONS[(at // step + seed) % len(POSITIONS)]) for at in calls[::step]]
 
 
