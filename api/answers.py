@@ -20,7 +20,7 @@ from api.splice import wire_bytes
 from api.tables import Include
 from controlplane.records import Stored
 from controlplane.store.shape import decode
-from controlplane.stretch import STRETCH_RECORDS, Stretch
+from controlplane.stretch import STRETCH_RECORDS, Stretch, stretches
 
 JSON: Final = "application/json"
 _PLAIN_RECORDS: Final = 10 * STRETCH_RECORDS
@@ -71,15 +71,15 @@ async def answer_stored_list(
     call: Call, served: Served, found: Sequence[Stored], meta: Mapping[str, Any]
 ) -> web.Response:
     """A list of stored records, as asked for; looks after other requests in between."""
-    listing, form = listing_for(call, served), asked(call)
-    plain = form is As.OBJECT and served.info.kind != _SEALED
-    opens = shows_values(served.info.kind, form, include(call))
-    stretch = Stretch(_PLAIN_RECORDS if plain else STRETCH_RECORDS)
+    listing = listing_for(call, served)
+    if asked(call) is As.OBJECT and served.info.kind != _SEALED:
+        async for some in stretches(found, _PLAIN_RECORDS):
+            listing.add_wire(map(wire_bytes, some))
+        return listing.response(meta)
+    opens = shows_values(served.info.kind, asked(call), include(call))
+    stretch = Stretch()
     for stored in found:
-        if plain:
-            listing.add_wire(wire_bytes(stored))
-        else:
-            listing.add(await opened(call.ctx, stored) if opens else decode(stored))
+        listing.add(await opened(call.ctx, stored) if opens else decode(stored))
         await stretch.worked_on(len(stored.body))
     return listing.response(meta)
 

@@ -6,7 +6,7 @@ then on.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -39,9 +39,9 @@ class Listing:
         entry = tables.entry(self._form, self._row, obj, now=self._now, include=self._include)
         self._entries.append(orjson.dumps(entry))
 
-    def add_wire(self, raw: bytes) -> None:
-        """One record more, which is plain JSON already and asked for as that."""
-        self._entries.append(raw)
+    def add_wire(self, raw: Iterable[bytes]) -> None:
+        """Records that are plain JSON already and asked for as that."""
+        self._entries.extend(raw)
 
     def response(self, meta: Mapping[str, Any]) -> web.Response:
         """The answer; `meta` is the list's own metadata."""

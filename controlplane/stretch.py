@@ -5,7 +5,10 @@ the API for 0.2 s, and what a watch had missed for as long.
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
+
+from controlplane.records import Stored
 
 STRETCH_RECORDS: Final = 200
 """Records between two turns of others: 5 ms where each becomes a row of a Table (23 us)."""
@@ -29,3 +32,17 @@ class Stretch:
         if self._done >= self._records or self._bytes >= STRETCH_BYTES:
             self._done = self._bytes = 0
             await asyncio.sleep(0)
+
+
+async def stretches(found: Sequence[Stored], records: int) -> AsyncIterator[Sequence[Stored]]:
+    """`found`, so many at a time, or fewer that are large: for loops that do so little with each
+    record that counting them one by one would be most of the work."""
+    first = size = 0
+    for end, stored in enumerate(found, start=1):
+        size += len(stored.body)
+        if end - first >= records or size >= STRETCH_BYTES:
+            yield found[first:end]
+            await asyncio.sleep(0)
+            first, size = end, 0
+    if first < len(found):
+        yield found[first:]

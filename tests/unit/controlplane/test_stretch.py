@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from controlplane.stretch import STRETCH_BYTES, STRETCH_RECORDS, Stretch
+from controlplane.records import Key, Stored
+from controlplane.stretch import STRETCH_BYTES, STRETCH_RECORDS, Stretch, stretches
 
 
 @asynccontextmanager
@@ -45,3 +46,29 @@ async def test_long_loops_give_others_their_turns(
         for _ in range(count):
             await stretch.worked_on(size)
         assert len(taken) == expected
+
+
+def stored(number: int, size_bytes: int) -> Stored:
+    name = f"r{number}"
+    return Stored(Key("ConfigMap", "shop", name), name, number, 1, b"x" * size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param([1] * 9, [4, 4, 1], id="small"),
+        pytest.param([1] * 8, [4, 4], id="small, and no rest"),
+        pytest.param([1, STRETCH_BYTES, 1, 1], [2, 2], id="one is large"),
+    ],
+)
+async def test_records_are_handed_out_in_stretches(sizes: list[int], expected: list[int]) -> None:
+    found = [stored(number, size) for number, size in enumerate(sizes)]
+    handed: list[list[Stored]] = []
+    async with turns() as taken:
+        async for some in stretches(found, 4):
+            # others had theirs before each but the first
+            assert len(taken) == len(handed)
+            handed.append(list(some))
+    assert [len(some) for some in handed] == expected
+    assert [each for some in handed for each in some] == found
