@@ -13,15 +13,8 @@ from controlplane.plan import Plan
 from drivers.containers import ContainerState, Limits
 from drivers.fake.models import FakeFile, FakeModels
 from resources.model import Model
-from tests.property.test_kinds import LOOK, RESOURCES, KindMachine
-from tests.unit.reconcilers.test_model import (
-    NAME,
-    PLATFORM_NETWORK,
-    SERVICE_UID,
-    VOLUME,
-    model,
-    served,
-)
+from tests.property.machine import LOOK, RESOURCES, KindMachine
+from tests.unit.reconcilers.models import NAME, PLATFORM_NETWORK, SERVICE_UID, VOLUME, model, served
 from tests.unit.reconcilers.world import NETWORK, UID
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64

@@ -14,7 +14,7 @@ from controlplane.plan import Dependent
 from drivers.containers import Limits
 from drivers.wireguard_keys import generate_private_key, public_key_of
 from resources.vpnnetwork import VpnNetwork
-from tests.property.test_kinds import LOOK, RESOURCES, KindMachine
+from tests.property.machine import LOOK, RESOURCES, KindMachine
 from tests.unit.reconcilers.world import record
 
 KEYS = [public_key_of(generate_private_key()) for _ in range(4)]

@@ -10,6 +10,7 @@ from resources.bucket import Bucket, BucketStatus
 from tests.unit.reconcilers.world import NS_UID, World, record
 
 NAME = "shop-shop"
+ARN = f"arn:aws:s3:::{NAME}"
 MARK = ("bunker.cloud/owner", f"{NS_UID}/shop")
 WHERE = Where("http://10.200.0.3:8333", "s3-credentials", "c0ffee")
 

@@ -16,7 +16,7 @@ from reconcilers._service import Facts, Routing
 from reconcilers._service_ingress import SERVICE
 from resources._offers import OFFERS
 from resources.text import PublicHost
-from tests.unit.reconcilers.test_platform import NAME, network_of, platform, settled
+from tests.unit.reconcilers.platforms import NAME, network_of, platform, settled
 from tests.unit.reconcilers.world import UID, World
 
 FACTS = Facts("ingress", {}, OFFERS["ingress"].resources, 0)

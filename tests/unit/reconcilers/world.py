@@ -349,3 +349,15 @@ def database(engine: str = "postgres", *, deleting: bool = False, **spec: Any) -
     found = record("Database", {"engine": engine, **spec}, deleting=deleting)
     assert isinstance(found, Database)
     return found
+
+
+async def world() -> World:
+    """One whose namespace has its network."""
+    made = World()
+    await made.network()
+    return made
+
+
+def names(plan: Plan[Any]) -> list[str]:
+    """What the steps of a plan are called, in order."""
+    return [type(step).__name__ for step in plan.steps]

@@ -1,0 +1,77 @@
+"""Bucket: what becomes of it, its objects and its keys when it is deleted."""
+
+import pytest
+
+from controlplane.plan import EnsureSecret, Plan
+from reconcilers._bucketsteps import MakeKey, MakeUser, RemoveBucket, RemoveObjects, SetVersioning
+from tests.unit.reconcilers.buckets import NAME, WHERE, BucketWorld, bucket
+
+
+@pytest.fixture
+def world() -> BucketWorld:
+    return BucketWorld()
+
+
+async def test_retained_it_keeps_its_objects_and_loses_its_keys(world: BucketWorld) -> None:
+    await world.settle(bucket())
+    world.found.objects.append("x")
+    await world.settle(bucket(deleting=True))
+    plan, _ = await world.look(bucket(deleting=True))
+    assert plan == Plan()
+    assert world.found.objects == ["x"]
+    assert world.server.users == {}
+
+
+async def test_an_empty_one_is_removed_with_its_keys(world: BucketWorld) -> None:
+    gone = bucket(deleting=True, deletionPolicy="Delete")
+    await world.settle(bucket())
+    plan, _ = await world.look(gone)
+    assert plan == Plan((RemoveBucket(WHERE, NAME),))
+    await world.settle(gone)
+    assert (world.server.buckets, world.server.users) == ({}, {})
+    assert (await world.look(gone))[0] == Plan()
+
+
+async def test_one_with_objects_waits_and_its_keys_still_open_it(world: BucketWorld) -> None:
+    gone = bucket(deleting=True, deletionPolicy="Delete")
+    await world.settle(bucket())
+    world.found.objects += ["a", "b"]
+    world.found.uploads.append("c")
+    report = await world.settle(gone)
+    assert report.reason == "BucketNotEmpty"
+    assert "2 objects" in report.message
+    assert "1 unfinished uploads" in report.message
+    assert world.opens(world.secret())
+
+
+async def test_forced_it_goes_with_its_objects(world: BucketWorld) -> None:
+    gone = bucket(deleting=True, deletionPolicy="Delete", forceDelete=True)
+    await world.settle(bucket())
+    world.found.objects += ["a"] * 2500
+    plan, _ = await world.look(gone)
+    assert plan == Plan((RemoveObjects(WHERE, NAME), RemoveBucket(WHERE, NAME)))
+    await world.settle(gone)
+    assert world.server.buckets == {}
+
+
+async def test_anothers_bucket_is_not_removed(world: BucketWorld) -> None:
+    world.add(("bunker.cloud/owner", "other"))
+    gone = bucket(deleting=True, deletionPolicy="Delete", forceDelete=True)
+    await world.settle(gone)
+    assert NAME in world.server.buckets
+
+
+async def test_retained_it_goes_when_its_server_is_no_more(world: BucketWorld) -> None:
+    del world.services["s3"]
+    assert (await world.look(bucket(deleting=True)))[0] == Plan()
+    plan, _ = await world.look(bucket(deleting=True, deletionPolicy="Delete"))
+    assert plan.wait is not None
+    assert plan.wait.reason == "ServiceNotReady"
+
+
+async def test_policies_come_before_users_in_a_plan(world: BucketWorld) -> None:
+    """What a crash leaves is found by the user: it is made first, and goes last."""
+    await world.settle(bucket(accessKeys=[]))
+    plan, _ = await world.look(bucket())
+    assert [type(step) for step in plan.steps] == [MakeUser, EnsureSecret, MakeKey]
+    assert not any(isinstance(step, SetVersioning) for step in plan.steps)

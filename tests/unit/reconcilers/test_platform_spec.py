@@ -1,0 +1,97 @@
+"""Platform: where it may be, what it may say, and a server of somebody else in its place."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from controlplane.errors import TerminalError
+from controlplane.plan import Plan
+from reconcilers import _services
+from resources.meta import Footprint
+from tests.unit.reconcilers.platforms import NAME, VOLUME, platform, settled
+from tests.unit.reconcilers.world import World
+
+# -- where it may be, and what it may say
+
+
+async def test_it_runs_in_the_namespace_of_the_platform_alone() -> None:
+    world = World()
+    await world.network()
+    stray = platform(namespace="shop", publish=[{"name": "api"}])
+    with pytest.raises(TerminalError) as caught:
+        await world.look(stray)
+    assert caught.value.reason == "WrongNamespace"
+    assert "metadata.namespace must be 'platform'" in str(caught.value)
+    assert stray.footprint == Footprint()
+    assert stray.host_ports == ()
+    plan, _ = await world.look(platform(namespace="shop", deleting=True))
+    assert plan == Plan()
+
+
+async def test_a_service_that_this_release_has_not_says_so(monkeypatch: Any) -> None:
+    monkeypatch.setattr(_services, "SERVICES", {})
+    monkeypatch.setattr("reconcilers._running.SERVICES", {})
+    world = World()
+    await world.network()
+    with pytest.raises(TerminalError) as caught:
+        await world.look(platform())
+    assert caught.value.reason == "ServiceUnknown"
+
+
+@pytest.mark.parametrize(
+    ("service", "spec", "said"),
+    [
+        ("registry", {"settings": {"colour": "red"}}, "settings 'colour'"),
+        ("metrics", {"settings": {"retentionDays": "a"}}, "settings 'retentionDays'"),
+        ("registry", {"publish": [{"name": "web"}]}, "publish 'web'"),
+        ("registry", {"publish": [{"name": "api"}, {"name": "api"}]}, "twice"),
+        ("ingress", {"settings": {"acmeEmail": "ops"}}, "mail address"),
+        ("registry", {"storage": "1Mi"}, "too little"),
+        ("registry", {"external": {"endpoint": "registry"}}, "host:port"),
+    ],
+)
+def test_a_spec_that_does_not_fit_is_refused(service: str, spec: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        platform(service, **spec)
+
+
+def test_its_service_never_changes_and_its_storage_never_shrinks() -> None:
+    old = platform(storage="20Gi")
+    assert [e.field for e in platform("s3", storage="20Gi").check_update(old)] == ["spec.service"]
+    assert [e.field for e in platform(storage="10Gi").check_update(old)] == ["spec.storage"]
+    assert platform(storage="30Gi").check_update(old) == ()
+
+
+# -- a server of somebody else
+
+
+async def test_an_external_server_is_asked_and_nothing_runs() -> None:
+    world = World()
+    external = platform(
+        external={"endpoint": "https://r.example.org:443", "secretRef": {"name": "theirs"}}
+    )
+    report = await world.settle(external)
+    assert report.ready
+    assert not world.engine.containers
+    assert not world.children
+    status = report.status.model_dump(exclude_defaults=True)
+    assert status["endpoints"] == {"api": "https://r.example.org:443"}
+    assert status["secretRef"] == {"name": "theirs"}
+    assert external.footprint == Footprint()
+    world.probe.everything = False
+    report = await world.settle(external)
+    assert (report.ready, report.reason) == (False, "Unreachable")
+    world.probe.listening[("r.example.org", 443)] = None
+    assert (await world.settle(external)).ready
+
+
+async def test_one_can_move_out_and_back_in() -> None:
+    world = await settled()
+    digest = world.engine.by_name(NAME).state.digest
+    await world.settle(platform(external={"endpoint": "10.0.0.1:5000"}))
+    assert not world.engine.containers
+    assert not world.files.folders
+    assert ("Volume", VOLUME) in world.children
+    assert (await world.settle(platform())).ready
+    assert world.engine.by_name(NAME).state.digest == digest
