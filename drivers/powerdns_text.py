@@ -1,7 +1,7 @@
 """Contents as PowerDNS writes them: it takes a record in no other form ("Not in expected format").
 
-Measured on 4.7 (tests/contract/test_powerdns.py). What comes in is valid presentation format
-(RFC 1035 and each type's own); only a few types are written differently. Pure.
+Measured on 4.7 (tests/contract/powerdns/test_records.py). What comes in is valid presentation
+format (RFC 1035 and each type's own); only a few types are written differently. Pure.
 """
 
 import re

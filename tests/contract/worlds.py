@@ -13,6 +13,7 @@ from controlplane.errors import DriverUnavailableError
 from drivers.containers import (
     Containers,
     ContainerSpec,
+    ContainerState,
     Limits,
     NetworkAttachment,
     NetworkSpec,
@@ -80,6 +81,28 @@ async def with_network(world: World, **changes: Any) -> ContainerSpec:
     """A spec in a network that exists."""
     network = await world.driver.ensure_network(network_spec(world))
     return spec(world, networks=(NetworkAttachment(network.name, ("db", "shop")),), **changes)
+
+
+async def started(world: World) -> str:
+    """The name of a container that runs."""
+    made = await world.driver.ensure_container(spec(world))
+    await world.driver.start_container(made.id)
+    return made.name
+
+
+async def observed(world: World, name: str) -> ContainerState:
+    state = await world.driver.observe_container(name, owner(world).uid)
+    assert state is not None
+    return state
+
+
+async def the_id(world: World, name: str) -> str:
+    return (await observed(world, name)).id
+
+
+async def expect(world: World, name: str, *, running: bool, paused: bool) -> None:
+    state = await observed(world, name)
+    assert (state.running, state.paused) == (running, paused)
 
 
 class FakeWorld:

@@ -8,7 +8,9 @@ from typing import Protocol
 
 import pytest
 
+from tests.e2e import records
 from tests.e2e.cloud import Cloud, Timeout
+from tests.e2e.pods import NS, TALK, web
 
 _NUMBERS = count()
 
@@ -45,6 +47,21 @@ def private_cloud(make_cloud: MakeCloud) -> Iterator[Cloud]:
     """One to be broken."""
     with make_cloud() as own:
         yield own
+
+
+@pytest.fixture(scope="module")
+def busy(make_cloud: MakeCloud) -> Iterator[Cloud]:
+    """One with Pods of an App that serves, one that talks, and a PostgreSQL."""
+    with make_cloud() as cloud:
+        make_namespace(cloud, NS)
+        cloud.apply(
+            records.postgres("pg", NS),
+            web(),
+            records.app("talker", NS, port=None, command=["sh", "-c", TALK]),
+        )
+        for kind, name in (("database", "pg"), ("app", "web"), ("app", "talker")):
+            cloud.wait_ready(kind, name, NS)
+        yield cloud
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.containers import Bench, Running, bench, docker, wait_until
-from tests.contract.mail_worlds import start_server
+from tests.contract.mail.worlds import start_server
 from tests.support.keys import rsa_key
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]

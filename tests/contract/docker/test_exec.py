@@ -1,0 +1,51 @@
+"""What comes of commands, of their time limits, and of calls that nobody waits for any more."""
+
+import asyncio
+import time
+
+import pytest
+
+from controlplane.errors import RetryableError
+from tests.contract.docker.watching import run
+from tests.contract.worlds import DockerWorld, owner, spec
+
+pytestmark = pytest.mark.docker
+
+
+async def test_exec_output_is_capped(world: DockerWorld) -> None:
+    container = await run(world, spec(world))
+    code, output = await world.driver.exec_container(
+        container, ("sh", "-c", "yes | head -c 1000000"), timeout_s=20
+    )
+    assert (code, len(output)) == (0, 64 * 1024)
+
+
+async def test_exec_never_loses_the_output_of_a_fast_process(world: DockerWorld) -> None:
+    container = await run(world, spec(world))
+    outputs = [
+        await world.driver.exec_container(container, ("echo", "hello"), timeout_s=10)
+        for _ in range(10)
+    ]
+    assert outputs == [(0, "hello\n")] * 10
+
+
+async def test_exec_ends_after_its_timeout(world: DockerWorld) -> None:
+    container = await run(world, spec(world))
+    before = time.monotonic()
+    with pytest.raises(RetryableError):
+        await world.driver.exec_container(container, ("sleep", "30"), timeout_s=0.5)
+    assert time.monotonic() - before < 3
+
+
+async def test_cancelled_call_is_waited_for(world: DockerWorld) -> None:
+    made = await world.driver.ensure_container(
+        spec(world, command=("sh", "-c", "trap '' TERM; sleep 100 & wait"))
+    )
+    await world.driver.start_container(made.id)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(world.driver.stop_container(made.id, timeout_s=1))
+        await asyncio.sleep(0.3)
+        task.cancel()
+    state = await world.driver.observe_container(made.name, owner(world).uid)
+    assert state is not None
+    assert not state.running, "the stop went on after its caller was let go"
