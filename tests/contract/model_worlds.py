@@ -6,7 +6,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -247,9 +247,9 @@ async def llama_world(*more: str, memory: str = "512m") -> AsyncIterator[LlamaWo
         )
         async with file_server(host="0.0.0.0") as files:
             world = LlamaWorld(made.run(LLAMACPP, options=options), files.port, files, secrets)
-            await answering(world)
-            yield world
-            await world.models.aclose()
+            async with aclosing(world.models):
+                await answering(world)
+                yield world
 
 
 @asynccontextmanager
@@ -262,23 +262,18 @@ async def ollama_image_world() -> AsyncIterator[OllamaImageWorld]:
         )
         async with file_server(host="0.0.0.0") as files:
             world = OllamaImageWorld(made.run(image.reference, options=options), files.port, files)
-            await answering(world)
-            yield world
-            await world.models.aclose()
+            async with aclosing(world.models):
+                await answering(world)
+                yield world
 
 
 @asynccontextmanager
 async def ollama_world() -> AsyncIterator[OllamaWorld]:
     contract = OllamaServer()
-    context = serving(contract.app())
-    port = await context.__aenter__()
-    left = [context]
-
-    async def stop() -> None:
-        while left:
-            await left.pop().__aexit__(None, None, None)
-
-    world = OllamaWorld(port, contract, stop)
-    yield world
-    await world.models.aclose()
-    await stop()
+    async with AsyncExitStack() as server:
+        port = await server.enter_async_context(serving(contract.app()))
+        world = OllamaWorld(port, contract, server.aclose)
+        try:
+            yield world
+        finally:
+            await world.models.aclose()  # a test may have put another in their place

@@ -2,7 +2,7 @@
 our image of Ollama's API."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -181,16 +181,19 @@ async def test_a_server_that_is_away_is_nothing_seen_and_an_error_when_it_should
 ) -> None:
     await world.stop()
     assert await world.models.observe_model(world.server, world.name) is None
-    order = world.models.ensure_model(world.server, world.order())
+    models, server = world.models, world.server
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: models.load_model(server, world.name, keep_alive_s=None),
+        lambda: models.unload_model(server, world.name),
+        lambda: models.delete_model(server, world.name),
+    ]
     if isinstance(world, OllamaWorld | OllamaImageWorld):
-        await order  # it pulls in the background, and tells there
-        order = world.models.delete_model(world.server, world.name)
-    for call in (
-        order,
-        world.models.load_model(world.server, world.name, keep_alive_s=None),
-        world.models.unload_model(world.server, world.name),
-        world.models.delete_model(world.server, world.name),
-    ):
+        # it pulls in the background, and tells there
+        await models.ensure_model(server, world.order())
+        calls.insert(0, lambda: models.delete_model(server, world.name))
+    else:
+        calls.insert(0, lambda: models.ensure_model(server, world.order()))
+    for call in calls:
         with pytest.raises(RetryableError) as caught:
-            await call
+            await call()
         assert caught.value.reason == "ServerUnavailable"

@@ -4,7 +4,7 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,15 @@ async def test_what_it_should_not_answer_is_an_error_with_a_reason(
     world: OllamaWorld, odd: str, reason: str
 ) -> None:
     world.contract.odd = {odd}
-    for call in (
-        world.models.observe_model(world.server, world.name),
-        world.models.load_model(world.server, world.name, keep_alive_s=60),
-        world.models.delete_model(world.server, world.name),
-    ):
+    models, server = world.models, world.server
+    calls: tuple[Callable[[], Awaitable[object]], ...] = (
+        lambda: models.observe_model(server, world.name),
+        lambda: models.load_model(server, world.name, keep_alive_s=60),
+        lambda: models.delete_model(server, world.name),
+    )
+    for call in calls:
         with pytest.raises(RetryableError) as caught:
-            await call
+            await call()
         assert caught.value.reason == reason
         assert "\n" not in str(caught.value)
 

@@ -135,14 +135,16 @@ async def test_probe_refuses_a_path_that_no_request_can_carry(world: World, path
 def test_real_probe_works_on_the_loop_that_the_control_plane_uses() -> None:
     async def both() -> tuple[str, str, str]:
         world = RealWorld()
-        port, stuck = await world.serve(200), await world.hang()
-        probe = world.probe
-        answers = [
-            await probe.observe(Target(HOST, port, "/")),
-            await probe.observe(Target(HOST, port)),
-            await probe.observe(Target(HOST, stuck, "/"), timeout_s=0.05),
-        ]
-        await world.close()
+        try:
+            port, stuck = await world.serve(200), await world.hang()
+            probe = world.probe
+            answers = [
+                await probe.observe(Target(HOST, port, "/")),
+                await probe.observe(Target(HOST, port)),
+                await probe.observe(Target(HOST, stuck, "/"), timeout_s=0.05),
+            ]
+        finally:
+            await world.close()
         return (answers[0].reason, answers[1].reason, answers[2].reason)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

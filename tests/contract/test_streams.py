@@ -1,7 +1,8 @@
 """Logs, commands and ports of a Pod: one suite for the fake, the agent's socket, and the engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -138,12 +139,11 @@ async def until(so: Callable[[], bool]) -> None:
 async def collected(stream: Stream, *, until: bytes = b"") -> dict[Channel, bytes]:
     """What came on each channel, to the end or until something has come."""
     found: dict[Channel, bytes] = {}
-    async with asyncio.timeout(20):
+    async with aclosing(stream), asyncio.timeout(20):
         while (frame := await stream.read()) is not None:
             found[frame.channel] = found.get(frame.channel, b"") + frame.data
             if until and until in found[frame.channel]:
                 break
-    await stream.aclose()
     return found
 
 
@@ -181,18 +181,19 @@ async def test_there_was_no_run_before(pod: Reached) -> None:
 async def test_a_followed_log_waits_for_more(pod: Reached) -> None:
     await log(pod)
     stream = await pod.streams.open_logs(pod.ref, LogQuery(follow=True, tail=1))
-    async with asyncio.timeout(10):
-        assert await stream.read() == Frame(Channel.STDOUT, b"out 2\n")
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await stream.read()
-    await stream.aclose()
+    async with aclosing(stream):
+        async with asyncio.timeout(10):
+            assert await stream.read() == Frame(Channel.STDOUT, b"out 2\n")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await stream.read()
 
 
 @pytest.mark.parametrize("code", [0, 7, 255])
 async def test_a_command_ends_with_its_exit_code(pod: Reached, code: int) -> None:
-    stream = await pod.streams.open_exec(pod.ref, Command(("sh", "-c", f"exit {code}")))
-    assert await collected(stream) == {Channel.EXIT: str(code).encode()}
+    command = Command(("sh", "-c", f"exit {code}"))
+    found = await collected(await pod.streams.open_exec(pod.ref, command))
+    assert found == {Channel.EXIT: str(code).encode()}
 
 
 async def test_a_command_writes(pod: Reached) -> None:
@@ -207,17 +208,19 @@ async def test_a_program_that_is_not_there_is_told_and_fails(pod: Reached) -> No
 
 
 async def test_a_command_reads_to_the_end_of_its_input(pod: Reached) -> None:
-    stream = await pod.streams.open_exec(pod.ref, Command(("cat",), stdin=True))
-    for piece in (b"one ", b"two ", b"\0\xff"):
-        await stream.write(Frame(Channel.STDIN, piece))
-    await stream.write(Frame(Channel.CLOSE))
-    assert await collected(stream) == {Channel.STDOUT: b"one two \0\xff", Channel.EXIT: b"0"}
+    async with aclosing(
+        await pod.streams.open_exec(pod.ref, Command(("cat",), stdin=True))
+    ) as stream:
+        for piece in (b"one ", b"two ", b"\0\xff"):
+            await stream.write(Frame(Channel.STDIN, piece))
+        await stream.write(Frame(Channel.CLOSE))
+        assert await collected(stream) == {Channel.STDOUT: b"one two \0\xff", Channel.EXIT: b"0"}
 
 
 async def test_a_command_ends_when_its_stream_is_closed(pod: Reached) -> None:
     stream = await pod.streams.open_exec(pod.ref, Command(("sleep", "3456")))
-    await until(lambda: pod.running("sleep 3456"))
-    await stream.aclose()
+    async with aclosing(stream):
+        await until(lambda: pod.running("sleep 3456"))
     await stream.aclose()
     await until(lambda: not pod.running("sleep 3456"))
 
@@ -232,9 +235,9 @@ async def _connected(pod: Reached) -> Stream:
 
 
 async def test_a_port_carries_bytes_both_ways(pod: Reached) -> None:
-    stream = await _connected(pod)
-    await stream.write(Frame(Channel.STDIN, b"there and back"))
-    assert await collected(stream, until=b"back") == {Channel.STDOUT: b"there and back"}
+    async with aclosing(await _connected(pod)) as stream:
+        await stream.write(Frame(Channel.STDIN, b"there and back"))
+        assert await collected(stream, until=b"back") == {Channel.STDOUT: b"there and back"}
 
 
 async def test_nobody_listens_on_other_ports(pod: Reached) -> None:
@@ -246,22 +249,24 @@ async def test_nobody_listens_on_other_ports(pod: Reached) -> None:
 async def test_what_attaches_is_let_go(pod: Reached) -> None:
     await log(pod)
     stream = await pod.streams.open_attach(pod.ref, stdin=False)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await stream.read()
-    await stream.aclose()
+    async with aclosing(stream):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await stream.read()
 
 
 async def test_another_pod_of_that_name_is_not_reached(pod: Reached) -> None:
     stranger = replace(pod.ref, uid="00000000-0000-4000-8000-000000000000")
-    for opening in (
-        pod.streams.open_logs(stranger, LogQuery()),
-        pod.streams.open_exec(stranger, Command(("echo",))),
-        pod.streams.open_attach(stranger, stdin=False),
-        pod.streams.open_port(stranger, PORT),
-    ):
+    streams = pod.streams
+    openings: tuple[Callable[[], Awaitable[Stream]], ...] = (
+        lambda: streams.open_logs(stranger, LogQuery()),
+        lambda: streams.open_exec(stranger, Command(("echo",))),
+        lambda: streams.open_attach(stranger, stdin=False),
+        lambda: streams.open_port(stranger, PORT),
+    )
+    for opening in openings:
         with pytest.raises(NotFoundError):
-            await opening
+            await opening()
 
 
 async def test_what_does_not_run_is_not_entered(pod: Reached) -> None:

@@ -1,6 +1,7 @@
 """One suite for the Vault driver on a real server (OpenBao in our own image) and on its fake."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -66,11 +67,11 @@ def clock() -> ManualClock:
 async def world(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[World]:
     fake = request.param == "fake"
     found: World = FakeWorld() if fake else RealWorld(request.getfixturevalue("bao"), clock)
-    yield found
-    found.unseal()
-    for name in await found.driver.list_secrets(f"{found.path}/keys"):
-        await found.driver.delete_secret(f"{found.path}/keys/{name}")
-    await found.driver.aclose()
+    async with aclosing(found.driver):
+        yield found
+        found.unseal()
+        for name in await found.driver.list_secrets(f"{found.path}/keys"):
+            await found.driver.delete_secret(f"{found.path}/keys/{name}")
 
 
 async def test_what_is_not_there_is_none(world: World) -> None:
@@ -125,30 +126,28 @@ async def test_one_that_somebody_deleted_softly_is_not_missing(world: World) -> 
 
 @pytest.mark.docker
 async def test_a_revoked_token_is_replaced(bao: Bao, clock: ManualClock) -> None:
-    vault = HvacVault(bao.server, clock)
     at = f"{bao.path}/keys/u"
-    await vault.ensure_secret(at, A)
-    bao.root.auth.token.revoke(vault._client.token)
-    assert await vault.observe_secret(at) == A
-    await vault.delete_secret(at)
-    await vault.aclose()
+    async with aclosing(HvacVault(bao.server, clock)) as vault:
+        await vault.ensure_secret(at, A)
+        bao.root.auth.token.revoke(vault._client.token)
+        assert await vault.observe_secret(at) == A
+        await vault.delete_secret(at)
 
 
 @pytest.mark.docker
 async def test_a_token_is_renewed_in_time_and_replaced_after_its_end(
     bao: Bao, clock: ManualClock
 ) -> None:
-    vault = HvacVault(bao.server, clock)
-    await vault.list_secrets(f"{bao.path}/keys")
-    first = vault._client.token
-    await clock.advance(3600 * 0.7)
-    await vault.list_secrets(f"{bao.path}/keys")
-    assert vault._client.token == first
-    assert vault._renew_from_s > clock.monotonic()
-    await clock.advance(3700)
-    await vault.list_secrets(f"{bao.path}/keys")
-    assert vault._client.token != first
-    await vault.aclose()
+    async with aclosing(HvacVault(bao.server, clock)) as vault:
+        await vault.list_secrets(f"{bao.path}/keys")
+        first = vault._client.token
+        await clock.advance(3600 * 0.7)
+        await vault.list_secrets(f"{bao.path}/keys")
+        assert vault._client.token == first
+        assert vault._renew_from_s > clock.monotonic()
+        await clock.advance(3700)
+        await vault.list_secrets(f"{bao.path}/keys")
+        assert vault._client.token != first
 
 
 @pytest.mark.docker
@@ -164,18 +163,16 @@ async def test_a_token_is_renewed_in_time_and_replaced_after_its_end(
 async def test_what_keeps_us_out_is_told(
     bao: Bao, clock: ManualClock, change: dict[str, Any], words: str
 ) -> None:
-    vault = HvacVault(replace(bao.server, **change), clock)
-    with pytest.raises(SecretsUnavailableError, match=words):
-        await vault.observe_secret(f"{bao.path}/keys/u")
-    await vault.aclose()
+    async with aclosing(HvacVault(replace(bao.server, **change), clock)) as vault:
+        with pytest.raises(SecretsUnavailableError, match=words):
+            await vault.observe_secret(f"{bao.path}/keys/u")
 
 
 @pytest.mark.docker
 async def test_another_installations_folder_is_closed(bao: Bao, clock: ManualClock) -> None:
-    vault = HvacVault(bao.server, clock)
-    with pytest.raises(SecretsUnavailableError, match="policy"):
-        await vault.observe_secret("bunker/other/keys/u")
-    await vault.aclose()
+    async with aclosing(HvacVault(bao.server, clock)) as vault:
+        with pytest.raises(SecretsUnavailableError, match="policy"):
+            await vault.observe_secret("bunker/other/keys/u")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +188,6 @@ async def test_another_installations_folder_is_closed(bao: Bao, clock: ManualClo
 async def test_odd_answers_are_no_secret_and_no_absence(answer: bytes) -> None:
     async with answering(answer) as port:
         server = VaultServer(f"http://127.0.0.1:{port}", "r", "s")
-        vault = HvacVault(server, ManualClock())
-        with pytest.raises(SecretsUnavailableError):
-            await vault.observe_secret("bunker/x/keys/u")
-        await vault.aclose()
+        async with aclosing(HvacVault(server, ManualClock())) as vault:
+            with pytest.raises(SecretsUnavailableError):
+                await vault.observe_secret("bunker/x/keys/u")

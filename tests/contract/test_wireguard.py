@@ -1,7 +1,8 @@
 """One suite for the WireGuard driver on a real gateway (in our own image) and on its fake."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -95,10 +96,9 @@ class FakeWorld:
 
 
 class RealWorld:
-    def __init__(self, gateway: Running, folder: Path) -> None:
+    def __init__(self, gateway: Running, folder: Path, containers: Containers) -> None:
         self.gateway, self.folder, self.id = gateway, folder, gateway.id
-        self.containers: Containers = DockerContainers(DockerConfig(instance="wg", images="local"))
-        self.driver: WireGuard = ContainerWireGuard(self.containers)
+        self.driver: WireGuard = ContainerWireGuard(containers)
 
     def write(self, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
@@ -109,7 +109,7 @@ class RealWorld:
     def restart(self, *, up: bool = True) -> None:
         docker("restart", "--time", "2", self.id)
         if up:
-            wait_until(self.up, of=self.gateway)
+            wait_until(lambda: is_up(self.gateway), of=self.gateway)
         else:
             docker("wait", self.id)
 
@@ -128,8 +128,9 @@ class RealWorld:
     def nonsense(self, files: dict[str, bytes]) -> dict[str, bytes]:
         return {**files, INTERFACE_FILE: files[INTERFACE_FILE] + b"\nNonsense = 1\n"}
 
-    def up(self) -> bool:
-        return "end" in self.gateway.exec("gateway", "show", check=False)
+
+def is_up(gateway: Running) -> bool:
+    return "end" in gateway.exec("gateway", "show", check=False)
 
 
 @pytest.fixture(scope="module")
@@ -152,19 +153,27 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running,
                 f"--volume={folder}:/run/secrets:ro",
             )
             running = made.run(WIREGUARD, options=options)
-            wait_until(RealWorld(running, folder).up, of=running)
+            wait_until(lambda: is_up(running), of=running)
             yield running, folder
     finally:
         docker("network", "rm", network)
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.docker)])
-async def world(request: pytest.FixtureRequest) -> World:
-    if request.param == "real":
-        return RealWorld(*request.getfixturevalue("gateway"))
-    fake = FakeWorld()
-    await fake.begin()
-    return fake
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    if request.param == "fake":
+        fake = FakeWorld()
+        await fake.begin()
+        yield fake
+        return
+    gateway, folder = request.getfixturevalue("gateway")
+    config = DockerConfig(instance="wg", images="local")
+    async with aclosing(DockerContainers(config)) as containers:
+        real = RealWorld(gateway, folder, containers)
+        yield real
+    if not gateway.running:  # a test failed before it had started it again
+        real.write(files_of(ALONE, generate_private_key()))
+        real.restart()
 
 
 def files_of(config: GatewayConfig, private_key: str) -> dict[str, bytes]:

@@ -67,19 +67,17 @@ def test_postgresql_stopped_for_half_a_minute(private_cloud: Cloud) -> None:
 @contextmanager
 def private_engine(folder: Path, images: tuple[str, ...]) -> Iterator["Engine"]:
     engine = Engine(folder)
-    engine.start()
     try:
+        engine.start()
         for image in images:
-            saved = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
-            subprocess.run(
-                ["docker", "--host", engine.url, "load", "--quiet"],
-                stdin=saved.stdout,
-                stdout=subprocess.DEVNULL,
-                check=True,
-            )
-            assert saved.wait() == 0
-            assert saved.stdout is not None
-            saved.stdout.close()
+            with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:
+                subprocess.run(
+                    ["docker", "--host", engine.url, "load", "--quiet"],
+                    stdin=saved.stdout,
+                    stdout=subprocess.DEVNULL,
+                    check=True,
+                )
+            assert saved.returncode == 0
         yield engine
     finally:
         engine.destroy()
@@ -155,7 +153,8 @@ class Engine:
         self._process.wait(timeout=60)
 
     def destroy(self) -> None:
-        self.stop()
+        if self._process is not None:
+            self.stop()
         _ip("link", "delete", self._bridge)
         # one that was killed leaves what it ran, and its mounts
         for pid in _processes_in(self._folder):

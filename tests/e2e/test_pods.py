@@ -6,6 +6,7 @@ import re
 import ssl
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -196,23 +197,24 @@ async def _followers(cloud: Cloud, fds: Path) -> None:
         f"Host: a\r\nAuthorization: Bearer {cloud.token()}\r\n\r\n"
     ).encode()
 
-    async def follow(gate: asyncio.Semaphore) -> asyncio.StreamWriter:
+    async def follow(gate: asyncio.Semaphore, hung_up: ExitStack) -> None:
         async with gate:
             reader, writer = await asyncio.open_connection("127.0.0.1", cloud.port, ssl=context)
+            hung_up.callback(writer.transport.abort)
             writer.write(request)
             while b"line" not in await reader.read(4096):
                 assert not reader.at_eof()
-        return writer
 
     gate = asyncio.Semaphore(20)
-    writers = await asyncio.gather(*(follow(gate) for _ in range(FOLLOWERS)))
-    assert len(list(fds.iterdir())) > 2 * FOLLOWERS
-    began = time.monotonic()
-    answer = await asyncio.to_thread(cloud.call, "GET", f"/api/v1/namespaces/{NS}/pods")
-    assert answer.status == 200
-    assert time.monotonic() - began < 2
-    for writer in writers:
-        writer.transport.abort()
+    with ExitStack() as hung_up:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(FOLLOWERS):
+                tasks.create_task(follow(gate, hung_up))
+        assert len(list(fds.iterdir())) > 2 * FOLLOWERS
+        began = time.monotonic()
+        answer = await asyncio.to_thread(cloud.call, "GET", f"/api/v1/namespaces/{NS}/pods")
+        assert answer.status == 200
+        assert time.monotonic() - began < 2
 
 
 # --- all of it, as a script asks -----------------------------------------------------------------

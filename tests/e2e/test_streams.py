@@ -160,7 +160,7 @@ def test_a_postgresql_session(busy: Cloud) -> None:
 
 def test_a_port_where_nobody_listens(busy: Cloud) -> None:
     with forwarded(busy, f"pod/{WEB}", 9, NS) as port, pytest.raises(OSError):
-        urlopen(f"http://127.0.0.1:{port}/", timeout=10)
+        urlopen(f"http://127.0.0.1:{port}/", timeout=10).close()
 
 
 # --- other clients -------------------------------------------------------------------------------
@@ -200,8 +200,11 @@ def test_an_api_without_an_agent_says_so(make_cloud: MakeCloud) -> None:
             assert text(cloud, "exec", "-n", NS, WEB, "--", "echo", "hi") == "hi\n"
             done = run(cloud, "exec", "-n", NS, WEB, "--", "sh", "-c", "exit 7")
             assert done.returncode == 7
-            with forwarded(cloud, "svc/web", 8080, NS) as port:
-                assert urlopen(f"http://127.0.0.1:{port}/", timeout=10).status == 200
+            with (
+                forwarded(cloud, "svc/web", 8080, NS) as port,
+                urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer,
+            ):
+                assert answer.status == 200
             agent.send_signal(signal.SIGKILL)
             agent.wait()
             eventually(

@@ -1,6 +1,7 @@
 """Secrets whose keys are in a real OpenBao: moved there and back while a server runs; sealed."""
 
 from collections.abc import Iterator
+from contextlib import aclosing
 
 import pytest
 
@@ -135,9 +136,8 @@ async def _kept(cloud: Cloud, value: str) -> str:
     login = cloud.secret("vault-credentials", "platform")
     address = f"http://{record['status']['endpoints']['api']}"
     server = VaultServer(address, login["role-id"], login["secret-id"], mount=login["mount"])
-    vault = HvacVault(server, SystemClock())
-    kept = await vault.ensure_secret(f"{login['path']}/test/note", {"text": value})
-    await vault.aclose()
+    async with aclosing(HvacVault(server, SystemClock())) as vault:
+        kept = await vault.ensure_secret(f"{login['path']}/test/note", {"text": value})
     return kept["text"]
 
 

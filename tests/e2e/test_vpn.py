@@ -162,17 +162,17 @@ def test_peers_come_and_go_and_nobody_else_notices(cloud: Cloud, namespace: str)
     cloud.wait_ready("vpnnetwork", "office", namespace)
     phone = join(cloud, namespace, "phone")
     eventually(lambda: phone.pings("10.99.0.1", wait_s=5), within_s=20, what="a handshake")
-    pinging = subprocess.Popen(
+    with subprocess.Popen(
         ["docker", "exec", phone.name, "ping", "-i", "0.1", "-c", "150", "-q", "10.99.0.1"],
         stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    laptop = join(cloud, namespace, "laptop")
-    eventually(lambda: laptop.pings("10.99.0.1", wait_s=5), within_s=20, what="a handshake")
-    began = time.monotonic()
-    cloud.kubectl("delete", "vpnpeer", "laptop", "-n", namespace, "--timeout=30s")
-    gone_s = time.monotonic() - began
-    assert not laptop.pings("10.99.0.1"), "its record is gone, and so is its way in"
-    output, _ = pinging.communicate(timeout=60)
+    ) as pinging:  # fmt: skip
+        laptop = join(cloud, namespace, "laptop")
+        eventually(lambda: laptop.pings("10.99.0.1", wait_s=5), within_s=20, what="a handshake")
+        began = time.monotonic()
+        cloud.kubectl("delete", "vpnpeer", "laptop", "-n", namespace, "--timeout=30s")
+        gone_s = time.monotonic() - began
+        assert not laptop.pings("10.99.0.1"), "its record is gone, and so is its way in"
+        output, _ = pinging.communicate(timeout=60)
     assert "150 packets transmitted, 150 received, 0% packet loss" in output
     assert gone_s < 10, "0.6 to 1.0 s on two busy cores, and kubectl's own start"
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import tempfile
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,33 +95,29 @@ async def test_secret_files_are_read_by_the_containers_user_alone(world: DockerW
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         root = Path(folder, "secrets")
         files = HostSecretFiles(root, lambda content: content.hex())
-        driver = DockerContainers(
-            DockerConfig(instance=world.instance, images="local", secrets_root=str(root))
-        )
-        await files.ensure_files("uid-1", {"password": b"s3"}, version="v", user=(70, 70))
-        wanted = spec(world, secrets_dir=files.path_of("uid-1"), user="70:70")
-        made = await driver.ensure_container(wanted)
-        await driver.start_container(made.id)
-        read = ("cat", "/run/secrets/password")
-        assert await driver.exec_container(made.id, read, timeout_s=10) == (0, "s3")
-        await files.ensure_files("uid-1", {"password": b"new"}, version="w", user=(70, 70))
-        assert await driver.exec_container(made.id, read, timeout_s=10) == (0, "new")
-        code, _ = await driver.exec_container(
-            made.id, ("sh", "-c", "echo x > /run/secrets/password"), timeout_s=10
-        )
-        assert code != 0
-        await driver.delete_container(made.id, stop_timeout_s=1)
-        await driver.aclose()
+        config = DockerConfig(instance=world.instance, images="local", secrets_root=str(root))
+        async with aclosing(DockerContainers(config)) as driver:
+            await files.ensure_files("uid-1", {"password": b"s3"}, version="v", user=(70, 70))
+            wanted = spec(world, secrets_dir=files.path_of("uid-1"), user="70:70")
+            made = await driver.ensure_container(wanted)
+            await driver.start_container(made.id)
+            read = ("cat", "/run/secrets/password")
+            assert await driver.exec_container(made.id, read, timeout_s=10) == (0, "s3")
+            await files.ensure_files("uid-1", {"password": b"new"}, version="w", user=(70, 70))
+            assert await driver.exec_container(made.id, read, timeout_s=10) == (0, "new")
+            code, _ = await driver.exec_container(
+                made.id, ("sh", "-c", "echo x > /run/secrets/password"), timeout_s=10
+            )
+            assert code != 0
+            await driver.delete_container(made.id, stop_timeout_s=1)
 
 
 async def test_missing_secrets_folder_is_retryable_and_not_made(world: DockerWorld) -> None:
     root = f"/dev/shm/{world.instance}"
-    driver = DockerContainers(
-        DockerConfig(instance=world.instance, images="local", secrets_root=root)
-    )
-    with pytest.raises(RetryableError) as caught:
-        await driver.ensure_container(spec(world, secrets_dir=f"{root}/uid-1"))
-    await driver.aclose()
+    config = DockerConfig(instance=world.instance, images="local", secrets_root=root)
+    async with aclosing(DockerContainers(config)) as driver:
+        with pytest.raises(RetryableError) as caught:
+            await driver.ensure_container(spec(world, secrets_dir=f"{root}/uid-1"))
     assert caught.value.reason == "SecretsMissing"
     assert not Path(root).exists()
 

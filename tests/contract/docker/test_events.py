@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import aclosing
 from typing import cast
 
 import pytest
@@ -27,24 +28,22 @@ def proxy() -> Iterator[Proxy]:
 
 
 async def test_events_come_back_after_the_engine_was_away(world: DockerWorld, proxy: Proxy) -> None:
-    driver = DockerContainers(
-        DockerConfig(instance=world.instance, images="local", url=f"unix://{proxy.path}")
-    )
-    made = await driver.ensure_container(spec(world))
-    await driver.start_container(made.id)
-    async with listening(driver) as listener:
-        proxy.cut()
-        with pytest.raises(DriverUnavailableError):
-            await driver.observe_container(made.name, owner(world).uid)
-        world.kill(made.name)
-        proxy.mend()
-        await listener.until("connected", count=2)
-        state = await driver.observe_container(made.name, owner(world).uid)
-        assert state is not None
-        assert not state.running
+    config = DockerConfig(instance=world.instance, images="local", url=f"unix://{proxy.path}")
+    async with aclosing(DockerContainers(config)) as driver:
+        made = await driver.ensure_container(spec(world))
         await driver.start_container(made.id)
-        await listener.until("container start")
-    await driver.aclose()
+        async with listening(driver) as listener:
+            proxy.cut()
+            with pytest.raises(DriverUnavailableError):
+                await driver.observe_container(made.name, owner(world).uid)
+            world.kill(made.name)
+            proxy.mend()
+            await listener.until("connected", count=2)
+            state = await driver.observe_container(made.name, owner(world).uid)
+            assert state is not None
+            assert not state.running
+            await driver.start_container(made.id)
+            await listener.until("container start")
 
 
 async def test_death_is_told_within_250_ms(world: DockerWorld) -> None:
@@ -61,12 +60,11 @@ async def test_death_is_told_within_250_ms(world: DockerWorld) -> None:
 
 
 async def test_threads_end_with_the_driver() -> None:
-    driver = DockerContainers(DockerConfig(instance=f"t{os.getpid()}"))
-    before = set(threading.enumerate())
-    await driver.observe_engine()
-    async with listening(driver):
-        pass
-    await driver.aclose()
+    async with aclosing(DockerContainers(DockerConfig(instance=f"t{os.getpid()}"))) as driver:
+        before = set(threading.enumerate())
+        await driver.observe_engine()
+        async with listening(driver):
+            pass
     for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("docker-"):
             await asyncio.to_thread(thread.join, 5)

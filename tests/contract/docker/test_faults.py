@@ -1,6 +1,7 @@
 """What the Docker driver makes of an engine that is away, lacks something or has too much."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 from docker import APIClient
@@ -46,32 +47,32 @@ async def test_missing_image_is_told_with_the_way_out_and_looked_for_again(
 
 
 async def test_engine_away_is_unavailable() -> None:
-    driver = DockerContainers(DockerConfig(instance="x", url="unix:///nowhere/docker.sock"))
-    with pytest.raises(DriverUnavailableError):
-        await driver.observe_engine()
-    with pytest.raises(DriverUnavailableError):
-        await driver.list_containers()
-    await driver.aclose()
+    config = DockerConfig(instance="x", url="unix:///nowhere/docker.sock")
+    async with aclosing(DockerContainers(config)) as driver:
+        with pytest.raises(DriverUnavailableError):
+            await driver.observe_engine()
+        with pytest.raises(DriverUnavailableError):
+            await driver.list_containers()
 
 
 async def test_process_that_lost_its_lease_changes_nothing(world: DockerWorld) -> None:
     def deposed() -> int:
         raise StaleEpochError("deposed")
 
-    driver = DockerContainers(DockerConfig(instance=world.instance), guard=deposed)
-    with pytest.raises(StaleEpochError):
-        await driver.ensure_container(spec(world))
-    with pytest.raises(StaleEpochError):
-        await driver.ensure_network(network_spec(world))
-    assert await driver.list_containers() == ()
-    assert await driver.list_networks() == ()
-    await driver.aclose()
+    config = DockerConfig(instance=world.instance)
+    async with aclosing(DockerContainers(config, guard=deposed)) as driver:
+        with pytest.raises(StaleEpochError):
+            await driver.ensure_container(spec(world))
+        with pytest.raises(StaleEpochError):
+            await driver.ensure_network(network_spec(world))
+        assert await driver.list_containers() == ()
+        assert await driver.list_networks() == ()
 
 
 async def test_objects_carry_the_epoch_they_were_made_under(world: DockerWorld) -> None:
-    driver = DockerContainers(DockerConfig(instance=world.instance), guard=lambda: 42)
-    made = await driver.ensure_container(spec(world))
-    await driver.aclose()
+    config = DockerConfig(instance=world.instance)
+    async with aclosing(DockerContainers(config, guard=lambda: 42)) as driver:
+        made = await driver.ensure_container(spec(world))
     assert made.labels[LABEL_EPOCH] == "42"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -37,9 +38,10 @@ async def world(request: Any) -> AsyncIterator[World]:
         async with server_of(mailcow) as http, imap:
             yield MailcowWorld(mailcow, str(http.make_url("")), f"imap://127.0.0.1:{port}")
     else:
-        containers = DockerContainers(DockerConfig(instance=INSTANCE, images="local"))
-        yield RealWorld(request.getfixturevalue("running"), containers)
-        await containers.aclose()
+        running = request.getfixturevalue("running")
+        config = DockerConfig(instance=INSTANCE, images="local")
+        async with aclosing(DockerContainers(config)) as containers:
+            yield RealWorld(running, containers)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the PowerDNS driver makes of servers that don't behave."""
 
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -15,10 +16,10 @@ from tests.contract.silent import answering
 
 @pytest.mark.parametrize("side", ["fake", "real"])
 async def test_where_nothing_listens_the_driver_is_unavailable(side: str) -> None:
-    driver: PowerDns = FakePowerDns() if side == "fake" else HttpPowerDns()
-    with pytest.raises(DriverUnavailableError):
-        await driver.observe_zone(DnsServer("http://127.0.0.1:1", KEY), "a.test.")
-    await driver.aclose()
+    made: PowerDns = FakePowerDns() if side == "fake" else HttpPowerDns()
+    async with aclosing(made) as driver:
+        with pytest.raises(DriverUnavailableError):
+            await driver.observe_zone(DnsServer("http://127.0.0.1:1", KEY), "a.test.")
 
 
 async def test_a_wrong_key_is_told_as_such(world: World) -> None:
@@ -47,20 +48,16 @@ ODD = {
 
 @pytest.mark.parametrize(("answer", "reason"), ODD.values(), ids=ODD.keys())
 async def test_an_odd_answer_is_an_error_of_ours(answer: bytes, reason: str) -> None:
-    driver = HttpPowerDns()
-    async with answering(answer) as port:
+    async with answering(answer) as port, aclosing(HttpPowerDns()) as driver:
         with pytest.raises(RetryableError) as refused:
             await driver.observe_zone(DnsServer(f"http://127.0.0.1:{port}", KEY), "a.test.")
-        await driver.aclose()
     assert refused.value.reason == reason
 
 
 async def test_a_hanging_server_is_given_up() -> None:
-    driver = HttpPowerDns(timeout_s=0.05)
-    async with answering(b"") as port:
+    async with answering(b"") as port, aclosing(HttpPowerDns(timeout_s=0.05)) as driver:
         with pytest.raises(DriverUnavailableError) as late:
             await driver.observe_zone(DnsServer(f"http://127.0.0.1:{port}", KEY), "a.test.")
-        await driver.aclose()
     assert "no answer in time" in str(late.value)
 
 

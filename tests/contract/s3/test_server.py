@@ -1,5 +1,6 @@
 """What the S3 driver makes of a server: its credentials, odd answers, what it keeps closed."""
 
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -58,11 +59,9 @@ ODD = [
 
 @pytest.mark.parametrize(("answer", "reason"), ODD)
 async def test_an_odd_answer_is_told_by_its_kind(answer: bytes, reason: str) -> None:
-    driver = NetworkS3()
-    async with answering(answer) as port:
+    async with aclosing(NetworkS3()) as driver, answering(answer) as port:
         with pytest.raises(RetryableError) as told:
             await driver.observe_server(S3Server(f"http://127.0.0.1:{port}", "K", "s"))
-    await driver.aclose()
     assert told.value.reason == reason
 
 
@@ -72,11 +71,9 @@ async def test_a_server_that_chooses_keys_itself_is_told_apart() -> None:
         b"<AccessKeyId>AKIAOTHERAKIAOTHER00</AccessKeyId><Status>Active</Status><SecretAccessKey>s"
         b"</SecretAccessKey></AccessKey></CreateAccessKeyResult></CreateAccessKeyResponse>"
     )
-    driver = NetworkS3()
-    async with answering(_http("200 OK", body)) as port:
+    async with aclosing(NetworkS3()) as driver, answering(_http("200 OK", body)) as port:
         with pytest.raises(TerminalError) as told:
             await driver.ensure_key(S3Server(f"http://127.0.0.1:{port}", "K", "s"), "u", KEY, "s")
-    await driver.aclose()
     assert told.value.reason == "NotSupported"
 
 

@@ -229,22 +229,21 @@ class _Threads(ThreadPoolExecutor):
 
 
 async def test_what_takes_long_is_not_done_on_the_loop(admin: Client) -> None:
-    with _Threads() as threads:
-        asyncio.get_running_loop().set_default_executor(threads)
+    threads = _Threads()  # whoever ends the loop shuts them down
+    asyncio.get_running_loop().set_default_executor(threads)
 
-        async def given(*request: Any, type_: str = "application/json", code: int = 200) -> int:
-            before = threads.given
-            assert (await admin(*request, type=type_)).code == code
-            return threads.given - before
+    async def given(*request: Any, type_: str = "application/json", code: int = 200) -> int:
+        before = threads.given
+        assert (await admin(*request, type=type_)).code == code
+        return threads.given - before
 
-        many = {f"k{n}": "x" * 30 for n in range(1_000)}
-        steps = [{"op": "add", "path": f"/data/{key}", "value": "y"} for key in many]
-        assert await given("POST", CONFIGS, config("small"), code=201) == 0
-        assert await given("POST", CONFIGS, config("large", **many), code=201) == 2
-        assert await given("PATCH", CONFIGS + "/small", steps, type_=JSON) == 2
-        assert await given("PUT", CONFIGS + "/large", config("large", **many)) == 2
-        label = {"metadata": {"labels": {"a": "b"}}}
-        assert await given("PATCH", CONFIGS + "/large", label, type_=MERGE) == 1
-        applied = CONFIGS + "/new?fieldManager=m"
-        assert await given("PATCH", applied, config("new", **many), type_=APPLY, code=201) == 2
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+    many = {f"k{n}": "x" * 30 for n in range(1_000)}
+    steps = [{"op": "add", "path": f"/data/{key}", "value": "y"} for key in many]
+    assert await given("POST", CONFIGS, config("small"), code=201) == 0
+    assert await given("POST", CONFIGS, config("large", **many), code=201) == 2
+    assert await given("PATCH", CONFIGS + "/small", steps, type_=JSON) == 2
+    assert await given("PUT", CONFIGS + "/large", config("large", **many)) == 2
+    label = {"metadata": {"labels": {"a": "b"}}}
+    assert await given("PATCH", CONFIGS + "/large", label, type_=MERGE) == 1
+    applied = CONFIGS + "/new?fieldManager=m"
+    assert await given("PATCH", applied, config("new", **many), type_=APPLY, code=201) == 2

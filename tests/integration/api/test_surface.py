@@ -254,9 +254,11 @@ async def _raw(admin: Client, request: bytes) -> int:
     url = urlsplit(admin.served.url)
     context = ssl.create_default_context(cafile=str(admin.served.ca))
     reader, writer = await asyncio.open_connection(url.hostname, url.port, ssl=context)
-    writer.write(request)
-    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-    writer.close()
+    try:
+        writer.write(request)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
     status = json.loads(body)
     assert head.split()[1] == str(status["code"]).encode()
     assert (status["kind"], status["status"]) == ("Status", "Failure")

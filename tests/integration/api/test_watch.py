@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -342,12 +342,14 @@ async def _deaf(served: Served) -> AsyncIterator[None]:
         _, writer = await asyncio.open_connection(
             sock=sock, ssl=context, server_hostname="127.0.0.1", limit=1024
         )
-        writer.write(
-            f"GET {DATABASES}?watch=1 HTTP/1.1\r\nHost: x\r\n"
-            f"Authorization: Bearer {served.admin}\r\n\r\n".encode()
-        )
-        yield
-        writer.transport.abort()
+        try:
+            writer.write(
+                f"GET {DATABASES}?watch=1 HTTP/1.1\r\nHost: x\r\n"
+                f"Authorization: Bearer {served.admin}\r\n\r\n".encode()
+            )
+            yield
+        finally:
+            writer.transport.abort()
 
 
 def _rss_bytes() -> int:
@@ -359,13 +361,13 @@ async def test_idle_watchers_cost_little_and_hear_soon(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = 300  # what the descriptors of a test process allow for both ends
-    async with client_of(served) as client:
-        stack: list[Any] = []
+    async with client_of(served) as client, AsyncExitStack() as watches:
         listed = (await client("GET", DATABASES)).body
         version = listed["metadata"]["resourceVersion"]
-        watches = [client.watch(DATABASES, resourceVersion=version) for _ in range(count)]
-        for watch in watches:
-            stack.append(await watch.__aenter__())
+        idle = [
+            await watches.enter_async_context(client.watch(DATABASES, resourceVersion=version))
+            for _ in range(count)
+        ]
         ran = 0
         run = asyncio.Handle._run
 
@@ -384,6 +386,4 @@ async def test_idle_watchers_cost_little_and_hear_soon(
             return orjson.dumps((await lines.next())["type"]).decode()
 
         async with asyncio.timeout(5):
-            assert set(await asyncio.gather(*map(first, stack))) == {'"ADDED"'}
-        for watch in watches:
-            await watch.__aexit__(None, None, None)
+            assert set(await asyncio.gather(*map(first, idle))) == {'"ADDED"'}

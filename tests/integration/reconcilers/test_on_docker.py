@@ -109,10 +109,10 @@ async def world() -> AsyncIterator[RealWorld]:
     root = secrets_root(made.instance)
     made.real = DockerContainers(DockerConfig(instance=made.instance, secrets_root=str(root)))
     octet = int(made.instance[-2:], 16)
-    await made.real.ensure_network(
-        NetworkSpec(made.network_name, Owner("n", "Namespace", "", "n"), f"10.205.{octet}.0/24")
-    )
     try:
+        await made.real.ensure_network(
+            NetworkSpec(made.network_name, Owner("n", "Namespace", "", "n"), f"10.205.{octet}.0/24")
+        )
         yield made
     finally:
         for state in await made.real.list_containers():

@@ -78,12 +78,14 @@ async def test_it_ends_when_one_of_its_processes_is_killed_and_is_started_again(
     await ensure_schema(Database(cluster.dsn))
     first = cluster.pid()
     conn = await asyncpg.connect(cluster.dsn)
-    assert not ended(cluster)
-    os.kill(conn.get_server_pid(), signal.SIGKILL)
-    async with asyncio.timeout(30):
-        while not ended(cluster):  # noqa: ASYNC110  # what is waited for is another process
-            await asyncio.sleep(0.05)
-    conn.terminate()
+    try:
+        assert not ended(cluster)
+        os.kill(conn.get_server_pid(), signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while not ended(cluster):  # noqa: ASYNC110  # what is waited for is another process
+                await asyncio.sleep(0.05)
+    finally:
+        conn.terminate()
     await asyncio.to_thread(cluster.start)
     assert cluster.pid() not in (None, first)
     await asyncio.to_thread(cluster.stop)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import closing
 
 import pytest
 import sqlalchemy
@@ -37,13 +38,12 @@ def test_the_migrations_add_up_to_the_tables(database: Database) -> None:
 async def test_a_missing_database_is_made_and_migrated_once(
     postgres_cluster: EmbeddedPostgres,
 ) -> None:
-    database = Database(dsn_of(postgres_cluster, "made_by_migrate"))
-    await asyncio.gather(ensure_schema(database), ensure_schema(Database(database.dsn)))
-    await ensure_schema(database)
-    async with database.reading("cannot read") as conn:
-        assert await conn.fetchval("SELECT version_num FROM alembic_version") == HEAD
-        assert await conn.fetchval("SELECT revision FROM counter") == 999
-    database.close()
+    with closing(Database(dsn_of(postgres_cluster, "made_by_migrate"))) as database:
+        await asyncio.gather(ensure_schema(database), ensure_schema(Database(database.dsn)))
+        await ensure_schema(database)
+        async with database.reading("cannot read") as conn:
+            assert await conn.fetchval("SELECT version_num FROM alembic_version") == HEAD
+            assert await conn.fetchval("SELECT revision FROM counter") == 999
 
 
 async def test_a_newer_schema_is_refused(database: Database) -> None:

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -44,10 +45,9 @@ def own_cluster() -> Iterator[EmbeddedPostgres]:
 async def own_database(own_cluster: EmbeddedPostgres) -> AsyncIterator[Database]:
     await asyncio.to_thread(own_cluster.start)
     name = f"outage_{next(_numbers)}"
-    opened = Database(own_cluster.dsn.replace("/bunker?", f"/{name}?"))
-    await ensure_schema(opened)
-    yield opened
-    opened.close()
+    with closing(Database(own_cluster.dsn.replace("/bunker?", f"/{name}?"))) as opened:
+        await ensure_schema(opened)
+        yield opened
 
 
 async def write_on(

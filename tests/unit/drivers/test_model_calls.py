@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -48,20 +48,16 @@ async def answering(answer: web.Response | float) -> AsyncIterator[ModelServer]:
 async def test_what_a_container_should_not_answer_is_an_error_with_a_reason(
     answer: web.Response, reason: str
 ) -> None:
-    driver = LlamaCpp()
-    async with answering(answer) as server:
+    async with aclosing(LlamaCpp()) as driver, answering(answer) as server:
         with pytest.raises(RetryableError) as caught:
             await driver.observe_model(server, "tiny")
-    await driver.aclose()
     assert caught.value.reason == reason
 
 
 async def test_numbers_that_are_none_are_none() -> None:
-    driver = LlamaCpp()
     odd = '{"phase": "ready", "size": "big", "completed": -1, "total": true, "loaded": "yes"}'
-    async with answering(web.Response(text=odd)) as server:
+    async with aclosing(LlamaCpp()) as driver, answering(web.Response(text=odd)) as server:
         assert await driver.observe_model(server, "tiny") == ModelState("ready")
-    await driver.aclose()
 
 
 @pytest.mark.parametrize("driver", [LlamaCpp, Ollama])
@@ -69,18 +65,14 @@ async def test_a_load_that_takes_long_is_not_waited_for(
     driver: type[LlamaCpp | Ollama], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_calls, "LOAD_TIMEOUT_S", 0.05)
-    made = driver()
-    async with answering(1.0) as server:
+    async with aclosing(driver()) as made, answering(1.0) as server:
         with pytest.raises(RetryableError) as caught:
             await made.load_model(server, "tiny", keep_alive_s=None)
-    await made.aclose()
     assert caught.value.reason == "Loading"
 
 
 async def test_a_server_that_hangs_is_one_that_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls = model_calls.Calls()
-    async with answering(1.0) as server:
+    async with aclosing(model_calls.Calls()) as calls, answering(1.0) as server:
         assert await calls.ask(server, "GET", "/", timeout_s=0.05) is None
-    await calls.aclose()
