@@ -5,7 +5,6 @@ import os
 import re
 import ssl
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -211,10 +210,10 @@ async def _followers(cloud: Cloud, fds: Path) -> None:
             for _ in range(FOLLOWERS):
                 tasks.create_task(follow(gate, hung_up))
         assert len(list(fds.iterdir())) > 2 * FOLLOWERS
-        began = time.monotonic()
+        # gives up after 20 s; answered late, or only once followers were let go, is no answer
         answer = await asyncio.to_thread(cloud.call, "GET", f"/api/v1/namespaces/{NS}/pods")
         assert answer.status == 200
-        assert time.monotonic() - began < 2
+        assert len(list(fds.iterdir())) > 2 * FOLLOWERS
 
 
 # --- all of it, as a script asks -----------------------------------------------------------------

@@ -53,14 +53,17 @@ class Count:
 
 
 @contextmanager
-def python_calls() -> Iterator[Count]:
-    """Count the calls of Python functions."""
+def python_calls(*, most: int | None = None) -> Iterator[Count]:
+    """Count the calls of Python functions. AssertionError in the midst of the block at the first
+    one past `most`, for work that might never end."""
     found = Count()
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
         del frame, arg
         if event == "call":
             found.calls += 1
+            if most is not None and found.calls > most:
+                raise AssertionError(f"more than {most} calls of Python functions")
 
     before = sys.getprofile()
     sys.setprofile(profile)
