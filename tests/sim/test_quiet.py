@@ -6,15 +6,18 @@ import time
 
 import pytest
 
+from controlplane.records import Key
 from tests.sim.check import restless
 from tests.sim.stage import READY_S, Stage
-from tests.sim.worlds import WORLDS, example
+from tests.sim.worlds import SPACE, WORLDS, example
 from tests.support.figures import tell
+from tests.support.running import USER
 from tests.support.virtual import run
 
 DAY_S = 24 * 3600.0
 BLOCKED_S = 0.05
 RUNS = 3
+APPS = 150
 VOLUMES = 2500
 """So many that a loop over all of them that doesn't let others run is too long."""
 
@@ -31,6 +34,15 @@ def test_a_converged_record_is_left_alone_for_a_day(kind: str) -> None:
 
     assert run(main) == []
     tell("simulated hours at rest", 24, kind=kind)
+
+
+async def wake_all(stage: Stage) -> None:
+    """Let all Apps be due at once, with nothing to do: their Namespace says something else."""
+    home = stage.platform.get(Key("Namespace", "", SPACE))
+    status = home.obj["status"]
+    said = [{**each, "message": "something else"} for each in status["conditions"]]
+    told = {**home.obj, "status": {**status, "conditions": said}}
+    await stage.platform.records.update(home, told, actor=USER, subresource="status")
 
 
 def held_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
@@ -54,8 +66,10 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
             small = example("Volume")["spec"] | {"size": "1Mi"}
             for number in range(VOLUMES):
                 await stage.make("Volume", small, f"volume-{number}")
-            for number in range(30):
+            for number in range(APPS):
                 await stage.make("App", name=f"app-{number}")
+            await stage.platform.settle(READY_S)
+            await wake_all(stage)
             await stage.platform.settle(READY_S)
             stage.kill()
             await stage.platform.settle(READY_S)

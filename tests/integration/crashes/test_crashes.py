@@ -19,12 +19,17 @@ from tests.sim.story import Story, restart
 from tests.support.faults import POSITIONS, Cut
 from tests.support.figures import tell
 
-pytestmark = [pytest.mark.docker, pytest.mark.chaos, pytest.mark.timeout(900)]
+THOROUGH: Final = os.environ.get("CP_TEST_PROFILE") == "long"
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.chaos,
+    # a story of an S3 server took a quarter of an hour on a host with three other things to do
+    pytest.mark.timeout(7200 if THOROUGH else 900),
+]
 
 WHOLE: Final = ("App", "Database")
 """Kinds whose stories are cut at each call in every way where time is no matter; others in one, in
 turn."""
-THOROUGH: Final = os.environ.get("CP_TEST_PROFILE") == "long"
 EVERYTHING: Final = THOROUGH and bool(os.environ.get("CP_TEST_EVERYTHING"))
 """Some 1,300 plans, 11 a minute on two cores."""
 FEW: Final = {
