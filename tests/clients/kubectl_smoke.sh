@@ -65,7 +65,8 @@ k patch app app --subresource=status --type=merge -p \
   "{\"status\":{\"observedGeneration\":$seen,\"replicas\":3,\"updatedReplicas\":3,\"readyReplicas\":3}}" >/dev/null
 t rollout-done 0 'successfully rolled out' k rollout status deployment/app --watch=false
 t restart 0 restarted k rollout restart deployment/app
-t rollout-waits 0 'Waiting for deployment spec update' k rollout status deployment/app --watch=false
+# an agent has seen it by then, and exchanges nothing in an App that is paused
+[ -n "$LIVE" ] || t rollout-waits 0 'Waiting for deployment spec update' k rollout status deployment/app --watch=false
 t restart-visible 0 '^20[0-9-]+T[0-9:]+' k get app app -o 'jsonpath={.spec.restartedAt}'
 t restart-owned 0 'kubectl-rollout' k get app app --show-managed-fields -o 'jsonpath={.metadata.managedFields[*].manager}'
 t restart-alone 1 'spec.replicas: Forbidden: .*App' k patch deployment app -p '{"spec":{"replicas":3}}'

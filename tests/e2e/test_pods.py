@@ -5,7 +5,7 @@ import os
 import re
 import ssl
 import subprocess
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -196,16 +196,22 @@ async def _followers(cloud: Cloud, fds: Path) -> None:
         f"Host: a\r\nAuthorization: Bearer {cloud.token()}\r\n\r\n"
     ).encode()
 
-    async def follow(gate: asyncio.Semaphore, hung_up: ExitStack) -> None:
+    async def hang_up(writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async def follow(gate: asyncio.Semaphore, hung_up: AsyncExitStack) -> None:
         async with gate:
             reader, writer = await asyncio.open_connection("127.0.0.1", cloud.port, ssl=context)
-            hung_up.callback(writer.transport.abort)
+            # the writer itself: a connection ends when nobody holds its streams any more
+            hung_up.push_async_callback(hang_up, writer)
             writer.write(request)
             while b"line" not in await reader.read(4096):
                 assert not reader.at_eof()
 
     gate = asyncio.Semaphore(20)
-    with ExitStack() as hung_up:
+    async with AsyncExitStack() as hung_up:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(FOLLOWERS):
                 tasks.create_task(follow(gate, hung_up))
