@@ -176,18 +176,43 @@ class Garbage:
     async def _delete_dependents(self, owner: Stored) -> None:
         await self.records.catch_up(5.0)
         blocked = False
+        above = self._above(owner)
         for stored in self.view.owned_by(owner.uid):
             ref = next(r for r in stored.meta["ownerReferences"] if r["uid"] == owner.uid)
-            if self._holds_data(stored):
+            if self._holds_data(stored) or self._stays(stored):
                 await self._disown(stored, owner.uid)
                 continue
-            blocked = blocked or bool(ref.get("blockOwnerDeletion"))
+            # in a circle each would wait for the next
+            waits = bool(ref.get("blockOwnerDeletion")) and stored.uid not in above
+            blocked = blocked or waits
             if not stored.deleting:
                 await self.records.delete(
                     stored, actor=AGENT, propagation="Foreground", epoch=self.epoch()
                 )
         if not blocked or not self.view.owned_by(owner.uid):
             await self._drop(owner, FOREGROUND)
+
+    def _stays(self, dependent: Stored) -> bool:
+        """True if another owner has it that isn't waiting for it to go."""
+        owners = [self._owner(ref, dependent) for ref in dependent.meta["ownerReferences"]]
+        return not dependent.deleting and any(
+            not owner.deleting or FOREGROUND not in (owner.meta.get("finalizers") or ())
+            for owner in owners
+            if owner is not None
+        )
+
+    def _above(self, dependent: Stored) -> set[str]:
+        """Uids of its owners, and of theirs."""
+        found: set[str] = set()
+        left = [dependent]
+        while left:
+            stored = left.pop()
+            for ref in stored.meta.get("ownerReferences") or ():
+                owner = self._owner(ref, stored)
+                if owner is not None and owner.uid not in found:
+                    found.add(owner.uid)
+                    left.append(owner)
+        return found
 
     async def _drop(self, owner: Stored, finalizer: str) -> None:
         live = self.view.get(owner.key)

@@ -15,7 +15,7 @@ from tests.support.bench import Bench, box_key
 from tests.support.running import USER
 from tests.support.virtual import LoopClock, in_virtual_time
 
-A, B = box_key("a"), box_key("b")
+A, B, C = box_key("a"), box_key("b"), box_key("c")
 
 
 @pytest.mark.parametrize("told", ["yesterday", "2026-01-01T00:00:00", ""])
@@ -54,6 +54,66 @@ async def test_an_owner_waits_for_nobody_who_is_not_its_dependent_any_more() -> 
         )
         await bench.settle()
         assert bench.find(A) is None
+
+
+async def own(bench: Bench, dependent: Key, *owners: Key) -> None:
+    """Each of `owners` waits for `dependent` to go."""
+    refs = [
+        {
+            "apiVersion": "bunker.cloud/v1",
+            "kind": owner.kind,
+            "name": owner.name,
+            "uid": bench.get(owner).uid,
+            "blockOwnerDeletion": True,
+        }
+        for owner in owners
+    ]
+    await bench.change(
+        dependent, lambda obj: {**obj, "metadata": {**obj["metadata"], "ownerReferences": refs}}
+    )
+
+
+@in_virtual_time
+async def test_a_foreground_deletion_leaves_what_another_owner_still_has() -> None:
+    async with Bench().shop("a", "b", "c") as bench:
+        await own(bench, C, A, B)
+        await bench.delete(A, "Foreground")
+        await bench.settle(60)
+        assert bench.find(A) is None
+        assert not bench.get(C).deleting
+        assert bench.get(C).owner_uids == (bench.get(B).uid,)
+        await bench.delete(B, "Foreground")
+        await bench.settle(60)
+        assert bench.find(B) is None
+        assert bench.find(C) is None
+
+
+@in_virtual_time
+async def test_what_two_owners_have_goes_with_both_in_the_foreground() -> None:
+    async with Bench().shop("a", "b", "c") as bench:
+        await own(bench, C, A, B)
+        await bench.put_finalizers(C, "example.com/busy", *bench.get(C).meta["finalizers"])
+        bench.world.latency_s = 5.0
+        await bench.delete(A, "Foreground")
+        await bench.delete(B, "Foreground")
+        await bench.settle(60)
+        assert bench.get(C).deleting
+        assert bench.get(A).meta["finalizers"] == ["foregroundDeletion"]
+        assert bench.get(B).meta["finalizers"] == ["foregroundDeletion"]
+        await bench.put_finalizers(C)
+        await bench.settle(60)
+        assert [bench.find(key) for key in (A, B, C)] == [None, None, None]
+
+
+@pytest.mark.parametrize("chain", [(A,), (A, B), (A, B, C)], ids=["itself", "two", "three"])
+@in_virtual_time
+async def test_owners_in_a_circle_do_not_wait_for_each_other(chain: tuple[Key, ...]) -> None:
+    async with Bench().shop("a", "b", "c") as bench:
+        for owner, dependent in zip(chain, (*chain[1:], chain[0]), strict=True):
+            await own(bench, dependent, owner)
+        await bench.delete(A, "Foreground")
+        await bench.settle(60)
+        assert [bench.find(key) for key in chain] == [None] * len(chain)
 
 
 class Looked(Cache):
