@@ -23,11 +23,14 @@ class PortPool:
         self._busy = busy
         """Ports that are listened on now, by whomever."""
         self._held: dict[str, tuple[int, ...]] = {}
+        self._left: dict[str, tuple[int, ...]] = {}
+        """What the store may still say of a record that was given others."""
         self._owner: dict[int, str] = {}
 
     def load(self, held: Iterable[tuple[str, tuple[int, ...]]]) -> None:
         """Start over from (uid, ports) pairs, as the store has them."""
         self._held.clear()
+        self._left.clear()
         self._owner.clear()
         for uid, ports in held:
             self._set(uid, ports)
@@ -37,7 +40,8 @@ class PortPool:
 
     def assign(self, uid: str, wanted: tuple[int | None, ...]) -> tuple[int, ...]:
         """One port for each of `wanted`: that number, or for None the one already held in that
-        place, else the lowest free one of the pool.
+        place, else the lowest free one of the pool. Those it had are nobody else's until `settle`:
+        what was assigned may never get into the store.
 
         Raises RetryableError when a number is another record's, or the pool is exhausted;
         nothing changes then.
@@ -57,7 +61,8 @@ class PortPool:
                     retry_after_s=30.0,
                 )
             chosen.append(number)
-        self._set(uid, tuple(chosen))
+        had = (*before, *self._left.get(uid, ()))
+        self._set(uid, tuple(chosen), left=tuple(port for port in had if port not in chosen))
         return tuple(chosen)
 
     def _free(self, uid: str) -> Iterator[int]:
@@ -86,10 +91,12 @@ class PortPool:
             retry_after_s=60.0,
         )
 
-    def _set(self, uid: str, ports: tuple[int, ...]) -> None:
-        for port in self._held.pop(uid, ()):
+    def _set(self, uid: str, ports: tuple[int, ...], *, left: tuple[int, ...] = ()) -> None:
+        for port in (*self._held.pop(uid, ()), *self._left.pop(uid, ())):
             if self._owner.get(port) == uid:
                 del self._owner[port]
         if ports:
             self._held[uid] = ports
-            self._owner.update(dict.fromkeys(ports, uid))
+        if left:
+            self._left[uid] = left
+        self._owner.update(dict.fromkeys((*ports, *left), uid))

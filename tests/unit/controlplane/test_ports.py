@@ -35,3 +35,27 @@ def test_assign_refuses_a_number_that_another_record_holds() -> None:
     with pytest.raises(RetryableError) as refused:
         pool.assign("b", (30000,))
     assert refused.value.reason == "PortTaken"
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_port_is_kept_until_the_store_has_the_one_after_it(stored: bool) -> None:
+    pool = PortPool(range(30000, 30003))
+    pool.assign("a", (30000,))
+    pool.settle("a", (30000,))
+    assert pool.assign("a", (30001,)) == (30001,)
+    with pytest.raises(RetryableError):
+        pool.assign("b", (30000,))
+    assert pool.assign("b", (None,)) == (30002,)
+    pool.settle("a", (30001,) if stored else (30000,))
+    free, held = (30000, 30001) if stored else (30001, 30000)
+    with pytest.raises(RetryableError):
+        pool.assign("c", (held,))
+    assert pool.assign("c", (free,)) == (free,)
+
+
+def test_a_record_may_go_back_to_the_port_that_it_was_to_leave() -> None:
+    pool = PortPool(range(30000, 30002))
+    for wanted in (30000, 30001, 30000):
+        assert pool.assign("a", (wanted,)) == (wanted,)
+    pool.release("a")
+    assert pool.assign("b", (30000, 30001)) == (30000, 30001)
