@@ -93,6 +93,10 @@ class Ledger:
     def waits(self, uid: str) -> bool:
         return uid in self._line
 
+    def keeps(self, uid: str) -> bool:
+        """Whether it waits and fits: those behind are told once it takes less, or nothing."""
+        return self._line.keeps(uid)
+
     # --- what limits ---
 
     def limit(

@@ -77,6 +77,10 @@ class Line:
     def __contains__(self, uid: str) -> bool:
         return uid in self._waiting
 
+    def keeps(self, uid: str) -> bool:
+        """Whether it waits and fits, and so keeps room from those behind."""
+        return uid in self._waiting and uid in self._packed()
+
     def load(self, waiting: Iterable[Claim]) -> None:
         self._waiting = {claim.uid: claim for claim in waiting}
         self._fitting = None

@@ -8,7 +8,7 @@ equal to what was stored when the pass is over.
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 
-from controlplane.budget import Ledger, Refused
+from controlplane.budget import Granted, Ledger, Refused
 from controlplane.engine.port import Routes
 from controlplane.engine.resolve import allocation_of
 from controlplane.errors import RetryableError
@@ -34,8 +34,11 @@ class Admission:
 
     async def ask(self, record: Record, stored: Stored) -> Allocation | Refused:
         """What `record` may hold from now on, on top of what is in use; or why not."""
-        before = self.ledger.held(stored.uid)
+        before, kept = self.ledger.held(stored.uid), self.ledger.keeps(stored.uid)
         granted = self.ledger.ask(claim_of(record, stored))
+        if kept or (isinstance(granted, Granted) and granted.held != before):
+            # who asks for something else now lets others go first
+            self.changed()
         if isinstance(granted, Refused):
             return granted
         try:
@@ -46,8 +49,6 @@ class Admission:
             self.sync(stored)
             # without a time of its own (a name) it is told when what it waits for is given up
             return Refused(exc.reason, str(exc), exc.retry_after_s or None)
-        if granted.held != before:
-            self.changed()
         return allocation(granted.held, ports, subnet, names)
 
     def sync(self, stored: Stored) -> None:

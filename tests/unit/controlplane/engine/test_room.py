@@ -3,9 +3,11 @@
 import asyncio
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from controlplane.engine.controller import Tuning
 from controlplane.engine.resolve import allocation_of
 from controlplane.errors import StoreUnavailableError
 from controlplane.records import Stored, Write
@@ -242,6 +244,33 @@ async def test_one_that_waits_and_breaks_keeps_no_room_from_others() -> None:
         await bench.delete(box_key("holder"))
         await bench.settle()
         assert bench.ready(box_key("young"))
+
+
+@pytest.mark.parametrize(
+    "edit", [{"cpu": "1"}, {"cpu": "3"}, {"cpu": "2", "priority": -1}], ids=["less", "more", "last"]
+)
+@in_virtual_time
+async def test_one_that_lets_others_go_first_wakes_them(edit: dict[str, Any]) -> None:
+    """It is woken as room is freed, and edited before its turn comes."""
+    bench = watched()
+    bench.tuning = Tuning(workers=1)
+    async with bench.shop("busy"):
+        await bench.box("a", cpu="1")
+        await bench.box("holder", cpu="1")
+        await bench.settle()
+        await bench.edit(A, cpu="2")
+        await bench.settle(2)
+        await bench.box("b", cpu="1")
+        await bench.settle()
+        bench.world.latency_s = 5.0
+        await bench.delete(box_key("holder"))
+        await bench.settle(1)
+        await bench.edit(box_key("busy"), size=2)
+        await bench.settle(6)
+        assert bench.find(box_key("holder")) is None
+        await bench.edit(A, **edit)
+        await bench.settle(30)
+        assert bench.ready(B)
 
 
 @dataclass(slots=True)
