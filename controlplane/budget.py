@@ -93,6 +93,10 @@ class Ledger:
     def waits(self, uid: str) -> bool:
         return uid in self._line
 
+    def uids(self) -> frozenset[str]:
+        """Of all that hold or wait for something."""
+        return self._line.uids() | self._claims.keys()
+
     def keeps(self, uid: str) -> bool:
         """Whether it waits and fits: those behind are told once it takes less, or nothing."""
         return self._line.keeps(uid)

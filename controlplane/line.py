@@ -77,6 +77,9 @@ class Line:
     def __contains__(self, uid: str) -> bool:
         return uid in self._waiting
 
+    def uids(self) -> frozenset[str]:
+        return frozenset(self._waiting)
+
     def keeps(self, uid: str) -> bool:
         """Whether it waits and fits, and so keeps room from those behind."""
         return uid in self._waiting and uid in self._packed()

@@ -49,6 +49,10 @@ class NameBook:
     def held(self, uid: str) -> tuple[NameClaim, ...]:
         return tuple(holder.claim for holder in self._held.get(uid, ()))
 
+    def uids(self) -> frozenset[str]:
+        """Of all that have a name, or wait for one."""
+        return frozenset((*self._held, *self._waiting))
+
     def assign(self, uid: str, key: Key, wanted: tuple[NameClaim, ...]) -> tuple[NameClaim, ...]:
         """Take `wanted` on top of what the record has; returns all it has then.
 

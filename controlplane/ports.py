@@ -38,6 +38,10 @@ class PortPool:
     def held(self, uid: str) -> tuple[int, ...]:
         return self._held.get(uid, ())
 
+    def uids(self) -> frozenset[str]:
+        """Of all that hold a port."""
+        return frozenset((*self._held, *self._left))
+
     def assign(self, uid: str, wanted: tuple[int | None, ...]) -> tuple[int, ...]:
         """One port for each of `wanted`: that number, or for None the one already held in that
         place, else the lowest free one of the pool. Those it had are nobody else's until `settle`:

@@ -28,6 +28,10 @@ class SubnetPool:
         """Start over from (uid, CIDR) pairs, as the store has them."""
         self._held = {uid: IPv4Network(subnet) for uid, subnet in held}
 
+    def uids(self) -> frozenset[str]:
+        """Of all that hold a subnet."""
+        return frozenset(self._held)
+
     def assign(self, uid: str, avoid: Iterable[str] = ()) -> str:
         """The record's subnet; the same one each time. `avoid`: CIDRs already routed.
 

@@ -66,6 +66,10 @@ class Admission:
         if found is None or found.subnet is None:
             self.subnets.release(stored.uid)
 
+    def uids(self) -> frozenset[str]:
+        """Of all that hold or wait for anything."""
+        return self.ledger.uids() | self.names.uids() | self.ports.uids() | self.subnets.uids()
+
     def failed(self, uid: str, reason: str) -> None:
         """A step failed for what was granted: something else is granted when it asks again."""
         if reason == SUBNET_IN_USE:

@@ -4,7 +4,7 @@ Reacts to the ledger's changes once a loop turn, however many there were.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from controlplane.budget import Ledger
@@ -111,6 +111,17 @@ class Departures:
         if not left or not self._swept:
             self._admission.release(gone.uid)
         return left
+
+    def missed(self, live: Collection[str]) -> tuple[str, ...]:
+        """Some may be gone, and nobody has told: `live` are the uids of all that are not. Returns
+        those that may have left something outside; their room is kept until a sweep."""
+        left: list[str] = []
+        for uid in sorted(self._admission.uids() - frozenset(live)):
+            if self._swept and self._admission.ledger.holds(uid):
+                left.append(uid)
+            else:
+                self._admission.release(uid)
+        return tuple(left)
 
 
 def _held_outside(change: Change) -> bool:

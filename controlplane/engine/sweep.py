@@ -15,7 +15,7 @@ from controlplane.clock import Clock
 from controlplane.engine.port import Guard, Outside, RecordsPort, Sweeper
 from controlplane.errors import ControlPlaneError, StaleEpochError
 from controlplane.metrics import Metrics
-from controlplane.records import Change, Key, View
+from controlplane.records import Key, View
 
 PERIOD_S: Final = 600.0
 DELAY_S: Final = 1.0
@@ -54,9 +54,9 @@ class Sweep:
         self._gone: dict[str, None] = {}
         self._soon = asyncio.Event()
 
-    def gone(self, change: Change) -> None:
-        """A record went; if it had something outside, look soon."""
-        self._gone[change.after.uid] = None
+    def gone(self, uid: str) -> None:
+        """A record went: what it left outside is a leftover."""
+        self._gone[uid] = None
         while len(self._gone) > SEEN_MAX:
             del self._gone[next(iter(self._gone))]
 

@@ -144,6 +144,7 @@ class Term:
             clock,
             prepared=self._prepared,
             listeners=(self.room.take, self.garbage.take, self._departed),
+            missed=self._missed,
         )
         self._parts = Parts(
             view=view,
@@ -306,8 +307,17 @@ class Term:
     def _departed(self, change: Change) -> None:
         if change.verb != "delete":
             return
-        self.sweep.gone(change)
+        self.sweep.gone(change.after.uid)
         if self._departures.take(change):
+            self.sweep.look_soon()
+
+    def _missed(self) -> None:
+        """Changes were: what they would have told is read from what is there."""
+        self.room.read_limits()
+        view = self._setup.view
+        live = {stored.uid for kind in self._setup.reconcilers for stored in view.list(kind)}
+        for uid in self._departures.missed(live):
+            self.sweep.gone(uid)
             self.sweep.look_soon()
 
 

@@ -44,6 +44,7 @@ class Wakes:
         *,
         prepared: Prepared | None = None,
         listeners: tuple[Callable[[Change], None], ...] = (),
+        missed: Callable[[], None] = lambda: None,
         events: str = "Event",
     ) -> None:
         self._view = view
@@ -55,6 +56,8 @@ class Wakes:
         self._clock = clock
         self._prepared = prepared or Prepared({}, prepared_here)
         self._listeners = listeners
+        self._missed = missed
+        """Called when changes were that `listeners` will never be told."""
         self._events = events
 
     # --- everything ---
@@ -91,6 +94,7 @@ class Wakes:
             except (SlowReaderError, CompactedError) as exc:
                 _log.info("changes_missed", error=str(exc))
             since = self._view.revision
+            self._missed()
             await self.everything(Priority.RESYNC)
             await self._clock.sleep(RELIST_S)
 

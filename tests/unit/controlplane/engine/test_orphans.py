@@ -3,13 +3,19 @@ goes, and the next record of that name is not held for the one that went.
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+import pytest
+
+from controlplane.engine.cache import Cache
 from controlplane.engine.port import Outside
 from controlplane.engine.term import Setup
 from controlplane.records import Key
+from resources.meta import Footprint, Record
 from tests.support.bench import Bench, WorldSweeper, box_key
-from tests.support.toys import World
+from tests.support.memory import MemoryStore
+from tests.support.running import USER
+from tests.support.toys import Depot, World
 from tests.support.virtual import in_virtual_time
 
 A, B = box_key("a"), box_key("b")
@@ -108,3 +114,38 @@ async def test_a_pass_that_ends_after_its_record_vanished_holds_nothing_for_it()
         await bench.settle(60)
         assert bench.ready(B), bench.condition(B)
         assert bench.status(B)["allocation"]["ports"] == [30000]
+
+
+@dataclass(slots=True)
+class Stalling(Bench):
+    """Who follows the changes is held up at the first Depot, and cut off after few of them."""
+
+    store: MemoryStore = field(default_factory=lambda: MemoryStore(Cache(pending_changes=8)))
+
+    def setup(self) -> Setup:
+        async def prepare(model: type[Record]) -> None:
+            await asyncio.sleep(10.0 if model is Depot else 0.0)
+
+        return replace(Bench.setup(self), prepare=prepare)
+
+
+@pytest.mark.parametrize("swept", [True, False])
+@in_virtual_time
+async def test_who_vanishes_while_changes_are_missed_keeps_no_room_from_others(swept: bool) -> None:
+    bench = Stalling(capacity=Footprint(2000, 2**40, 2**40), sweeping=swept)
+    async with bench.shop("a", "holder", cpu="1"):
+        await bench.box("older", cpu="1")
+        await bench.settle(2)
+        await bench.box("younger", cpu="1")
+        await bench.settle()
+        depot = {"apiVersion": "bunker.cloud/v1", "kind": "Depot", "metadata": {"name": "d"}}
+        await bench.records.create("Depot", depot, actor=USER)
+        await bench.settle(1)
+        await bench.delete(box_key("older"))
+        await strip(bench)
+        for size in range(10):
+            await bench.edit(box_key("holder"), size=size)
+        await bench.settle(SETTLE_S)
+        assert bench.ready(box_key("younger"))
+        assert bench.ledger.totals().allocated.cpu_millicores == 2000
+        assert swept == (sum(name.startswith("box") for name in bench.world.things) == 2)
