@@ -33,7 +33,11 @@ class Admission:
     """Called when totals or room changed: those that wait are woken, the Host record is told."""
 
     async def ask(self, record: Record, stored: Stored) -> Allocation | Refused:
-        """What `record` may hold from now on, on top of what is in use; or why not."""
+        """What `record` may hold from now on, on top of what is in use; or why not.
+
+        Raises what `routes` does: that is an outage of a driver and no lack of room.
+        """
+        avoid = await self._avoid(record, stored.uid)
         before, kept = self.ledger.held(stored.uid), self.ledger.keeps(stored.uid)
         granted = self.ledger.ask(claim_of(record, stored))
         if kept or (isinstance(granted, Granted) and granted.held != before):
@@ -44,7 +48,8 @@ class Admission:
         try:
             ports = self.ports.assign(stored.uid, record.host_ports)
             names = self.names.assign(stored.uid, stored.key, record.claims)
-            subnet = await self._subnet(record, stored.uid)
+            needs = record.info.needs_subnet
+            subnet = self.subnets.assign(stored.uid, avoid) if needs else None
         except RetryableError as exc:
             self.sync(stored)
             # without a time of its own (a name) it is told when what it waits for is given up
@@ -117,12 +122,12 @@ class Admission:
         self.names.load(names)
         self.changed()
 
-    async def _subnet(self, record: Record, uid: str) -> str | None:
-        if not record.info.needs_subnet:
-            return None
+    async def _avoid(self, record: Record, uid: str) -> tuple[str, ...]:
+        """What its subnet must not overlap, if it is to be given one."""
         # what is held already may well be among the host's routes: it is our own network
-        avoid = () if self.subnets.holds(uid) else await self.routes()
-        return self.subnets.assign(uid, avoid)
+        if not record.info.needs_subnet or self.subnets.holds(uid):
+            return ()
+        return await self.routes()
 
 
 def allocation(

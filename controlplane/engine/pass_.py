@@ -96,8 +96,8 @@ class Pass:
         started = allocation_of(stored)
         if started is None and (wait := self._first_start(record)):
             return await self._hold(stored, wait)
-        self.asked = True
         granted = await self.parts.admission.ask(record, stored)
+        self.asked = True
         if isinstance(granted, Refused):
             return await self._refuse(record, stored, granted)
         self.admitted = ADMITTED

@@ -2,17 +2,18 @@
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from controlplane.engine.controller import Tuning
 from controlplane.engine.resolve import allocation_of
-from controlplane.errors import StoreUnavailableError
+from controlplane.engine.term import Setup
+from controlplane.errors import RetryableError, StoreUnavailableError
 from controlplane.records import Stored, Write
 from resources.meta import Footprint
-from tests.support.bench import Bench, box_key
+from tests.support.bench import Bench, box_key, space_key
 from tests.support.memory import LaggingStore
 from tests.support.running import USER
 from tests.support.virtual import in_virtual_time, run
@@ -319,3 +320,29 @@ async def test_a_grant_that_may_have_been_stored_is_kept_until_that_is_known() -
         assert bench.status(A)["allocation"]["cpu"] == "2"
         assert stored_sum(bench).cpu_millicores == 2000
         assert not bench.ready(B)
+
+
+@dataclass(slots=True)
+class Unrouted(Bench):
+    """What the host's routes are is refused a few times."""
+
+    refusals: int = 3
+
+    def setup(self) -> Setup:
+        async def routes() -> tuple[str, ...]:
+            self.refusals -= 1
+            if self.refusals >= 0:
+                raise RetryableError("cannot list networks: an error", reason="EngineError")
+            return ()
+
+        return replace(Bench.setup(self), routes=routes)
+
+
+@in_virtual_time
+async def test_a_namespace_whose_subnet_cannot_be_chosen_yet_tries_again_soon() -> None:
+    async with Unrouted().running() as bench:
+        await bench.namespace()
+        await bench.settle(0.01)
+        assert bench.condition(space_key(), "Synced")["reason"] == "EngineError"
+        await bench.settle(15)
+        assert bench.ready(space_key())
