@@ -5,7 +5,15 @@ Built anew for each term from the store alone, so that nothing a former term bel
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -177,7 +185,7 @@ class Term:
             await either(stopping.wait(), self._leadership.over())
             for queue in (*self.queues.values(), self.garbage.jobs):
                 queue.close()
-            await asyncio.wait(workers, timeout=self._patience_s(stopping))
+            await self._drain(workers, stopping)
             for task in (*workers, *loops):
                 task.cancel()
         if self._leadership.remaining_s > 0.0:
@@ -188,9 +196,16 @@ class Term:
         """Nothing is due or being worked on; timers may be set."""
         return all(q.idle for q in (*self.queues.values(), self.garbage.jobs))
 
-    def _patience_s(self, stopping: asyncio.Event) -> float:
-        # an agent that stays must not work on a key while an old call of its own still runs
-        return self._setup.drain_s if stopping.is_set() else self._setup.tuning.timeout_s
+    async def _drain(
+        self, workers: Collection[asyncio.Task[None]], stopping: asyncio.Event
+    ) -> None:
+        """Give passes under way time to end."""
+        if not stopping.is_set():
+            # an agent that stays must not work on a key while an old call of its own still runs
+            patience_s = self._setup.tuning.timeout_s
+            await either(asyncio.wait(workers, timeout=patience_s), stopping.wait())
+        if stopping.is_set():
+            await asyncio.wait(workers, timeout=self._setup.drain_s)
 
     # --- the start ---
 

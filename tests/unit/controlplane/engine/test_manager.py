@@ -168,5 +168,21 @@ async def test_agent_that_lost_its_lease_begins_no_further_step() -> None:
         running.cancel()
 
 
+@in_virtual_time
+async def test_stop_waits_no_longer_for_a_pass_of_a_lost_term_than_for_one_of_its_own() -> None:
+    bench, leases = Bench(), FakeLeases()
+    one = agent(bench, leases, ONE)
+    async with leading(one) as running:
+        bench.world.latency_s = 200.0
+        await bench.box("a")
+        await bench.settle(1)
+        leases.away = True
+        await bench.settle(20)
+        assert not leads(one)
+        one.stop()
+        await bench.settle(one.agent.setup.drain_s + 1)
+        assert running.done()
+
+
 def leads(one: Running) -> bool:
     return one.health.leading
