@@ -115,7 +115,7 @@ class Controller:
             finally:
                 timer.cancel()
                 del self._running[item.key]
-            self._requeue(item, result)
+            self._requeue(item, result, run.base)
             self._measure(item, result, self._parts.clock.monotonic() - began_s)
         self._tell(Story(before, run.base, result))
         for stored in (before, run.base):
@@ -208,7 +208,7 @@ class Controller:
 
     # --- what follows ---
 
-    def _requeue(self, item: Item, result: Result) -> None:
+    def _requeue(self, item: Item, result: Result, base: Stored | None) -> None:
         key = item.key
         if result.outcome != "conflict":
             self._conflicts.pop(key, None)
@@ -228,7 +228,13 @@ class Controller:
                 delay_s = 0.0 if count == 1 else CONFLICT_S * 2 ** min(count, 8)
                 self.queue.add_after(key, delay_s, item.priority)
             case "terminal":
-                self.queue.forget(key)
+                self._stall(item, result, base)
+
+    def _stall(self, item: Item, result: Result, base: Stored | None) -> None:
+        self.queue.forget(item.key)
+        if base is not None and base.deleting:
+            # nobody edits what is to go, and what is in its way may pass untold
+            self.queue.add_after(item.key, *self._next(result, item.priority))
 
     def _next(self, result: Result, priority: Priority) -> tuple[float, Priority]:
         if result.outcome == "progressing":

@@ -215,6 +215,21 @@ async def test_terminal_error_stalls_until_an_edit() -> None:
 
 
 @in_virtual_time
+async def test_what_cannot_be_removed_is_tried_again_though_nobody_edits_it() -> None:
+    async with Bench().shop("a") as bench:
+        bench.world.errors.append(TerminalError("cannot remove it: access denied"))
+        await bench.delete(A)
+        await bench.settle(60)
+        assert bench.condition(A, "Stalled")["status"] == "True"
+        writes = bench.store.writes_to(A)
+        bench.world.errors += [TerminalError("cannot remove it: access denied")] * 3
+        await bench.settle(1500)
+        assert bench.store.writes_to(A) == writes
+        await bench.settle(3000)
+        assert bench.find(A) is None
+
+
+@in_virtual_time
 async def test_bug_in_a_kind_is_survived() -> None:
     async with Bench().shop() as bench:
         bench.world.errors = [ZeroDivisionError()]
