@@ -4,7 +4,6 @@ Bounded pools: quick calls (inspect, list, create) are not held up behind slow o
 exec), which take seconds each, nor either behind starts.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from drivers.docker_errors import EngineError, EngineRefusedError, translate
+from drivers.threads import on_thread
 
 if TYPE_CHECKING:
     from drivers.docker_sdk import Engine
@@ -115,7 +115,7 @@ class DockerCalls:
     async def run(self, what: str, pool: Pool, call: Callable[[], T], /) -> T:
         """Run any blocking call on a pool, its errors translated."""
         try:
-            return await self._on(self._pools[pool], call)
+            return await on_thread(call, pool=self._pools[pool])
         except EngineError as exc:
             raise translate(exc, what) from exc
 
@@ -132,25 +132,8 @@ class DockerCalls:
 
         return await self.run(what, pool, tolerant)
 
-    async def _on(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        return await _finish(asyncio.get_running_loop().run_in_executor(pool, call))
-
     def close(self) -> None:
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
         if "engine" in self.__dict__:
             self.engine.close()
-
-
-async def _finish(future: asyncio.Future[T]) -> T:
-    # A thread cannot be stopped. Were the caller let go at once, its record's next pass could
-    # run while this call still acts; so the first cancellation is held until the thread ends
-    # (the SDK's timeout bounds that). A second one is let through: shutdown must end.
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        if not future.done():
-            await asyncio.wait([future])
-        if not future.cancelled():
-            future.exception()  # retrieved, or the loop would report it as lost
-        raise

@@ -9,7 +9,7 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -105,13 +105,3 @@ def _kill(pid: int, init: int, number: signal.Signals) -> None:
     with suppress(OSError):
         if pid > 1 and os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{init}/ns/pid"):
             os.kill(pid, number)
-
-
-async def finished(work: Awaitable[None]) -> None:
-    """Await it to its end even if whoever waits is cancelled once."""
-    future = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        raise

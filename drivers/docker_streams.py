@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from controlplane.errors import ForbiddenError, NotFoundError, RetryableError
 from controlplane.streams import Channel, Command, Frame, Stream
-from drivers.docker_ending import Ending, SeesInit, ending, finished, sees
+from drivers.docker_ending import Ending, SeesInit, ending, sees
 from drivers.docker_errors import EngineAwayError, EngineError, EngineRefusedError, translate
 from drivers.docker_http import Connection, EngineHttp
 from drivers.streams import LogRange
+from drivers.threads import finished
 
 _PIECE_BYTES: Final = 32 * 1024
 _HEADER: Final = struct.Struct(">BxxxL")

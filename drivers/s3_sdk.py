@@ -5,7 +5,6 @@ and IAM it takes 30 MiB and 0.25 s, so it is imported by the first call: an inst
 buckets never pays for it. It blocks, and so runs on threads.
 """
 
-import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from controlplane.errors import (
     TerminalError,
 )
 from drivers.s3 import DRIVER, S3Server
+from drivers.threads import on_thread
 
 Service = Literal["s3", "iam"]
 
@@ -54,15 +54,8 @@ class S3Calls:
 
         A thread can't be stopped: the first cancellation waits for it (READ_TIMEOUT_S bounds it).
         """
-        future = asyncio.get_running_loop().run_in_executor(self._threads, call)
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            if not future.done():
-                await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # retrieved, or the loop would report it as lost
-            raise
+            return await on_thread(call, pool=self._threads)
         except S3Refusal as exc:
             raise translated(exc, what) from exc
 

@@ -7,7 +7,6 @@ After a reboot nothing is there until it is written again. What is in the files,
 reconcilers' to say; nothing here resolves a Secret.
 """
 
-import asyncio
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from controlplane.errors import RetryableError, TerminalError
+from drivers.threads import on_thread
 
 T = TypeVar("T")
 
@@ -190,7 +190,7 @@ class HostSecretFiles:
 
     async def _on_host(self, verb: str, key: str, call: Callable[[], T]) -> T:
         try:
-            return await asyncio.to_thread(call)
+            return await on_thread(call)
         except OSError as exc:
             # strerror alone: the path is told by the key.
             raise RetryableError(

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from controlplane.clock import Clock
 from controlplane.errors import SecretsUnavailableError
+from drivers.threads import on_thread
 
 T = TypeVar("T")
 
@@ -122,18 +123,18 @@ class HvacVault:
 
     async def aclose(self) -> None:
         if self._client is not None:
-            await asyncio.to_thread(self._client.adapter.close)
+            await on_thread(self._client.adapter.close)
 
     async def _call(self, path: str, call: Callable[[Any], T]) -> T | None:
         """On a thread, with a good token. None where there is nothing of that path."""
         async with self._turns:
             client = await self._entered()
-            refused, found = await asyncio.to_thread(_tried, call, client, path)
+            refused, found = await on_thread(_tried, call, client, path)
             if refused:
                 # the token was revoked, or ended early
                 self._good_until_s = 0.0
                 client = await self._entered()
-                refused, found = await asyncio.to_thread(_tried, call, client, path)
+                refused, found = await on_thread(_tried, call, client, path)
         if refused:
             raise _unavailable(path, "the AppRole's policy does not allow it")
         return found
@@ -143,13 +144,13 @@ class HvacVault:
         async with self._entering:
             now_s = self._clock.monotonic()
             if self._client is None:
-                self._client = await asyncio.to_thread(_client, self._server)
+                self._client = await on_thread(_client, self._server)
             if now_s >= self._good_until_s:
-                await self._live(await asyncio.to_thread(_enter, self._client, self._server))
+                await self._live(await on_thread(_enter, self._client, self._server))
             elif now_s >= self._renew_from_s:
-                life_s = await asyncio.to_thread(_renew, self._client)
+                life_s = await on_thread(_renew, self._client)
                 if life_s is None:
-                    life_s = await asyncio.to_thread(_enter, self._client, self._server)
+                    life_s = await on_thread(_enter, self._client, self._server)
                 await self._live(life_s)
             return self._client
 
