@@ -15,7 +15,7 @@ from api.context import Call
 from api.errors import Cause
 from api.options import WriteOptions, write_options
 from api.records import change, check_preconditions, key_of, store_new
-from api.slow import judged
+from api.slow import judged_in_turns
 from api.validation import prune
 from api.writing import (
     Base,
@@ -77,7 +77,9 @@ def _parse(raw: bytes) -> Any:
 async def _read(call: Call, options: WriteOptions) -> Configuration:
     """Raises StatusError 400."""
     raw = await read(call)
-    return await judged(call.target.served, len(raw), partial(_understood, call, options, raw))
+    return await judged_in_turns(
+        call.target.served, len(raw), partial(_understood, call, options, raw)
+    )
 
 
 def _understood(call: Call, options: WriteOptions, raw: bytes) -> Configuration:
@@ -120,7 +122,7 @@ async def _create(call: Call, config: Configuration, options: WriteOptions) -> w
         obj = prepare_create(call, call.target.served, applied.obj, options)
         return drafted(call, obj, applied.managed_fields)
 
-    draft = await judged(call.target.served, call.body_bytes, make)
+    draft = await judged_in_turns(call.target.served, call.body_bytes, make)
     return await store_new(call, draft, options)
 
 

@@ -12,7 +12,7 @@ from api.body import read_object
 from api.context import Call
 from api.options import WriteOptions, write_options
 from api.routes import Handler
-from api.slow import judged
+from api.slow import judged_in_turns
 from api.writing import Base, Draft, base_of, draft_create, draft_update
 from controlplane.access import Attempt, allowed
 from controlplane.errors import AlreadyExistsError, ConflictError, NotFoundError
@@ -102,7 +102,7 @@ async def create(call: Call) -> web.StreamResponse:
         await call.ctx.records.catch_up(call.ctx.limits.catch_up_s)
     served = call.target.served
     make = partial(draft_create, call, served, sent, options)
-    draft = await judged(served, call.body_bytes, make)
+    draft = await judged_in_turns(served, call.body_bytes, make)
     return await store_new(call, draft, options)
 
 
@@ -156,7 +156,9 @@ async def _change(call: Call, options: WriteOptions, make: Change) -> tuple[Stor
         wire = await call.ctx.records.read(before)
         size = max(call.body_bytes, len(before.body) + len(before.managed_fields))
         base = base_of(wire, before.managed_fields)
-        draft, versioned = await judged(call.target.served, size, partial(make, base, wire))
+        draft, versioned = await judged_in_turns(
+            call.target.served, size, partial(make, base, wire)
+        )
         try:
             after = await call.ctx.records.update(
                 before,

@@ -24,7 +24,7 @@ async def in_turns(size_bytes: int, work: Callable[[], _T]) -> _T:
     return work()
 
 
-async def judged(served: Served, size_bytes: int, work: Callable[[], _T]) -> _T:
+async def judged_in_turns(served: Served, size_bytes: int, work: Callable[[], _T]) -> _T:
     """The result of what judges a record of that kind and size. The first one of a kind in a
     process waits for what its judging takes; others don't wait for it."""
     if served.cold:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from api.documents import Once
 from api.served import Catalogue, serve
-from api.slow import SLOW_BYTES, in_turns, judged
+from api.slow import SLOW_BYTES, in_turns, judged_in_turns
 from resources.core import ConfigMap
 from resources.kinds import KINDS
 from resources.zone import Zone
@@ -42,7 +42,7 @@ async def test_the_first_record_of_a_kind_is_prepared_for_on_a_thread_once() -> 
     served, here = serve(Slow), threading.get_ident()
     Slow.prepared_on.clear()
     for _ in range(2):
-        assert await judged(served, 1, threading.get_ident) == here
+        assert await judged_in_turns(served, 1, threading.get_ident) == here
     assert len(Slow.prepared_on) == 1
     assert here not in Slow.prepared_on
 
@@ -50,8 +50,8 @@ async def test_the_first_record_of_a_kind_is_prepared_for_on_a_thread_once() -> 
 async def test_what_is_judged_slowly_is_judged_on_a_thread_when_it_is_small() -> None:
     zone, size = serve(Zone), Zone.info.slow_bytes
     assert size < SLOW_BYTES
-    assert await judged(zone, size - 1, threading.get_ident) == threading.get_ident()
-    assert await judged(zone, size, threading.get_ident) != threading.get_ident()
+    assert await judged_in_turns(zone, size - 1, threading.get_ident) == threading.get_ident()
+    assert await judged_in_turns(zone, size, threading.get_ident) != threading.get_ident()
 
 
 async def test_what_is_fixed_is_made_on_a_thread_once_a_catalogue() -> None:
