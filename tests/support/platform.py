@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry
 
@@ -25,27 +25,17 @@ from controlplane.store.records import Records
 from controlplane.subnets import SubnetPool
 from drivers.containers import ContainerState
 from drivers.fake.containers import FakeContainers
-from drivers.fake.engine import FakeEngine
-from drivers.fake.host import FakeHost
 from drivers.fake.mail import FakeMail, FakeMailServer
-from drivers.fake.models import FakeModels
-from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
-from drivers.fake.probe import FakeProbe
-from drivers.fake.s3 import FakeS3, FakeS3Server
-from drivers.fake.secretfiles import FakeSecretFiles
-from drivers.fake.wireguard import FakeWireGuard, mounted
 from reconcilers.agent import sweepers
-from reconcilers.outside import (
-    wakes,
-)
+from reconcilers.outside import wakes
 from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import KIND_INFOS, MODELS
+from tests.support.fakes import Fakes
 from tests.support.faults import Open
 from tests.support.keys import quick
 from tests.support.memory import PlainSealer
 from tests.support.running import FOREVER_S, HOLDER, USER, Running
 from tests.support.virtual import LoopClock
-from tests.unit.reconcilers.world import FakeServers
 
 HOST = {
     "apiVersion": "bunker.cloud/v1",
@@ -63,17 +53,11 @@ NAMESPACES = [
 
 
 @dataclass(slots=True)
-class Platform(Running):
+class Platform(Running, Fakes):
     """Real reconcilers, real engine, fake everything else."""
 
-    engine: FakeEngine = field(default_factory=FakeEngine)
-    files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
+    any_source: ClassVar[bool] = True
     mail: FakeMail = field(default_factory=lambda: FakeMail(anywhere=FakeMailServer()))
-    probe: FakeProbe = field(default_factory=lambda: FakeProbe(everything=True))
-    dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
-    llamacpp: FakeModels = field(init=False)
-    ollama: FakeModels = field(default_factory=lambda: FakeModels(any_source=True))
-    s3: FakeS3 = field(default_factory=lambda: FakeS3(anywhere=FakeS3Server()))
     epoch: int = 0
     seed: int = 0
     term: Term | None = None
@@ -86,15 +70,6 @@ class Platform(Running):
     """Of all its processes together."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Words in what it comes to that are this run's alone, and what stands for them."""
-    servers: FakeServers = field(init=False)
-    containers: FakeContainers = field(init=False)
-    wireguard: FakeWireGuard = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.servers = FakeServers(self.engine, mounted(self.engine, self.files))
-        self.containers = FakeContainers(self.engine)
-        self.llamacpp = FakeModels(engine=self.engine, any_source=True)
-        self.wireguard = FakeWireGuard(self.engine, mounted(self.engine, self.files))
 
     @property
     def records(self) -> Records:
@@ -149,25 +124,8 @@ class Platform(Running):
         return self._drivers(Ledger())
 
     def _drivers(self, ledger: Ledger) -> Drivers:
-        return Drivers(
-            containers=self.containers,
-            files=self.files,
-            values=StoredValues(self.store.cache, self.records),
-            usage=ledger,
-            probe=self.probe,
-            meter=FakeHost(),
-            servers=self.servers,
-            dns=self.dns,
-            llamacpp=self.llamacpp,
-            ollama=self.ollama,
-            s3=self.s3,
-            quotas=self.s3,
-            wireguard=self.wireguard,
-            clock=self.clock,
-            images="local",
-            mail=self.mail,
-            mailcow=self.mail,
-        )
+        values = StoredValues(self.store.cache, self.records)
+        return self.around(values, ledger, self.clock)
 
     # --- what a user does ---
 

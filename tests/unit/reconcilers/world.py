@@ -26,94 +26,17 @@ from controlplane.plan import (
     Want,
 )
 from drivers.containers import NetworkSpec, Owner
-from drivers.fake.containers import FakeContainers
-from drivers.fake.engine import Container, FakeEngine
-from drivers.fake.host import FakeHost
-from drivers.fake.mail import FakeMail
-from drivers.fake.models import FakeModels
-from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
-from drivers.fake.probe import FakeProbe
-from drivers.fake.s3 import FakeS3, FakeS3Server
-from drivers.fake.secretfiles import FakeSecretFiles
-from drivers.fake.wireguard import FakeWireGuard, ReadFiles, mounted
-from reconcilers._servers import SILENT, Login, Told
 from reconcilers.registry import RECONCILERS, AnyReconciler, Drivers
 from resources.app import App
 from resources.database import Database
 from resources.kinds import MODELS
 from resources.meta import Footprint, Record
 from tests.clock import ManualClock
+from tests.support.fakes import Fakes
 
 NETWORK = "namespace-shop-nnnnnnnn"
 NS_UID = "nnnnnnnn-1"
 UID = "uuuuuuuu-1"
-MAXMEMORY = "maxmemory"
-
-
-@dataclass(slots=True)
-class FakeServers:
-    """Database servers behind the fake containers: each keeps the password it started with, and a
-    Redis the memory."""
-
-    engine: FakeEngine
-    read_files: ReadFiles
-    passwords: dict[tuple[str, int], str] = field(default_factory=dict)
-    """(owner's uid, start; 0 for postgres, which keeps it in its data) -> password."""
-    silent: bool = False
-    used_bytes: int = 0
-    """What the data of each Redis takes."""
-    heals: int = 0
-
-    def __post_init__(self) -> None:
-        self.engine.when_it_starts(self._read_memory)
-
-    async def ask(
-        self, engine: str, address: str, port: int, login: Login, password: str, /
-    ) -> Told:
-        container = self._at(address)
-        if container is None:
-            return SILENT
-        start = container.starts if engine == "redis" else 0
-        if not self._lets_in(container, start, password):
-            return Told("denied")
-        return Told("serving", container.told.get(MAXMEMORY), self.used_bytes)
-
-    async def heal(self, engine: str, container_id: str, login: Login, password: str, /) -> None:
-        self.heals += 1
-        owner = self.engine.containers[container_id].state.owner
-        self.passwords[(_uid(owner), 0)] = password
-
-    async def limit(self, address: str, port: int, password: str, maxmemory_bytes: int, /) -> None:
-        container = self._at(address)
-        if container is None or not self._lets_in(container, container.starts, password):
-            raise RetryableError("cannot set the memory of redis: planted")
-        if container.told.get(MAXMEMORY) != maxmemory_bytes:
-            self.engine.count("limit")
-            container.told[MAXMEMORY] = maxmemory_bytes
-
-    def _lets_in(self, container: Container, start: int, password: str) -> bool:
-        key = (_uid(container.state.owner), start)
-        return self.passwords.setdefault(key, password) == password
-
-    def _at(self, address: str) -> Container | None:
-        found = (
-            each
-            for each in self.engine.containers.values()
-            if address in each.state.networks.values() and each.state.running
-        )
-        return None if self.silent else next(found, None)
-
-    def _read_memory(self, container: Container) -> None:
-        """Of a Redis, as its file says it; what has no such file is another server."""
-        lines = (self.read_files(container.state.id) or {}).get("redis.conf", b"").decode()
-        for line in lines.splitlines():
-            name, _, value = line.partition(" ")
-            if name == MAXMEMORY:
-                container.told[MAXMEMORY] = int(value)
-
-
-def _uid(owner: Owner | None) -> str:
-    return owner.uid if owner else ""
 
 
 @dataclass(slots=True)
@@ -141,21 +64,12 @@ class Values:
 
 
 @dataclass(slots=True)
-class World:
+class World(Fakes):
     """Everything outside one record."""
 
-    engine: FakeEngine = field(default_factory=FakeEngine)
     clock: ManualClock = field(default_factory=ManualClock)
     values: Values = field(default_factory=Values)
     usage: FixedUsage = field(default_factory=FixedUsage)
-    probe: FakeProbe = field(default_factory=lambda: FakeProbe(everything=True))
-    files: FakeSecretFiles = field(default_factory=FakeSecretFiles)
-    meter: FakeHost = field(default_factory=FakeHost)
-    dns: FakePowerDns = field(default_factory=lambda: FakePowerDns(anywhere=FakeDnsServer()))
-    llamacpp: FakeModels = field(init=False)
-    ollama: FakeModels = field(default_factory=FakeModels)
-    s3: FakeS3 = field(default_factory=lambda: FakeS3(anywhere=FakeS3Server()))
-    mail: FakeMail = field(default_factory=FakeMail)
     children: dict[tuple[str, str], Owned] = field(default_factory=dict)
     refs: dict[str, Resolved] = field(default_factory=dict)
     services: dict[str, Resolved] = field(default_factory=dict)
@@ -163,38 +77,11 @@ class World:
     ports: tuple[int, ...] = (30001,)
     held: Footprint = field(default_factory=Footprint)
     """Of the budget, by the record."""
-    containers: FakeContainers = field(init=False)
-    servers: FakeServers = field(init=False)
-    wireguard: FakeWireGuard = field(init=False)
     passes: int = 0
-
-    def __post_init__(self) -> None:
-        self.containers = FakeContainers(self.engine)
-        self.llamacpp = FakeModels(engine=self.engine)
-        self.servers = FakeServers(self.engine, mounted(self.engine, self.files))
-        self.wireguard = FakeWireGuard(self.engine, mounted(self.engine, self.files))
 
     @property
     def drivers(self) -> Drivers:
-        return Drivers(
-            containers=self.containers,
-            files=self.files,
-            values=self.values,
-            usage=self.usage,
-            probe=self.probe,
-            meter=self.meter,
-            servers=self.servers,
-            dns=self.dns,
-            llamacpp=self.llamacpp,
-            ollama=self.ollama,
-            s3=self.s3,
-            quotas=self.s3,
-            wireguard=self.wireguard,
-            clock=self.clock,
-            images="local",
-            mail=self.mail,
-            mailcow=self.mail,
-        )
+        return self.around(self.values, self.usage, self.clock)
 
     def reconciler(self, kind: str) -> AnyReconciler:
         return RECONCILERS[kind](self.drivers)
