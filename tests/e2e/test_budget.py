@@ -1,7 +1,6 @@
 """Over-asking: exactly what fits runs, the rest says why, and freeing one starts the next."""
 
 import threading
-import time
 
 import pytest
 
@@ -91,11 +90,9 @@ def test_exactly_what_fits_runs(private_cloud: Cloud) -> None:
     running = sorted(names(items, "Ready", "True"))
     waiting = names(items, "Admitted", "False")
     cloud.kubectl("delete", "app", running[0], "-n", NS)
-    freed = time.monotonic()
     eventually(
         lambda: settled(cloud, FITS, ASKED - 1), within_s=20, what="the next one starts by itself"
     )
-    assert time.monotonic() - freed < 20
     assert len(names(apps(cloud), "Ready", "True") & waiting) == 1
     sampler.finish()
     assert sampler.samples > 20

