@@ -56,7 +56,7 @@ class Totals:
 
 
 class Ledger:
-    """Claims by record uid, and who waits for room. Satisfies plan.Usage."""
+    """Claims by record uid, and who waits for room."""
 
     def __init__(self) -> None:
         self._capacity: Footprint | None = None

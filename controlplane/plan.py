@@ -275,7 +275,7 @@ class SecretReader(Protocol):
 
 
 class Usage(Protocol):
-    """What the budget has promised, for the kinds that tell it."""
+    """What is promised and held, for the kinds that tell it."""
 
     def allocated(self, namespace: str | None = None, /) -> Footprint:
         """The sum over one namespace's records, or over all."""
@@ -283,6 +283,10 @@ class Usage(Protocol):
 
     def reserved(self) -> Footprint:
         """What is kept back for the host itself."""
+        ...
+
+    def records(self, namespace: str, /) -> int:
+        """How many records a namespace holds, Events not counted."""
         ...
 
 

@@ -16,6 +16,7 @@ from controlplane.engine.manager import Agent, Mandate
 from controlplane.engine.port import Sweeper
 from controlplane.engine.prepared import prepared_on_a_thread
 from controlplane.engine.term import Setup
+from controlplane.engine.usage import Used
 from controlplane.engine.values import StoredValues
 from controlplane.metrics import Metrics
 from controlplane.ports import PortPool
@@ -101,7 +102,7 @@ def make_agent(shared: Shared, docker_url: str) -> Acting:
         containers,
         files,
         StoredValues(cache, records),
-        ledger,
+        Used(ledger, cache),
         clock=shared.clock,
         images=settings.images,
         disk=DOCKER_ROOT,

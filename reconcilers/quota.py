@@ -1,35 +1,46 @@
-"""Quota: tells how much of it is used. The budget enforces it at admission; nothing is outside."""
+"""Quota: tells how much of it is used. Admission and the store enforce it; nothing is outside."""
 
 from dataclasses import dataclass
 from typing import Never, assert_never
 
 from controlplane.plan import Plan, Reconciler, Report, Usage, Want
 from resources.meta import Amounts, Footprint
-from resources.quota import Quota, QuotaStatus
+from resources.quota import Quota, QuotaStatus, QuotaUsed
 
 
 @dataclass(frozen=True, slots=True)
-class QuotaReconciler(Reconciler[Quota, Footprint, Never]):
+class QuotaSeen:
+    """What its namespace holds."""
+
+    promised: Footprint
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaReconciler(Reconciler[Quota, QuotaSeen, Never]):
     usage: Usage
 
-    async def observe(self, want: Want[Quota], /) -> Footprint:
-        return self.usage.allocated(want.record.metadata.namespace)
+    async def observe(self, want: Want[Quota], /) -> QuotaSeen:
+        namespace = want.record.metadata.namespace
+        return QuotaSeen(self.usage.allocated(namespace), self.usage.records(namespace))
 
-    def plan(self, want: Want[Quota], seen: Footprint, /) -> Plan[Never]:
+    def plan(self, want: Want[Quota], seen: QuotaSeen, /) -> Plan[Never]:
         return Plan()
 
-    def status(self, want: Want[Quota], seen: Footprint, /) -> Report:
+    def status(self, want: Want[Quota], seen: QuotaSeen, /) -> Report:
         limits = want.record.spec
+        used = QuotaUsed.model_construct(**dict(Amounts.of(seen.promised)), records=seen.records)
         over = [
             name
-            for name, used, limit in (
-                ("cpu", seen.cpu_millicores, limits.cpu),
-                ("memory", seen.memory_bytes, limits.memory),
-                ("disk", seen.disk_bytes, limits.disk),
+            for name, held, limit in (
+                ("cpu", used.cpu, limits.cpu),
+                ("memory", used.memory, limits.memory),
+                ("disk", used.disk, limits.disk),
+                ("records", used.records, limits.records),
             )
-            if limit is not None and used > limit
+            if limit is not None and held > limit
         ]
-        status = QuotaStatus(used=Amounts.of(seen))
+        status = QuotaStatus(used=used)
         if over:
             message = (
                 f"more {' and '.join(over)} is held than the quota allows: what runs goes on, and "

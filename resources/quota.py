@@ -39,8 +39,15 @@ class QuotaSpec(BaseSpec):
         return self
 
 
+class QuotaUsed(Amounts):
+    """CPU, memory and disk that a namespace holds, and how many records."""
+
+    records: int = 0
+    """How many, Events not counted. Example: `42`."""
+
+
 class QuotaStatus(BaseStatus):
-    used: Amounts | None = None
+    used: QuotaUsed | None = None
     """What the namespace's records hold now."""
 
 
@@ -58,6 +65,8 @@ class Quota(Resource[QuotaSpec, QuotaStatus]):
             Column("Memory-Used", ".status.used.memory", description="Memory it holds"),
             Column("Disk", ".spec.disk", description="Disk it may hold"),
             Column("Disk-Used", ".status.used.disk", description="Disk it holds"),
+            Column("Records", ".spec.records", "integer", 1, "Records it may hold"),
+            Column("Records-Used", ".status.used.records", "integer", 1, "Records it holds"),
             AGE,
         ),
     )

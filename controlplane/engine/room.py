@@ -4,7 +4,7 @@ Reacts to the ledger's changes once a loop turn, however many there were.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from controlplane.budget import Ledger
@@ -18,7 +18,8 @@ from controlplane.records import Change, Key, View
 from resources.meta import FINALIZER
 
 TELL_S: Final = 1.0
-"""The Host and Quota records are told at most this often: 50 Apps starting are a few writes."""
+"""The Host and Quota records are told at most this often: 50 Apps starting are a few writes, and so
+are the creates of a second in a namespace with a Quota."""
 SETTLE_S: Final = 0.1
 """And no sooner than this: what changed the ledger commits its grant and begins its first step,
 which a write of the Host's would only hold up (2 of 16 ms before a container is created)."""
@@ -50,6 +51,10 @@ class Room:
         self._changed = asyncio.Event()
         self._tell = asyncio.Event()
         self._told = ledger.totals()
+        self._all = False
+        """Everybody has to be told, and not only those in `_spaces`."""
+        self._spaces: set[str] = set()
+        """Namespaces that hold more records, or fewer, than was told."""
 
     def changed(self) -> None:
         self._changed.set()
@@ -59,9 +64,13 @@ class Room:
         self._told = self._ledger.totals()
 
     def take(self, change: Change) -> None:
-        """Listen to a change: a Host or a Quota may mean other limits."""
+        """Listen to a change: a Host or a Quota may mean other limits, and a Quota tells how many
+        records there are."""
         if change.after.key.kind in self._budget_kinds:
             self.read_limits()
+        if change.verb != "update" and change.after.key.namespace:
+            self._spaces.add(change.after.key.namespace)
+            self._tell.set()
 
     def read_limits(self) -> None:
         limits = self._read_limits(self._view)
@@ -79,7 +88,7 @@ class Room:
             totals = self._ledger.totals()
             self._metrics.budget(totals)
             if totals != self._told:
-                self._told = totals
+                self._told, self._all = totals, True
                 self._tell.set()
 
     async def tell(self) -> None:
@@ -88,10 +97,15 @@ class Room:
             await self._tell.wait()
             await self._clock.sleep(SETTLE_S)
             self._tell.clear()
-            for kind in sorted(self._budget_kinds):
-                for stored in self._view.list(kind):
-                    self._wake(stored.key, Priority.DEPENDENCY)
+            for key in self._to_tell():
+                self._wake(key, Priority.DEPENDENCY)
             await self._clock.sleep(TELL_S)
+
+    def _to_tell(self) -> list[Key]:
+        spaces: Iterable[str | None] = (None,) if self._all else sorted(self._spaces)
+        self._all, self._spaces = False, set()
+        kinds = sorted(self._budget_kinds)
+        return [each.key for s in spaces for kind in kinds for each in self._view.list(kind, s)]
 
 
 class Departures:

@@ -77,7 +77,7 @@ class Setup:
     reconcilers: Mapping[str, AnyReconciler]
     """One for each kind with info.reconciled."""
     ledger: Ledger
-    """Also given to the Host and Quota reconcilers, as plan.Usage."""
+    """Also what the Host and Quota reconcilers tell (engine.usage)."""
     subnets: SubnetPool
     ports: PortPool
     metrics: Metrics

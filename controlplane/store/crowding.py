@@ -30,14 +30,19 @@ def bounded(kind: str, namespace: str) -> bool:
     return bool(namespace) and kind != QUOTA
 
 
+def records_held(view: View, namespace: str) -> int:
+    """What a Quota's `records` is held against: all but Events."""
+    held = view.held(namespace).records
+    return sum(held.values()) - held.get(EVENT, 0)
+
+
 def crowded(view: View, kind: str, namespace: str, coming: int = 1) -> str:
     """Why the namespace takes no more of a kind, as Kubernetes says it; empty if it does."""
-    held = view.held(namespace).records
-    events = held.get(EVENT, 0)
     if kind == EVENT:
+        events = view.held(namespace).records.get(EVENT, 0)
         return _over("events", events + coming, EVENTS, "", coming)
     limit, quota = _least(view, namespace, "records", RECORDS)
-    return _over("records", sum(held.values()) - events + coming, limit, quota, coming)
+    return _over("records", records_held(view, namespace) + coming, limit, quota, coming)
 
 
 def too_heavy(view: View, namespace: str) -> str:

@@ -14,6 +14,7 @@ from controlplane.clock import Clock
 from controlplane.engine.controller import Tuning
 from controlplane.engine.leader import Leadership
 from controlplane.engine.term import Setup, Term
+from controlplane.engine.usage import Used
 from controlplane.engine.values import StoredValues
 from controlplane.errors import ConflictError
 from controlplane.metrics import Metrics
@@ -125,7 +126,7 @@ class Platform(Running, Fakes):
 
     def _drivers(self, ledger: Ledger) -> Drivers:
         values = StoredValues(self.store.cache, self.records)
-        return self.around(values, ledger, self.clock)
+        return self.around(values, Used(ledger, self.store.cache), self.clock)
 
     # --- what a user does ---
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from controlplane.budget import Ledger
 from controlplane.clock import SystemClock
+from controlplane.engine.usage import Used
 from controlplane.engine.values import StoredValues
 from controlplane.records import Key, Stored
 from controlplane.seam import Seam
@@ -86,7 +87,7 @@ class DockerPlatform(Platform):
             containers,
             HostSecretFiles(self.look.root, hashed),
             StoredValues(self.store.cache, self.records),
-            ledger,
+            Used(ledger, self.store.cache),
             clock=self.clock,
             images="local",
             disk=Path("/"),

@@ -162,10 +162,11 @@ async def test_a_host_tells_what_is_free() -> None:
 
 
 async def test_a_quota_tells_what_is_used() -> None:
-    made = World(usage=FixedUsage(Footprint(1000, 2**30, 10)))
-    report = await made.settle(record("Quota", {"cpu": "2"}))
+    made = World(usage=FixedUsage(Footprint(1000, 2**30, 10), count=7))
+    report = await made.settle(record("Quota", {"cpu": "2", "records": 7}))
     assert report.reason == "Enforced"
-    assert report.status.model_dump(by_alias=True)["used"]["cpu"] == "1"
+    used = report.status.model_dump(by_alias=True)["used"]
+    assert used == {"cpu": "1", "memory": "1Gi", "disk": "10", "records": 7}
     report = await made.settle(record("Quota", {"cpu": "500m", "memory": "1Mi"}))
     assert report.reason == "Exceeded"
     assert "cpu and memory" in report.message

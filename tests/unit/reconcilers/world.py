@@ -41,16 +41,20 @@ UID = "uuuuuuuu-1"
 
 @dataclass(slots=True)
 class FixedUsage:
-    """What the budget says."""
+    """What the budget says, and how many records there are."""
 
     used: Footprint = field(default_factory=Footprint)
     kept: Footprint = field(default_factory=Footprint)
+    count: int = 0
 
     def allocated(self, namespace: str | None = None, /) -> Footprint:
         return self.used
 
     def reserved(self) -> Footprint:
         return self.kept
+
+    def records(self, namespace: str, /) -> int:
+        return self.count
 
 
 @dataclass(slots=True)
