@@ -85,7 +85,8 @@ class ContainerSpec:
     command: tuple[str, ...] = ()
     """Replaces the image's CMD; empty keeps it."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Plain values only; secret ones are files, or the `secret_env` of ensure_container."""
+    """Plain values only; secret ones are files, or the `secret_env` of ensure_container, over
+    which these win."""
     networks: tuple[NetworkAttachment, ...] = ()
     """Only these, and never the engine's default bridge. None at all: no network; going from
     none to some needs a new container."""

@@ -113,7 +113,8 @@ def container_body(
     first = spec.networks[0] if spec.networks else None
     body: Json = {
         "Image": spec.image,
-        "Env": _env({**spec.env, **secret_env}),
+        # what a record says itself wins over what it takes from elsewhere
+        "Env": _env({**secret_env, **spec.env}),
         "Labels": container_labels(spec, instance=instance, epoch=epoch),
         "User": spec.user,
         "Hostname": spec.hostname,

@@ -256,6 +256,11 @@ def test_container_body_says_all_that_is_asked() -> None:
     assert body["Labels"]["bunker.cloud/epoch"] == "7"
 
 
+def test_a_variable_of_its_own_wins_over_one_from_a_secret() -> None:
+    spec = replace(PLAIN, env={"LOG_LEVEL": "debug"})
+    assert body_of(spec, {"LOG_LEVEL": "info", "A": "1"})["Env"] == ["A=1", "LOG_LEVEL=debug"]
+
+
 def test_container_without_networks_is_in_none() -> None:
     assert body_of(PLAIN)["HostConfig"]["NetworkMode"] == "none"
 
