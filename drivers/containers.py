@@ -226,7 +226,8 @@ class Containers(Protocol):
         """Create it (not started) if absent; correct name, limits and networks in place.
         One just made is told as asked for, not looked at: `image_id` and `created_at` may be empty.
         Raises RetryableError with reason NameTaken (one of that name is somebody else's),
-        DigestDiffers (replacing is a step of its own: delete, then ensure) or NetworkMissing;
+        DigestDiffers (replacing is a step of its own: delete, then ensure), NetworkMissing,
+        VolumeMissing or VolumeInUse (by another record's container, running or not);
         TerminalError if the spec asks for what no container may have."""
         ...
 

@@ -60,7 +60,9 @@ class DockerContainers:
         self._volumes = DockerVolumes(self._calls, self.cache)
         self._images = DockerImages(self._calls, self.cache)
         self._running = DockerRunning(self._calls, self.cache)
-        self._ensure = DockerEnsure(self._calls, self.cache, self._running, self._networks)
+        self._ensure = DockerEnsure(
+            self._calls, self.cache, self._running, self._networks, self._volumes
+        )
 
     @property
     def url(self) -> str:

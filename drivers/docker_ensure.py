@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from controlplane.errors import RetryableError
-from drivers.containers import ContainerSpec, ContainerState
+from drivers.containers import LABEL_UID, ContainerSpec, ContainerState
 from drivers.digest import same_digest
 from drivers.docker_body import container_body, limits_body
 from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls
 from drivers.docker_containers import DockerRunning
-from drivers.docker_networks import DockerNetworks
+from drivers.docker_networks import DockerNetworks, DockerVolumes, instance_filter
 
 
 def as_made(container_id: str, spec: ContainerSpec, labels: Mapping[str, str]) -> ContainerState:
@@ -50,11 +50,13 @@ class DockerEnsure:
         cache: InspectCache,
         running: DockerRunning,
         networks: DockerNetworks,
+        volumes: DockerVolumes,
     ) -> None:
         self._calls = calls
         self._cache = cache
         self._running = running
         self._networks = networks
+        self._volumes = volumes
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def ensure(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> ContainerState:
@@ -88,6 +90,8 @@ class DockerEnsure:
         )
 
     async def _create(self, spec: ContainerSpec, body: Mapping[str, Any]) -> ContainerState:
+        for mount in spec.volumes:
+            await self._check_volume(spec, mount.volume)
         try:
             made = await self._calls.act(
                 f"create container '{spec.name}'",
@@ -103,6 +107,32 @@ class DockerEnsure:
         # is started it is looked at anyway.
         self._cache.known.add(made["Id"], spec.owner, spec.name)
         return as_made(made["Id"], spec, body["Labels"])
+
+    async def _check_volume(self, spec: ContainerSpec, volume: str) -> None:
+        """The engine would make a missing one, empty and nobody's; and it would let containers of
+        two records write one folder, as when a record went by force and the next one of its name
+        has its data: locks of database servers don't reach from container to container."""
+        what = f"cannot create container '{spec.name}': volume '{volume}'"
+        if await self._volumes.observe(volume) is None:
+            raise RetryableError(
+                f"{what} is gone from the engine; see the conditions of its Volume",
+                reason="VolumeMissing",
+            )
+        users = await self._calls.read(
+            f"find who has volume '{volume}'",
+            "/containers/json",
+            query={"all": "1", **instance_filter(self._calls.config.instance, volume=volume)},
+        )
+        for raw in users:
+            if raw["Labels"].get(LABEL_UID) != spec.owner.uid:
+                # one that is half removed may have no name any more
+                user = "".join(raw.get("Names") or ())[1:]
+                raise RetryableError(
+                    f"{what} is in use by container '{user}' of another record; it is free once "
+                    "that is removed",
+                    retry_after_s=1.0,
+                    reason="VolumeInUse",
+                )
 
     async def _made_after_all(self, spec: ContainerSpec, failure: RetryableError) -> ContainerState:
         found = await self._running.find(spec.name, spec.owner.uid)

@@ -303,6 +303,8 @@ class FakeContainers:
             )
         if self.engine.has_name(spec.name):
             raise _taken(f"create container '{spec.name}'")
+        for mount in spec.volumes:
+            self._check_volume(spec, mount.volume)
         self.engine.count("create_container")
         blank = self.engine.add_foreign(spec.name)
         made = Container(
@@ -323,6 +325,20 @@ class FakeContainers:
         )
         self.engine.containers[blank.id] = made
         return made
+
+    def _check_volume(self, spec: ContainerSpec, name: str) -> None:
+        found = self.engine.volumes.get(name)
+        if found is None or found.owner is None:
+            raise RetryableError(
+                f"cannot create container '{spec.name}': volume '{name}' is gone",
+                reason="VolumeMissing",
+            )
+        if any(user.owner.uid != spec.owner.uid for user in self._mounts(name)):
+            raise RetryableError(
+                f"cannot create container '{spec.name}': volume '{name}' is in use by another's",
+                retry_after_s=1.0,
+                reason="VolumeInUse",
+            )
 
     def _correct(self, found: Container, spec: ContainerSpec) -> None:
         if found.state.name != spec.name:
@@ -372,9 +388,10 @@ class FakeContainers:
         )
         return replace(network, container_ids=tuple(sorted(inside)))
 
-    def _mounts(self, volume: str) -> bool:
+    def _mounts(self, volume: str) -> list[ContainerSpec]:
+        """What the containers that have it were made from."""
         specs = (c.spec for c in self.engine.containers.values() if c.spec is not None)
-        return any(mount.volume == volume for spec in specs for mount in spec.volumes)
+        return [spec for spec in specs if any(mount.volume == volume for mount in spec.volumes)]
 
 
 def _raise(lost: ControlPlaneError | None) -> None:

@@ -99,6 +99,36 @@ async def test_volume_outlives_its_container_and_stays_while_used(world: World) 
     assert await world.driver.observe_volume(volume.name) == volume
 
 
+async def test_no_container_is_made_on_a_volume_that_is_gone(world: World) -> None:
+    """The engine would make it anew, empty, and a server would start on it as if new."""
+    volume = VolumeSpec(f"{world.instance}-data", owner(world))
+    wanted = spec(world, volumes=(VolumeMount(volume.name, "/data"),))
+    with pytest.raises(RetryableError) as caught:
+        await world.driver.ensure_container(wanted)
+    assert caught.value.reason == "VolumeMissing"
+    assert await world.driver.observe_container(wanted.name, wanted.owner.uid) is None
+    await world.driver.ensure_volume(volume)  # refused, had the engine made one of that name
+    await world.driver.ensure_container(wanted)
+
+
+async def test_a_volume_is_never_given_to_containers_of_two_records(world: World) -> None:
+    volume = await world.driver.ensure_volume(VolumeSpec(f"{world.instance}-data", owner(world)))
+    mounts = (VolumeMount(volume.name, "/data"),)
+    first = spec(world, volumes=mounts)
+    made = [
+        await world.driver.ensure_container(wanted)
+        for wanted in (first, replace(first, name=f"{first.name}-1"))
+    ]
+    other = spec(world, "other", volumes=mounts)
+    for state in made:
+        with pytest.raises(RetryableError) as caught:
+            await world.driver.ensure_container(other)
+        assert caught.value.reason == "VolumeInUse"
+        assert await world.driver.observe_container(other.name, other.owner.uid) is None
+        await world.driver.delete_container(state.id, stop_timeout_s=1)
+    await world.driver.ensure_container(other)
+
+
 # -- engine and images
 
 

@@ -25,7 +25,7 @@ from controlplane.plan import (
     SecretValue,
     Want,
 )
-from drivers.containers import NetworkSpec, Owner
+from drivers.containers import NetworkSpec, Owner, VolumeState
 from reconcilers.registry import RECONCILERS, AnyReconciler, Drivers
 from resources.app import App
 from resources.database import Database
@@ -94,6 +94,10 @@ class World(Fakes):
         """The namespace's network, as its own reconciler makes it."""
         owner = Owner(NS_UID, "Namespace", "", "shop")
         await self.containers.ensure_network(NetworkSpec(NETWORK, owner, "10.201.0.0/24"))
+
+    def add_volume(self, name: str) -> None:
+        """The engine's volume, as its Volume record's own reconciler makes it."""
+        self.engine.volumes[name] = VolumeState(name, Owner("v", "Volume", "", name))
 
     def want(self, record: Record) -> Want[Any]:
         reconciler = self.reconciler(record.info.kind)
@@ -177,6 +181,8 @@ class World(Fakes):
         match step:
             case EnsureChild(kind=kind, name=name, spec=spec):
                 status = {"dockerName": f"volume-{name}"}
+                if kind == "Volume":
+                    self.add_volume(f"volume-{name}")
                 self.children[(kind, name)] = Owned(kind, name, "v", True, spec, status)
             case EnsureSecret(name=name, keys=keys, renew_on=renew_on):
                 self._ensure_secret(name, keys, renew_on)
