@@ -30,7 +30,7 @@ from drivers.docker_containers import DockerRunning
 from drivers.docker_ensure import DockerEnsure
 from drivers.docker_events import Reader, Snapshot, Watch
 from drivers.docker_images import DockerImages
-from drivers.docker_inspect import owner_of
+from drivers.docker_inspect import listed_container, owner_of
 from drivers.docker_networks import DockerNetworks, DockerVolumes
 
 if TYPE_CHECKING:
@@ -172,9 +172,7 @@ class DockerContainers:
             owner = owner_of(labels)
             if owner is not None:
                 self.cache.known.add(raw["Id"], owner, labels.get(LABEL_CONTAINER, ""))
-            ends = (raw.get("NetworkSettings") or {}).get("Networks") or {}
-            networks = sorted((name, end.get("NetworkID", "")) for name, end in ends.items())
-            seen[f"container:{raw['Id']}"] = (owner, (raw["Names"], raw["State"], networks))
+            seen[f"container:{raw['Id']}"] = (owner, listed_container(raw))
         self.cache.known.complete = resets == self.cache.resets
         for network in await self._networks.list():
             seen[f"network:{network.name}"] = (network.owner, network.id)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from controlplane.clock import Clock
 from controlplane.errors import RetryableError
-from drivers.containers import Owner, OwnerChanged
+from drivers.containers import ContainerState, Owner, OwnerChanged
 from drivers.docker_cache import InspectCache
 from drivers.docker_errors import EngineError
+from drivers.docker_inspect import Listed
 from drivers.docker_told import Event, identity, joined_or_left, read_event
 
 if TYPE_CHECKING:
@@ -268,10 +269,17 @@ class Watch:
     def _tell_missed(self, before: Snapshot, now: Snapshot, touched: set[str]) -> None:
         for thing in (before.keys() | now.keys()) - touched:
             if before.get(thing) != now.get(thing):
-                self._distrust(thing)
-                owner = (now.get(thing) or before[thing])[0]
-                if owner is not None:
-                    self._inbox.put(owner, "missed event")
+                self._doubt(thing, (now.get(thing) or before[thing])[0])
+        for thing in touched:
+            # one event of it came, maybe not the last: has somebody looked in between?
+            known = self._cache.containers.peek(thing.removeprefix("container:"))
+            if known is not None and _contradicts(now.get(thing), known):
+                self._doubt(thing, known.owner)
+
+    def _doubt(self, thing: str, owner: Owner | None) -> None:
+        self._distrust(thing)
+        if owner is not None:
+            self._inbox.put(owner, "missed event")
 
     def _doubt_some(self, now: Snapshot) -> None:
         """Limits, restarts and mounts show in no list, nor does who is in a network. In turn, a
@@ -287,3 +295,10 @@ class Watch:
             self._cache.containers.invalidate(key)
         elif kind == "network":
             self._cache.networks.invalidate(key)
+
+
+def _contradicts(entry: tuple[Owner | None, object] | None, known: ContainerState) -> bool:
+    """Whether a list tells another thing of a container than what is remembered."""
+    if entry is None:
+        return True
+    return isinstance(entry[1], Listed) and entry[1].contradicts(known)

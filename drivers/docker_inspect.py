@@ -1,6 +1,7 @@
 """Reads the Docker engine's JSON into our value types. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from drivers.containers import (
@@ -68,6 +69,37 @@ def container_state(raw: Json, *, swap_limited: bool = True) -> ContainerState:
         error=str(state.get("Error", "")),
         created_at=_moment(raw.get("Created")),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a list tells of a container."""
+
+    names: tuple[str, ...]
+    state: str
+    """In the engine's words: created, running, paused, restarting, removing, exited or dead."""
+    networks: tuple[tuple[str, str], ...] = ()
+    """Name and id of each."""
+
+    def contradicts(self, known: ContainerState) -> bool:
+        """Whether it has another name, or runs otherwise, than `known` says."""
+        lives = self.state if self.state in {"running", "paused", "restarting"} else "ended"
+        return lives != _life(known) or f"/{known.name}" not in self.names
+
+
+def _life(state: ContainerState) -> str:
+    if state.restarting:
+        return "restarting"
+    if state.paused:
+        return "paused"
+    return "running" if state.running else "ended"
+
+
+def listed_container(raw: Json) -> Listed:
+    """From an entry of GET /containers/json."""
+    ends = (raw.get("NetworkSettings") or {}).get("Networks") or {}
+    networks = sorted((name, end.get("NetworkID", "")) for name, end in ends.items())
+    return Listed(tuple(raw["Names"] or ()), raw["State"], tuple(networks))
 
 
 def _limits(host: Json, *, swap_limited: bool) -> Limits:

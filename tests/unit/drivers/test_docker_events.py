@@ -23,7 +23,9 @@ from drivers.containers import (
 )
 from drivers.docker_cache import InspectCache, Known
 from drivers.docker_events import DOUBT_TURNS, Inbox, Snapshot, Watch
+from drivers.docker_inspect import Listed
 from drivers.docker_told import Event, read_event
+from drivers.fake.engine import BLANK
 
 OWNER = Owner("u1", "App", "ns", "shop")
 LABELS = {
@@ -221,6 +223,34 @@ async def test_watch_tells_nobody_when_the_lists_agree_or_the_event_came() -> No
     wire.tell(event("container", "die", **LABELS))
     assert await soon(watch) == OwnerChanged(OWNER, "container die")
     assert await soon(watch) is None
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        pytest.param({"container:c1": (OWNER, Listed(("/shop",), "exited"))}, id="died"),
+        pytest.param({"container:c1": (OWNER, Listed(("/other",), "running"))}, id="renamed"),
+        pytest.param({}, id="removed"),
+    ],
+)
+async def test_watch_tells_owners_whose_last_event_was_missed(listed: Snapshot) -> None:
+    """Many events at once are when the engine loses some: its start is told, its end is not."""
+    running = {"container:c1": (OWNER, Listed(("/shop",), "running"))}
+    wire = Wire()
+    wire.lists = [{}, running, listed]
+    watch, cache = watch_of(wire)
+    wire.connect()
+    assert await soon(watch) == OwnerChanged(None, "connected")
+    assert await soon(watch) is None
+    for _ in range(2):
+        wire.tell(event("container", "start", **LABELS))
+        assert await soon(watch) == OwnerChanged(OWNER, "container start")
+        looked = replace(BLANK, id="c1", name="shop", owner=OWNER)
+        cache.containers.put("c1", looked, cache.containers.stamp())
+        await watch._verify()
+    assert await soon(watch) == OwnerChanged(OWNER, "missed event")
+    assert cache.containers.peek("c1") is None
+    watch.stop()
 
 
 async def test_watch_lives_through_a_list_that_fails() -> None:

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import pytest
+
 from drivers.containers import Limits
 from drivers.docker_inspect import (
     container_state,
     image_state,
+    listed_container,
     network_state,
     owner_of,
     subnets,
@@ -115,3 +118,26 @@ def test_volume_and_image_states() -> None:
     assert (local.digest, local.size_bytes) == ("", 5)
     pulled = image_state("a:1", {"Id": "sha256:1", "RepoDigests": ["a@sha256:d"]})
     assert pulled.digest == "sha256:d"
+
+
+@pytest.mark.parametrize(
+    ("state", "flags"),
+    [
+        ("created", {}),
+        ("running", {"Running": True}),
+        ("paused", {"Running": True, "Paused": True}),
+        ("restarting", {"Running": True, "Restarting": True}),
+        ("exited", {}),
+        ("dead", {}),
+    ],
+)
+def test_a_list_contradicts_what_has_become_of_a_container(
+    state: str, flags: dict[str, bool]
+) -> None:
+    changes = {f"State__{flag}": flag in flags for flag in ("Running", "Paused", "Restarting")}
+    known = container_state(inspected(**changes))
+    raw = {"Names": ["/shop"], "State": state, "NetworkSettings": {}}
+    assert not listed_container(raw).contradicts(known)
+    assert listed_container({**raw, "Names": ["/other"]}).contradicts(known)
+    other = "exited" if flags else "running"
+    assert listed_container({**raw, "State": other}).contradicts(known)
