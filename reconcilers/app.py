@@ -137,7 +137,9 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             return Plan(wait=wait)
         held = draining is not None or todo.surplus
         steps = self._container_steps(want, seen, inputs, Rollout() if held else todo)
-        if inputs.complete and inputs.version != seen.files_version:
+        # changed ones have no version, as if there were none
+        left = inputs.version is None and seen.files_here
+        if inputs.complete and (left or inputs.version != seen.files_version):
             steps = self._files_steps(want, seen, inputs, steps)
         return Plan(steps) if steps else _settle(want, seen, draining)
 

@@ -64,6 +64,16 @@ async def test_files_go_when_no_database_is_named_any_more() -> None:
     assert not made.files.folders
 
 
+async def test_files_that_somebody_changed_go_as_well_when_no_database_is_named() -> None:
+    made = await world()
+    made.bind("db")
+    await made.settle(app(databaseRefs=[{"name": "db"}]))
+    made.files.tamper(UID, "bindings/db/password", b"evil")
+    made.refs.clear()
+    assert (await made.settle(app())).ready
+    assert not made.files.folders
+
+
 async def test_a_reference_that_is_not_ready_holds_back_a_first_start_only() -> None:
     made = await world()
     made.bind("db", ready=False)
