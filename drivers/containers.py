@@ -227,7 +227,8 @@ class Containers(Protocol):
         One just made is told as asked for, not looked at: `image_id` and `created_at` may be empty.
         Raises RetryableError with reason NameTaken (one of that name is somebody else's),
         DigestDiffers (replacing is a step of its own: delete, then ensure), NetworkMissing,
-        VolumeMissing or VolumeInUse (by another record's container, running or not);
+        VolumeMissing or VolumeInUse (by another record's container, running or not; of a volume
+        that isn't ours, by anybody's that runs);
         TerminalError if the spec asks for what no container may have."""
         ...
 
@@ -266,7 +267,9 @@ class Containers(Protocol):
 
     async def delete_network(self, name: str, /) -> None: ...
 
-    async def observe_volume(self, name: str, /) -> VolumeState | None: ...
+    async def observe_volume(self, name: str, /) -> VolumeState | None:
+        """Also one that isn't ours: it has no owner then."""
+        ...
 
     async def list_volumes(self) -> tuple[VolumeState, ...]: ...
 

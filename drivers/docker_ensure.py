@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from controlplane.errors import RetryableError
-from drivers.containers import LABEL_UID, ContainerSpec, ContainerState
+from drivers.containers import ContainerSpec, ContainerState
 from drivers.digest import same_digest
 from drivers.docker_body import container_body, limits_body
 from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls
 from drivers.docker_containers import DockerRunning
-from drivers.docker_networks import DockerNetworks, DockerVolumes, instance_filter
+from drivers.docker_networks import DockerNetworks, DockerVolumes
 
 
 def as_made(container_id: str, spec: ContainerSpec, labels: Mapping[str, str]) -> ContainerState:
@@ -91,7 +91,7 @@ class DockerEnsure:
 
     async def _create(self, spec: ContainerSpec, body: Mapping[str, Any]) -> ContainerState:
         for mount in spec.volumes:
-            await self._check_volume(spec, mount.volume)
+            await self._volumes.check_free(mount.volume, spec.name, spec.owner.uid)
         try:
             made = await self._calls.act(
                 f"create container '{spec.name}'",
@@ -107,32 +107,6 @@ class DockerEnsure:
         # is started it is looked at anyway.
         self._cache.known.add(made["Id"], spec.owner, spec.name)
         return as_made(made["Id"], spec, body["Labels"])
-
-    async def _check_volume(self, spec: ContainerSpec, volume: str) -> None:
-        """The engine would make a missing one, empty and nobody's; and it would let containers of
-        two records write one folder, as when a record went by force and the next one of its name
-        has its data: locks of database servers don't reach from container to container."""
-        what = f"cannot create container '{spec.name}': volume '{volume}'"
-        if await self._volumes.observe(volume) is None:
-            raise RetryableError(
-                f"{what} is gone from the engine; see the conditions of its Volume",
-                reason="VolumeMissing",
-            )
-        users = await self._calls.read(
-            f"find who has volume '{volume}'",
-            "/containers/json",
-            query={"all": "1", **instance_filter(self._calls.config.instance, volume=volume)},
-        )
-        for raw in users:
-            if raw["Labels"].get(LABEL_UID) != spec.owner.uid:
-                # one that is half removed may have no name any more
-                user = "".join(raw.get("Names") or ())[1:]
-                raise RetryableError(
-                    f"{what} is in use by container '{user}' of another record; it is free once "
-                    "that is removed",
-                    retry_after_s=1.0,
-                    reason="VolumeInUse",
-                )
 
     async def _made_after_all(self, spec: ContainerSpec, failure: RetryableError) -> ContainerState:
         found = await self._running.find(spec.name, spec.owner.uid)

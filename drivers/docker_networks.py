@@ -9,12 +9,14 @@ import ipaddress
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from controlplane.errors import ConflictError, RetryableError
 from drivers.containers import (
     LABEL_INSTANCE,
+    LABEL_UID,
     NetworkSpec,
     NetworkState,
     VolumeSpec,
@@ -27,6 +29,7 @@ from drivers.docker_inspect import network_state, subnets, volume_state
 
 Json = Mapping[str, Any]
 
+_RUNS: Final = ("running", "paused", "restarting")
 _NOT_OURS_S: Final = 5.0
 """Retry pause where only a person can help; short enough to notice that they did."""
 
@@ -164,8 +167,11 @@ class DockerVolumes:
         self._instance = calls.config.instance
 
     async def observe(self, name: str) -> VolumeState | None:
+        """Whoever's it is: one that isn't ours has no owner, whatever its labels say."""
         raw = await self._read(name)
-        return None if raw is None or not self._is_ours(raw) else self._remember(raw)
+        if raw is None:
+            return None
+        return self._remember(raw) if self._is_ours(raw) else replace(volume_state(raw), owner=None)
 
     async def list(self) -> tuple[VolumeState, ...]:
         answer = await self._calls.read(
@@ -210,6 +216,42 @@ class DockerVolumes:
                 raise
             raise RetryableError(str(exc), retry_after_s=1.0, reason="VolumeInUse") from exc
         self._known.volumes.pop(name, None)
+
+    async def check_free(self, name: str, container: str, owner_uid: str) -> None:
+        """Raises RetryableError unless a container of this owner may be made on it.
+
+        The engine would make a missing one, empty and nobody's; and it lets any number of
+        containers write one, as when a record went by force and the next one of its name has its
+        data. Locks of database servers don't reach from container to container.
+        """
+        what = f"cannot create container '{container}': volume '{name}'"
+        volume = await self.observe(name)
+        if volume is None:
+            raise RetryableError(
+                f"{what} is gone from the engine; see the conditions of its Volume",
+                reason="VolumeMissing",
+            )
+        users = await self._calls.read(
+            f"find who has volume '{name}'",
+            "/containers/json",
+            query={"all": "1", "filters": json.dumps({"volume": [name]})},
+        )
+        for raw in users:
+            if self._in_the_way(raw, volume, owner_uid):
+                # one that is half removed may have no name any more
+                user = "".join(raw.get("Names") or ())[1:]
+                raise RetryableError(
+                    f"{what} is in use by container '{user}', which is not this record's",
+                    retry_after_s=1.0,
+                    reason="VolumeInUse",
+                )
+
+    def _in_the_way(self, raw: Json, volume: VolumeState, owner_uid: str) -> bool:
+        """A stranger's container is one on a stranger's volume alone: on one of ours it is an
+        administrator's, who knows."""
+        if self._is_ours(raw):
+            return bool(raw["Labels"].get(LABEL_UID) != owner_uid)
+        return volume.owner is None and raw["State"] in _RUNS
 
     async def _read(self, name: str) -> Json | None:
         found: Json | None = await self._calls.read(f"inspect volume '{name}'", "/volumes/{}", name)

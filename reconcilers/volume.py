@@ -42,7 +42,7 @@ class VolumeReconciler(Reconciler[Volume, VolumeState | None, VolumeStep]):
             ours = ours and seen is not None and seen.owner == owner_of(record)
             # one that an administrator named was not made by us, and stays
             return Plan((RemoveVolume(name),)) if ours else Plan()
-        if seen is not None:
+        if _taken(record, seen) is not None:
             return Plan()
         if record.status.docker_name is not None:
             # never replace lost data by an empty folder: a server would start on it as if new
@@ -58,6 +58,7 @@ class VolumeReconciler(Reconciler[Volume, VolumeState | None, VolumeStep]):
 
     def status(self, want: Want[Volume], seen: VolumeState | None, /) -> Report:
         record = want.record
+        seen = _taken(record, seen)
         known = record.status.docker_name
         phase: Literal["Pending", "Bound", "Retained"] = "Pending"
         owners = tuple(f"{each.kind}/{each.name}" for each in record.metadata.owner_references)
@@ -81,3 +82,10 @@ class VolumeReconciler(Reconciler[Volume, VolumeState | None, VolumeStep]):
                 await self.containers.delete_volume(name)
             case _:
                 assert_never(step)
+
+
+def _taken(record: Volume, seen: VolumeState | None) -> VolumeState | None:
+    """What is seen, if it holds the record's data: made by us, named by an administrator, or
+    restored by hand. What a stranger has under the name that we would give is none of it."""
+    named = record.spec.docker_name is not None or record.status.docker_name is not None
+    return seen if seen is not None and (named or seen.owner is not None) else None

@@ -180,8 +180,7 @@ class FakeContainers:
 
     async def observe_volume(self, name: str, /) -> VolumeState | None:
         self._enter("observe_volume")
-        found = self.engine.volumes.get(name)
-        return None if found is None or found.owner is None else found
+        return self.engine.volumes.get(name)
 
     async def list_volumes(self) -> tuple[VolumeState, ...]:
         self._enter("list_volumes")
@@ -205,7 +204,7 @@ class FakeContainers:
         if found is not None:
             if found.owner is None:
                 raise _not_ours(f"remove volume '{name}'")
-            if self._mounts(name):
+            if self._users(name):
                 raise RetryableError(f"cannot remove volume '{name}'", reason="VolumeInUse")
             self.engine.count("remove_volume")
             self.engine.remove_volume(name)
@@ -328,12 +327,12 @@ class FakeContainers:
 
     def _check_volume(self, spec: ContainerSpec, name: str) -> None:
         found = self.engine.volumes.get(name)
-        if found is None or found.owner is None:
+        if found is None:
             raise RetryableError(
                 f"cannot create container '{spec.name}': volume '{name}' is gone",
                 reason="VolumeMissing",
             )
-        if any(user.owner.uid != spec.owner.uid for user in self._mounts(name)):
+        if any(self._in_the_way(user, spec, found) for user in self._users(name)):
             raise RetryableError(
                 f"cannot create container '{spec.name}': volume '{name}' is in use by another's",
                 retry_after_s=1.0,
@@ -388,10 +387,17 @@ class FakeContainers:
         )
         return replace(network, container_ids=tuple(sorted(inside)))
 
-    def _mounts(self, volume: str) -> list[ContainerSpec]:
-        """What the containers that have it were made from."""
-        specs = (c.spec for c in self.engine.containers.values() if c.spec is not None)
-        return [spec for spec in specs if any(mount.volume == volume for mount in spec.volumes)]
+    def _in_the_way(self, user: Container, spec: ContainerSpec, volume: VolumeState) -> bool:
+        if user.spec is not None:
+            return user.spec.owner.uid != spec.owner.uid
+        return volume.owner is None and user.state.running
+
+    def _users(self, volume: str) -> list[Container]:
+        def has(found: Container) -> bool:
+            named = () if found.spec is None else (mount.volume for mount in found.spec.volumes)
+            return volume in (*named, *found.mounts)
+
+        return [each for each in self.engine.containers.values() if has(each)]
 
 
 def _raise(lost: ControlPlaneError | None) -> None:

@@ -56,6 +56,8 @@ class Container:
     state: ContainerState
     spec: ContainerSpec | None
     secret_env: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[str, ...] = ()
+    """Volumes of one that isn't ours."""
     starts: int = 0
     """How often its process began: tells a restart from a correction in place."""
     told: dict[str, int] = field(default_factory=dict)
@@ -179,7 +181,13 @@ class FakeEngine:
         for read in self._on_start:
             read(container)
 
-    def add_foreign(self, name: str, labels: Mapping[str, str] | None = None) -> ContainerState:
+    def add_foreign(
+        self,
+        name: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        mounts: tuple[str, ...] = (),
+    ) -> ContainerState:
         """Somebody else's container."""
         state = replace(
             BLANK,
@@ -189,7 +197,7 @@ class FakeEngine:
             image_id="foreign",
             labels=labels or {},
         )
-        self.containers[state.id] = Container(state, None)
+        self.containers[state.id] = Container(state, None, mounts=mounts)
         return state
 
     def add_image(self, reference: str) -> None:

@@ -129,6 +129,32 @@ async def test_a_volume_is_never_given_to_containers_of_two_records(world: World
     await world.driver.ensure_container(other)
 
 
+async def test_a_volume_made_by_hand_is_told_as_nobodys_and_left_alone(world: World) -> None:
+    name, user = f"{world.instance}-theirs", f"{world.instance}-user"
+    world.add_foreign_volume(name, user=user)
+    found = await world.driver.observe_volume(name)
+    assert found is not None
+    assert (found.name, found.owner) == (name, None)
+    assert await world.driver.list_volumes() == ()
+    with pytest.raises(RetryableError) as caught:
+        await world.driver.ensure_volume(VolumeSpec(name, owner(world)))
+    assert caught.value.reason == "NameTaken"
+    with pytest.raises(RetryableError) as caught:
+        await world.driver.delete_volume(name)
+    assert caught.value.reason == "NotOurs"
+
+
+async def test_a_volume_made_by_hand_is_not_shared_with_what_runs_on_it(world: World) -> None:
+    name, user = f"{world.instance}-theirs", f"{world.instance}-user"
+    world.add_foreign_volume(name, user=user)
+    wanted = spec(world, volumes=(VolumeMount(name, "/data"),))
+    with pytest.raises(RetryableError) as caught:
+        await world.driver.ensure_container(wanted)
+    assert caught.value.reason == "VolumeInUse"
+    world.kill(user)
+    await world.driver.ensure_container(wanted)
+
+
 # -- engine and images
 
 

@@ -18,6 +18,7 @@ from drivers.containers import (
     NetworkAttachment,
     NetworkSpec,
     Owner,
+    VolumeState,
 )
 from drivers.digest import container_digest
 from drivers.docker import DockerContainers
@@ -48,6 +49,10 @@ class World(Protocol):
     def remove_network(self, name: str) -> None: ...
     def remove_volume(self, name: str) -> None: ...
     def add_foreign(self, name: str) -> str: ...
+    def add_foreign_volume(self, name: str, *, user: str) -> None:
+        """Made by hand; a container of that name, made by hand as well, runs on it."""
+        ...
+
     def exists(self, container_id: str) -> bool: ...
     def lose_next_reply(self, verb: str) -> None: ...
     def close(self) -> None: ...
@@ -127,6 +132,10 @@ class FakeWorld:
     def add_foreign(self, name: str) -> str:
         return self.engine.add_foreign(name).id
 
+    def add_foreign_volume(self, name: str, *, user: str) -> None:
+        self.engine.volumes[name] = VolumeState(name, None)
+        self.engine.add_foreign(user, mounts=(name,))
+
     def exists(self, container_id: str) -> bool:
         return container_id in self.engine.containers
 
@@ -183,6 +192,7 @@ class DockerWorld:
             DockerConfig(instance=self.instance, images="local"), engine=self.lossy
         )
         self.foreign: list[str] = []
+        self.foreign_volumes: list[str] = []
 
     def kill(self, name: str) -> None:
         self.raw.call("POST", "/containers/{}/kill", name)
@@ -224,6 +234,15 @@ class DockerWorld:
         self.foreign.append(made["Id"])
         return str(made["Id"])
 
+    def add_foreign_volume(self, name: str, *, user: str) -> None:
+        self.foreign_volumes.append(name)
+        self.raw.call("POST", "/volumes/create", body={"Name": name})
+        host = {"Mounts": [{"Type": "volume", "Source": name, "Target": "/data"}]}
+        body = {"Image": self.image, "HostConfig": host}
+        made = self.raw.call("POST", "/containers/create", query={"name": user}, body=body)
+        self.foreign.append(made["Id"])
+        self.raw.call("POST", "/containers/{}/start", made["Id"])
+
     def exists(self, container_id: str) -> bool:
         listed = self.raw.call("GET", "/containers/json", query={"all": "1"})
         return any(raw["Id"] == container_id for raw in listed)
@@ -245,7 +264,8 @@ class DockerWorld:
         for network in self.raw.call("GET", "/networks", query=ours):
             with contextlib.suppress(EngineError):
                 self.remove_network(network["Id"])
-        for volume in self.raw.call("GET", "/volumes", query=ours).get("Volumes") or ():
+        listed = self.raw.call("GET", "/volumes", query=ours).get("Volumes") or ()
+        for volume in [*(each["Name"] for each in listed), *self.foreign_volumes]:
             with contextlib.suppress(EngineError):
-                self.remove_volume(volume["Name"])
+                self.remove_volume(volume)
         self.raw.close()

@@ -99,6 +99,18 @@ def volume(*, deleting: bool = False, known: bool = False, **spec: Any) -> Any:
         pytest.param(volume(known=True), None, "DataMissing", id="lost → never made anew"),
         pytest.param(volume(dockerName="x"), None, "DataMissing", id="no such → wait"),
         pytest.param(
+            volume(dockerName="x"), VolumeState("x", None), Plan(), id="made by hand → taken"
+        ),
+        pytest.param(
+            volume(known=True), VolumeState(VOLUME, None), Plan(), id="restored by hand → taken"
+        ),
+        pytest.param(
+            volume(),
+            VolumeState(VOLUME, None),
+            Plan((EnsureVolume(VolumeSpec(VOLUME, V_OWNER)),)),
+            id="a stranger's under its name → refused by ensure",
+        ),
+        pytest.param(
             volume(deleting=True), V_THERE, Plan((RemoveVolume(VOLUME),)), id="deleting → remove"
         ),
         pytest.param(volume(deleting=True), None, Plan(), id="deleting, absent → done"),
