@@ -174,7 +174,6 @@ class VolumeSpec:
 class VolumeState:
     name: str
     owner: Owner | None
-    created_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,5 +177,5 @@ class DockerContainers:
         for network in await self._networks.list():
             seen[f"network:{network.name}"] = (network.owner, network.id)
         for volume in await self._volumes.list():
-            seen[f"volume:{volume.name}"] = (volume.owner, volume.created_at)
+            seen[f"volume:{volume.name}"] = (volume.owner, None)
         return seen

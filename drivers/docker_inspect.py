@@ -144,10 +144,8 @@ def subnets(raw: Json) -> tuple[str, ...]:
 
 
 def volume_state(raw: Json) -> VolumeState:
-    """From GET /volumes/{name}."""
-    return VolumeState(
-        name=raw["Name"], owner=owner_of(raw.get("Labels")), created_at=raw.get("CreatedAt", "")
-    )
+    """From GET /volumes/{name}. Not CreatedAt, which is when its folder was last changed."""
+    return VolumeState(name=raw["Name"], owner=owner_of(raw.get("Labels")))
 
 
 def image_state(reference: str, raw: Json) -> ImageState:

@@ -192,7 +192,7 @@ class FakeContainers:
         found = self.engine.volumes.get(spec.name)
         if found is None:
             self.engine.count("create_volume")
-            found = self.engine.volumes[spec.name] = VolumeState(spec.name, spec.owner, MOMENT)
+            found = self.engine.volumes[spec.name] = VolumeState(spec.name, spec.owner)
         if found.owner is None or found.owner.uid != spec.owner.uid:
             raise _taken(f"create volume '{spec.name}'")
         _raise(lost)

@@ -113,7 +113,10 @@ def test_network_state_reads_subnet_and_members() -> None:
 
 
 def test_volume_and_image_states() -> None:
-    assert volume_state({"Name": "data", "Labels": None}).owner is None
+    volume = {"Name": "data", "Labels": None, "CreatedAt": "2026-01-01T00:00:00Z"}
+    assert volume_state(volume).owner is None
+    # the engine's word for when a file was last made in it: no other volume
+    assert volume_state(volume) == volume_state({**volume, "CreatedAt": "2026-01-02T00:00:00Z"})
     local = image_state("a:1", {"Id": "sha256:1", "RepoDigests": None, "Size": 5})
     assert (local.digest, local.size_bytes) == ("", 5)
     pulled = image_state("a:1", {"Id": "sha256:1", "RepoDigests": ["a@sha256:d"]})
