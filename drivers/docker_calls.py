@@ -1,7 +1,7 @@
 """Runs the blocking SDK on threads of its own, so that the event loop never waits for Docker.
 
-Bounded pools: quick calls (inspect, list, create) are not held up behind slow ones (stop, pull,
-exec), which take seconds each, nor either behind starts.
+Bounded pools: quick calls (inspect, list, create) are not held up behind slow ones (stop, remove,
+exec), which take seconds each, nor either behind starts, nor any behind pulls, which take minutes.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from drivers.docker_sdk import Engine
 
 T = TypeVar("T")
-Pool = Literal["quick", "slow", "start"]
+Pool = Literal["quick", "slow", "start", "pull"]
 
 QUICK_THREADS: Final = 8
 SLOW_THREADS: Final = 8
+PULL_THREADS: Final = 4
+"""The engine itself fetches three layers at once (dockerd: max-concurrent-downloads)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class DockerCalls:
             "quick": QUICK_THREADS,
             "slow": SLOW_THREADS,
             "start": config.starts,
+            "pull": PULL_THREADS,
         }
         self._pools = {
             pool: ThreadPoolExecutor(count, thread_name_prefix=f"docker-{pool}")
@@ -70,7 +73,7 @@ class DockerCalls:
         """Ask for it on a thread: the first time imports the SDK, 0.1 s that no start waits for."""
         from drivers.docker_sdk import Engine
 
-        pool_size = QUICK_THREADS + SLOW_THREADS + self.config.starts + 2
+        pool_size = QUICK_THREADS + SLOW_THREADS + self.config.starts + PULL_THREADS + 2
         return self._given or Engine(
             self.config.url, timeout_s=self.config.timeout_s, pool_size=pool_size
         )

@@ -50,7 +50,7 @@ class DockerImages:
                 )
             self._calls.guard()
             await self._calls.run(
-                f"pull image '{reference}'", "slow", lambda: self._pull(reference)
+                f"pull image '{reference}'", "pull", lambda: self._pull(reference)
             )
             found = await self.observe(reference)
         if found is None:
