@@ -63,9 +63,12 @@ class EngineHttp:
                         raw += await connection.reader.read(_JSON_BYTES - len(raw))
                 finally:
                     connection.close()
+            return json.loads(raw) if raw.strip() else None
         except TimeoutError as exc:
             raise EngineTimeoutError("the engine did not answer in time") from exc
-        return json.loads(raw) if raw.strip() else None
+        except (OSError, ValueError) as exc:
+            # it went down in the midst of its answer
+            raise EngineAwayError("the connection to the engine broke") from exc
 
     async def open(
         self,
