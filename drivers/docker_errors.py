@@ -35,6 +35,10 @@ class EngineTimeoutError(EngineError):
     """No answer in time; what was asked may still happen."""
 
 
+class CommandTimeoutError(EngineError):
+    """A command in a container did not end in time; the engine itself answers."""
+
+
 class EngineRefusedError(EngineError):
     """An answer with an error status."""
 
@@ -52,6 +56,8 @@ def one_line(text: str) -> str:
 def translate(error: EngineError, what: str) -> ControlPlaneError:
     """The errors.py type for `error`; `what` reads "start container 'x'"."""
     message = f"cannot {what}: {one_line(str(error))}"
+    if isinstance(error, CommandTimeoutError):
+        return RetryableError(message, retry_after_s=1.0, reason="CommandTimedOut")
     if not isinstance(error, EngineRefusedError):
         return DriverUnavailableError(DRIVER, message)
     if error.status == 404 and str(error).startswith("No such container"):

@@ -9,15 +9,17 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#operation/ContainerA
 import json
 import socket
 import struct
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from drivers.docker_errors import EngineAwayError, EngineRefusedError, EngineTimeoutError
+from drivers.docker_errors import CommandTimeoutError, EngineAwayError, EngineRefusedError
 
 if TYPE_CHECKING:
     from drivers.docker_sdk import Engine
 
 OUTPUT_BYTES: Final = 64 * 1024
+_POLL_S: Final = 0.01
 _FRAME: Final = struct.Struct(">BxxxL")  # stream number, length
 
 
@@ -43,7 +45,7 @@ class Demux:
 def run_exec(
     engine: "Engine", container_id: str, argv: tuple[str, ...], stdin: bytes, timeout_s: float
 ) -> tuple[int, str]:
-    """Blocking. (exit code, output). Raises EngineError; EngineTimeoutError after timeout_s,
+    """Blocking. (exit code, output). Raises EngineError; CommandTimeoutError after timeout_s,
     and the process may live on: the engine cannot kill it."""
     made = engine.call(
         "POST",
@@ -65,10 +67,15 @@ def run_exec(
             sock.connect(engine.socket_path)
             output = _talk(sock, engine.api_version, made["Id"], stdin, deadline)
         except TimeoutError as exc:
-            raise EngineTimeoutError(f"the command did not end within {timeout_s:g} s") from exc
+            raise CommandTimeoutError(f"the command did not end within {timeout_s:g} s") from exc
         except OSError as exc:
             raise EngineAwayError("the connection to the engine broke") from exc
-    ended = engine.call("GET", "/exec/{}/json", made["Id"])
+    # the connection is closed a moment before the exit code is known, and no code reads as 0
+    pause = threading.Event()
+    while (ended := engine.call("GET", "/exec/{}/json", made["Id"]))["Running"]:
+        if time.monotonic() > deadline:
+            raise CommandTimeoutError(f"the command did not end within {timeout_s:g} s")
+        pause.wait(_POLL_S)
     return int(ended["ExitCode"] or 0), output.decode(errors="replace")
 
 

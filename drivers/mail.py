@@ -287,6 +287,8 @@ class ContainerMail:
         except (RetryableError, TerminalError) as exc:
             if exc.reason in _AWAY or isinstance(exc, ConflictError):
                 raise unavailable("its container does not run") from exc
+            if exc.reason == "CommandTimedOut":
+                raise unavailable("mailctl did not end in time") from exc
             raise
         try:
             answer = json.loads(output)

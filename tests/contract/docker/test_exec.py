@@ -30,8 +30,9 @@ async def test_exec_never_loses_the_output_of_a_fast_process(world: DockerWorld)
 
 async def test_exec_ends_after_its_timeout(world: DockerWorld) -> None:
     container = await run(world, spec(world))
-    with pytest.raises(RetryableError):
+    with pytest.raises(RetryableError) as caught:
         await world.driver.exec_container(container, ("sleep", "30"), timeout_s=0.5)
+    assert caught.value.reason == "CommandTimedOut", "not the engine's fault"
     left = world.raw.call("GET", "/containers/{}/top", container)["Processes"]
     assert any("sleep 30" in " ".join(row) for row in left), "it was waited for to its end"
 

@@ -9,6 +9,7 @@ from controlplane.errors import (
     TerminalError,
 )
 from drivers.docker_errors import (
+    CommandTimeoutError,
     EngineAwayError,
     EngineError,
     EngineRefusedError,
@@ -22,6 +23,7 @@ from drivers.docker_errors import (
     [
         (EngineAwayError("x"), DriverUnavailableError, "DriverUnavailable"),
         (EngineTimeoutError("x"), DriverUnavailableError, "DriverUnavailable"),
+        (CommandTimeoutError("x"), RetryableError, "CommandTimedOut"),
         (EngineRefusedError(503, "x"), DriverUnavailableError, "DriverUnavailable"),
         (
             EngineRefusedError(500, "daemon is shutting down"),

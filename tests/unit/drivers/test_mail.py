@@ -72,6 +72,12 @@ def no(reason: str) -> tuple[int, str]:
             id="container stopped",
         ),
         pytest.param(
+            RetryableError("sleeps", reason="CommandTimedOut"),
+            DriverUnavailableError,
+            "DriverUnavailable",
+            id="mailctl hangs",
+        ),
+        pytest.param(
             DriverUnavailableError("docker", "away"),
             DriverUnavailableError,
             "DriverUnavailable",
