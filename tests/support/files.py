@@ -24,16 +24,21 @@ class Files:
     """Range headers that came."""
     sent: int = 0
 
+    def etag(self, path: str) -> str:
+        return f'"{hashlib.sha256(self.files[path]).hexdigest()[:16]}"'
+
     async def get(self, request: web.Request) -> web.StreamResponse:
         data = self.files.get(request.path)
         if self.status != 200 or data is None:
             return web.Response(status=404 if data is None else self.status)
-        etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+        etag = self.etag(request.path)
         start = 0
         if asked := request.headers.get("Range"):
             self.ranges.append(asked)
             if request.headers.get("If-Range") == etag:
                 start = int(asked.removeprefix("bytes=").rstrip("-"))
+        if start and start >= len(data):
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{len(data)}"})
         reply = web.StreamResponse(status=206 if start else 200, headers={"ETag": etag})
         reply.content_length = len(data) - start
         await reply.prepare(request)

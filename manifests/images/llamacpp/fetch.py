@@ -101,6 +101,8 @@ async def _download(
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": etag}
     async with session.get(order.url, headers=headers) as answer:
+        if have and answer.status == 416:
+            return await _all_of_it(answer, partial, note, have, progress)
         judge(answer.status)
         if answer.status != 206:
             have = 0
@@ -121,6 +123,18 @@ async def _download(
     if progress.total and progress.completed != progress.total:
         raise FetchError("SourceUnavailable", "the connection ended early")
     return f"sha256:{sums.hexdigest()}"
+
+
+async def _all_of_it(
+    answer: aiohttp.ClientResponse, partial: Path, note: Path, have: int, progress: Progress
+) -> str:
+    """The digest of what an earlier attempt fetched to its last byte, and was ended before it could
+    say so: nothing comes after it (RFC 9110, section 15.5.17)."""
+    if answer.headers.get("Content-Range") != f"bytes */{have}":
+        _forget(partial, note)
+        raise FetchError("SourceUnavailable", "the source has another file now; it begins anew")
+    progress.completed = progress.total = have
+    return await asyncio.to_thread(digest_of, partial)
 
 
 def _left_over(order: Order, partial: Path, note: Path) -> tuple[int, str]:

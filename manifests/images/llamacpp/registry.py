@@ -33,12 +33,12 @@ async def in_registry(session: aiohttp.ClientSession, order: Order) -> Order:
     """The same order, for the blob behind its manifest. Raises FetchError."""
     headers = dict(order.headers)
     manifest = await _manifest(session, order.url, headers)
-    for each in manifest.get("manifests", ())[:1]:
+    for each in _objects(manifest.get("manifests"))[:1]:
         beside = order.url.rpartition("/")[0]
         manifest = await _manifest(session, f"{beside}/{each.get('digest')}", headers)
-    layers = [layer for layer in manifest.get("layers", ()) if isinstance(layer, dict)]
+    layers = _objects(manifest.get("layers"))
     named = [layer for layer in layers if layer.get("mediaType") in MODEL_TYPES]
-    found = max(named or layers, key=lambda layer: int(layer.get("size", 0)), default=None)
+    found = max(named or layers, key=_size, default=None)
     if found is None:
         raise FetchError("SourceMissing", "there is no file in the image", lasting=True)
     digest = str(found.get("digest"))
@@ -47,6 +47,16 @@ async def in_registry(session: aiohttp.ClientSession, order: Order) -> Order:
         raise FetchError("DigestMismatch", message, lasting=True)
     url = re.sub("/manifests/[^/]+$", f"/blobs/{digest}", order.url)
     return replace(order, url=url, headers=headers, digest=digest)
+
+
+def _objects(found: Any) -> list[dict[str, Any]]:
+    """The objects of a list; Go writes an empty one as null."""
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _size(layer: dict[str, Any]) -> int:
+    size = layer.get("size")
+    return size if isinstance(size, int) else 0
 
 
 async def _manifest(
@@ -78,4 +88,6 @@ async def _token(session: aiohttp.ClientSession, asked: str, headers: dict[str, 
     async with session.get(realm, params=wanted, headers=headers) as answer:
         judge(answer.status)
         body = await answer.json(content_type=None)
+    if not isinstance(body, dict):
+        raise FetchError("SourceUnavailable", "the registry's token is no JSON object")
     return str(body.get("token") or body.get("access_token") or "")

@@ -1,6 +1,7 @@
 """The one model file: ordered, fetched, checked, proven to load; seen when somebody changes it."""
 
 import asyncio
+import contextlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -77,8 +78,13 @@ class Shelf:
             self._learn(order.source, self.known["digest"], proven=True)
             self.phase, self.failure, self.attempts = "ready", None, 0
         except (FetchError, LoadError) as error:
-            self.phase, self.failure = "failed", error
-            self.failed_at, self.attempts = time.monotonic(), self.attempts + 1
+            self._failed(error)
+        except Exception as error:  # noqa: BLE001  # untold, it would be waited for for ever
+            self._failed(FetchError("Failed", f"it could not be taken in: {_cause(error)}"))
+
+    def _failed(self, error: FetchError | LoadError) -> None:
+        self.phase, self.failure = "failed", error
+        self.failed_at, self.attempts = time.monotonic(), self.attempts + 1
 
     def _fits(self, order: Order) -> bool:
         """Whether the file that is there is what was ordered."""
@@ -121,11 +127,13 @@ class Shelf:
         self._begin(self._check())
 
     async def _check(self) -> None:
-        digest = await asyncio.to_thread(digest_of, self.path)
-        if digest == self.known["digest"]:
-            self._learn(self.known["source"], digest, proven=True)
-            self.phase = "ready"
-            return
+        # removed meanwhile, or it can't be read
+        with contextlib.suppress(OSError):
+            digest = await asyncio.to_thread(digest_of, self.path)
+            if digest == self.known["digest"]:
+                self._learn(self.known["source"], digest, proven=True)
+                self.phase = "ready"
+                return
         await self._drop()
         self.phase = "empty"
 
@@ -155,6 +163,11 @@ class Shelf:
                 "age_s": round(now - failed_at, 1),
             }
         return answer
+
+
+def _cause(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or type(error).__name__
 
 
 def signature(path: Path) -> Signature | None:
