@@ -129,12 +129,12 @@ class HvacVault:
         """On a thread, with a good token. None where there is nothing of that path."""
         async with self._turns:
             client = await self._entered()
-            refused, found = await on_thread(_tried, call, client, path)
+            refused, found = await on_thread(_asked, call, client, path)
             if refused:
                 # the token was revoked, or ended early
                 self._good_until_s = 0.0
                 client = await self._entered()
-                refused, found = await on_thread(_tried, call, client, path)
+                refused, found = await on_thread(_asked, call, client, path)
         if refused:
             raise _unavailable(path, "the AppRole's policy does not allow it")
         return found
@@ -201,8 +201,19 @@ def _renew(client: Any) -> float | None:
     return None if refused else life_s
 
 
+def _asked(call: Callable[[Any], T], client: Any, path: str) -> tuple[bool, T | None]:
+    """As `_tried`; 400 is what an engine answers, too, that is still being made ready."""
+    from hvac.exceptions import InvalidRequest
+
+    try:
+        return _tried(call, client, path)
+    except InvalidRequest as exc:
+        raise _unavailable(path, _why(exc)) from exc
+
+
 def _tried(call: Callable[[Any], T], client: Any, path: str) -> tuple[bool, T | None]:
-    """(refused, what it gave): a refusal is the caller's to judge. None where there is nothing."""
+    """(refused, what it gave): a refusal is the caller's to judge. None where there is nothing.
+    Raises InvalidRequest of the vendor's, too."""
     from hvac import exceptions as vendor
 
     try:

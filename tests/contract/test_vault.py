@@ -1,11 +1,12 @@
 """One suite for the Vault driver on a real server (OpenBao in our own image) and on its fake."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol
 
 import pytest
+from aiohttp import web
 
 from controlplane.errors import SecretsUnavailableError
 from drivers.fake.vault import FakeVault
@@ -13,6 +14,7 @@ from drivers.vault import HvacVault, Vault, VaultServer
 from tests.clock import ManualClock
 from tests.contract.silent import answering
 from tests.openbao import Bao, openbao
+from tests.support.files import serving
 
 A, B = {"key": "a value, 'odd' ½"}, {"key": "another"}
 
@@ -191,3 +193,27 @@ async def test_odd_answers_are_no_secret_and_no_absence(answer: bytes) -> None:
         async with aclosing(HvacVault(server, ManualClock())) as vault:
             with pytest.raises(SecretsUnavailableError):
                 await vault.observe_secret("bunker/x/keys/u")
+
+
+@pytest.mark.parametrize("verb", ["observe", "list", "ensure", "delete"])
+async def test_an_engine_that_is_being_made_ready_is_no_absence(verb: str) -> None:
+    """Right after it was mounted, KV version 2 answers everything with 400."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("/login"):
+            return web.json_response({"auth": {"client_token": "t", "lease_duration": 3600}})
+        return web.json_response({"errors": ["Upgrading from non-versioned data"]}, status=400)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with serving(app) as port:
+        server = VaultServer(f"http://127.0.0.1:{port}", "r", "s")
+        async with aclosing(HvacVault(server, ManualClock())) as vault:
+            asked: dict[str, Callable[[], Awaitable[object]]] = {
+                "observe": lambda: vault.observe_secret("bunker/x/keys/u"),
+                "list": lambda: vault.list_secrets("bunker/x/keys"),
+                "ensure": lambda: vault.ensure_secret("bunker/x/keys/u", A),
+                "delete": lambda: vault.delete_secret("bunker/x/keys/u"),
+            }
+            with pytest.raises(SecretsUnavailableError):
+                await asked[verb]()
