@@ -39,6 +39,9 @@ from drivers.mailcow_notes import (
 
 MIB: Final = 1 << 20
 
+NAMELESS: Final = " "
+"""Stands for no display name: an edit with an empty one leaves the one before."""
+
 # A domain's own limits, which Mailcow insists on: who gets how much is decided per mailbox.
 _LIMITS: Final = {
     "aliases": 100_000,
@@ -158,7 +161,7 @@ class MailcowMail:
             notes.owner,
             int(found["quota"]),
             active,
-            str(found.get("name") or ""),
+            _name(found),
             forward,
             keep_copy,
             tuple(sorted(each["address"] for each in aliases if is_on(each) == active)),
@@ -176,7 +179,7 @@ class MailcowMail:
         await _check_domain(server, domain, spec.claim)
         notes = Notes(spec.owner, spec.claim, password.version)
         wanted: dict[str, Any] = {
-            "name": spec.display_name,
+            "name": spec.display_name or NAMELESS,
             "quota": spec.quota_bytes // MIB,
             "active": _flag(spec.active),
             "force_pw_update": "0",
@@ -269,6 +272,11 @@ class MailcowMail:
 
 def _flag(value: bool) -> str:
     return "1" if value else "0"
+
+
+def _name(found: Mapping[str, Any]) -> str:
+    name = str(found.get("name") or "")
+    return "" if name == NAMELESS else name
 
 
 def _not_ours(what: str) -> RetryableError:

@@ -2,8 +2,9 @@
 
 Written from its published description (data/web/api/openapi.yaml of mailcow-dockerized) and the
 PHP that serves it, oddities included: failures with status 200, lists of entries, `{}` for what
-isn't there, MiB in requests and bytes in answers, tags that are only ever added, a DKIM key of its
-own for each new domain, one active filter a mailbox, JSON read only with its content type.
+isn't there, MiB in requests and bytes in answers, tags that are only ever added, names that are
+never taken away, a DKIM key of its own for each new domain, one active filter a mailbox, JSON read
+only with its content type.
 """
 
 import base64
@@ -152,7 +153,7 @@ class Mailcow:
             if (refused := self._weak(given)) is not None:
                 return refused
             self.passwords[name] = given["password"]
-        found["name"] = given.get("name", found["name"])
+        found["name"] = given.get("name") or found["name"]
         found["active"] = int(given.get("active") or found["active"])
         if "quota" in given:
             found["quota"] = int(given["quota"]) * MIB
