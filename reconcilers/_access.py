@@ -5,9 +5,10 @@ Pure. Names are a function of the record, so that a retry finds what a lost repl
 
 import base64
 import hashlib
-import json
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+import orjson
 
 from controlplane.plan import Generated, Template
 from drivers.s3_documents import canonical_policy, policy_of
@@ -76,7 +77,7 @@ def bucket_policy(record: Bucket) -> str | None:
             }
         )
     if record.spec.policy is not None:
-        statements += json.loads(record.spec.policy)["Statement"]
+        statements += orjson.loads(record.spec.policy)["Statement"]
     return (
         canonical_policy({"Version": "2012-10-17", "Statement": statements}) if statements else None
     )

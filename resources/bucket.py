@@ -1,9 +1,9 @@
 """Bucket: what a user may ask of a bucket, and who may use it. No I/O."""
 
 import hashlib
-import json
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
+import orjson
 from pydantic import AfterValidator, Field, model_validator
 
 from resources.changes import fixed
@@ -262,21 +262,23 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
         )
 
 
+_HOW: Final = (
+    'write {"Statement": [{"Effect": ..., "Principal": ..., "Action": ..., "Resource": ...}]}'
+)
+
+
 def _check_policy(text: str, bucket: str) -> None:
     """A policy the server will take, and about this bucket alone. Raises ValueError."""
-    how = 'write {"Statement": [{"Effect": ..., "Principal": ..., "Action": ..., "Resource": ...}]}'
-    try:
-        policy = json.loads(text)
-    except ValueError:
-        raise ValueError(f"spec.policy is no JSON; {how}") from None
-    statements = policy.get("Statement") if isinstance(policy, dict) else None
-    if not isinstance(statements, list) or not statements:
-        raise ValueError(f"spec.policy has no list of statements; {how}")
-    for each in statements:
+    for each in _statements(text):
         if not isinstance(each, dict) or each.get("Effect") not in ("Allow", "Deny"):
-            raise ValueError(f"spec.policy has a statement without Effect Allow or Deny; {how}")
+            raise ValueError(f"spec.policy has a statement without Effect Allow or Deny; {_HOW}")
         if not each.get("Principal") or not each.get("Action"):
-            raise ValueError(f"spec.policy has a statement without Principal and Action; {how}")
+            raise ValueError(f"spec.policy has a statement without Principal and Action; {_HOW}")
+        if not _is_condition(each.get("Condition") or {}):
+            raise ValueError(
+                "spec.policy has a statement with an odd Condition; write {<operator>: {<key>: "
+                '<values>}}, such as {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}'
+            )
         resources = each.get("Resource")
         for resource in resources if isinstance(resources, list) else [resources]:
             mine = f"{ARN}{bucket}"
@@ -284,3 +286,23 @@ def _check_policy(text: str, bucket: str) -> None:
                 raise ValueError(
                     f"spec.policy is about {resource!r}; write '{mine}' or '{mine}/<prefix>*'"
                 )
+
+
+def _statements(text: str) -> list[Any]:
+    """What can be read, and written again for the server. Raises ValueError."""
+    try:
+        policy = orjson.loads(text)
+    except ValueError:
+        raise ValueError(f"spec.policy is no JSON; {_HOW}") from None
+    try:
+        orjson.dumps(policy)
+    except TypeError:
+        raise ValueError(f"spec.policy is nested too deeply; {_HOW}") from None
+    statements = policy.get("Statement") if isinstance(policy, dict) else None
+    if not isinstance(statements, list) or not statements:
+        raise ValueError(f"spec.policy has no list of statements; {_HOW}")
+    return statements
+
+
+def _is_condition(found: object) -> bool:
+    return isinstance(found, dict) and all(isinstance(each, dict) for each in found.values())

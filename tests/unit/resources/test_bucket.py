@@ -21,6 +21,10 @@ def policy(resource: Any = f"{ARN}/*", **changes: Any) -> str:
     return json.dumps({"Statement": [{**statement, "Resource": resource, **changes}]})
 
 
+DEEP: Any = []
+for _ in range(300):
+    DEEP = [DEEP]
+
 REFUSED = [
     pytest.param({"bucketName": "No"}, "3 to 63 lower case", id="name"),
     pytest.param({"bucketName": "a.b.c"}, "digits and '-'", id="dots"),
@@ -45,6 +49,11 @@ REFUSED = [
     pytest.param({"policy": policy(f"{ARN}-more/*")}, f"write '{ARN}'", id="name that begins so"),
     pytest.param({"policy": policy("*")}, f"write '{ARN}'", id="everything"),
     pytest.param({"policy": policy([f"{ARN}/*", None])}, f"write '{ARN}'", id="one of two"),
+    pytest.param({"policy": "[" * 30_000}, "no JSON", id="too deep"),
+    pytest.param({"policy": policy(Sid="\ud800")}, "no JSON", id="half a letter"),
+    pytest.param({"policy": policy(Condition="x")}, "Condition", id="condition"),
+    pytest.param({"policy": policy(Condition={"Bool": "x"})}, "Condition", id="condition's test"),
+    pytest.param({"policy": policy(Sid=DEEP)}, "nested", id="deep"),
 ]
 
 
