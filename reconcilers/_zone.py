@@ -28,6 +28,8 @@ NO_FILE: Final = ZoneText((), (), ())
 REMEMBERED: Final = 1024
 """Bytes of a RecordSet's spec that is remembered parsed; 2048 of the longest take 10 MiB."""
 DEFAULT_NAMESERVER: Final = "ns1"
+COMPUTED: Final = "LUA"
+"""Type that the server keeps answers by weight and place under, of A and AAAA alike."""
 SHOWN: Final = 50
 """So many left out records are told in the status."""
 
@@ -48,6 +50,8 @@ class Entry:
     """How it is computed, if it is."""
     source: str = ""
     """Name of the RecordSet that asks for it, if one does."""
+    held: bool = False
+    """Its RecordSet is paused: what it has stays, and nobody else gets it."""
 
     @property
     def marks(self) -> frozenset[str]:
@@ -69,7 +73,7 @@ class Merged:
     places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """RecordSet -> name and type that it is served under."""
     kept: frozenset[tuple[str, str]] = frozenset()
-    """(name, type) of paused RecordSets: left as they are."""
+    """(name, type) that paused RecordSets may have something under: that is left as it is."""
 
 
 def merged(
@@ -162,7 +166,8 @@ class _Table:
         digest = digest_of(spec)
         why = self._objection(entry)
         if why is None and spec.paused:
-            self.kept.add((entry.name, entry.type))
+            self.kept |= {(entry.name, entry.type), (entry.name, COMPUTED)}
+            self.add(replace(entry, held=True))
             why = "it is paused, and left as it is"
         if why is not None:
             return Source(name=dependent.name, digest=digest, served=False, message=why)
@@ -256,6 +261,8 @@ def _rendered(
     unable: list[str] = []
     places: dict[str, tuple[str, str]] = {}
     for entry in entries:
+        if entry.held:
+            continue
         rdtype, contents, why = _as_served(entry, able)
         if why:
             unable.append(f"{entry.name} {entry.type}: {why}")
@@ -284,7 +291,7 @@ def _as_served(entry: Entry, able: ServerState | None) -> tuple[str, tuple[str, 
     countries = able is None or able.countries
     code = _code(entry, entry.answers, countries=countries)
     why = "" if countries or not _needs_countries(entry.answers) else NO_COUNTRIES
-    return "LUA", (f'{entry.type} "{code}"',), why
+    return COMPUTED, (f'{entry.type} "{code}"',), why
 
 
 NO_COUNTRIES: Final = (
@@ -330,10 +337,33 @@ def _list(values: Iterable[str]) -> str:
 def changes(found: Iterable[RRset], wanted: Merged) -> tuple[RRset, ...]:
     """What makes a server's records those wanted: sets to write, and to remove (no records)."""
     there = {(each.name, each.type): each for each in found}
-    here: Mapping[tuple[str, str], RRset] = {(each.name, each.type): each for each in wanted.rrsets}
+    here: dict[tuple[str, str], RRset] = {(each.name, each.type): each for each in wanted.rrsets}
+    for key in wanted.kept & here.keys() & there.keys():
+        here[key] = _beside(there[key], here[key])
     write = [each for key, each in here.items() if not _same(there.get(key), each)]
     remove = [RRset(*key) for key in there if key not in here and key not in wanted.kept]
     return tuple(sorted((*remove, *write)))
+
+
+def _beside(found: RRset, wanted: RRset) -> RRset:
+    """`wanted`, and what is there of paused RecordSets: all that says something else."""
+    said = {_thing(wanted.type, each) for each in wanted.records}
+    kept = {each for each in found.records if _thing(found.type, each) not in said}
+    if not kept:
+        return wanted
+    records = tuple(sorted({*wanted.records, *kept}))
+    return replace(wanted, ttl=min(found.ttl, wanted.ttl), records=records)
+
+
+def _thing(rdtype: str, written: str) -> str:
+    """What one record says, of those that several RecordSets may have under one name and type."""
+    match rdtype:
+        case "TXT":
+            return _says(written)
+        case "LUA":
+            return written.partition(" ")[0]
+        case _:
+            return ""
 
 
 def _same(found: RRset | None, wanted: RRset) -> bool:
