@@ -18,7 +18,7 @@ from controlplane.plan import Dependent
 from drivers.powerdns import RRset, ServerState, Soa
 from drivers.powerdns_text import server_text
 from resources.answers import Answers
-from resources.dns import clash, content, host_name, mailbox_name, within
+from resources.dns import MAX_NAME, clash, content, host_name, mailbox_name, too_long, within
 from resources.recordset import RecordSetSpec
 from resources.zone import Source, Zone
 from resources.zonefile import ZoneText
@@ -160,10 +160,11 @@ class _Table:
             spec = _spec_of(dependent)
         except ValidationError:
             return Source(name=dependent.name, digest="", served=False, message="it is not valid")
-        entry = replace(
-            _entry(record, spec, f"RecordSet '{dependent.name}'"), source=dependent.name
-        )
-        digest = digest_of(spec)
+        digest, holder = digest_of(spec), f"RecordSet '{dependent.name}'"
+        try:
+            entry = replace(_entry(record, spec, holder), source=dependent.name)
+        except ValueError as exc:  # a name within this zone is too long
+            return Source(name=dependent.name, digest=digest, served=False, message=str(exc))
         why = self._objection(entry)
         if why is None and spec.paused:
             self.kept |= {(entry.name, entry.type), (entry.name, COMPUTED)}
@@ -178,6 +179,9 @@ class _Table:
         """Why it can't be in the zone beside what is there already."""
         if not within(entry.name, self.domain):
             return f"'{entry.name}' is not in the zone '{self.domain}'; change spec.name"
+        if too_long(entry.name):
+            most = f"a name has at most {MAX_NAME - 1} characters, the zone's domain among them"
+            return f"'{entry.name}' is too long: {most}; change spec.name"
         others = self.names.get(entry.name, ())
         for other in others:
             if both := entry.marks & other.marks:
@@ -233,7 +237,8 @@ def _nameservers(record: Zone, file: ZoneText, platform: tuple[str, ...]) -> tup
     domain = record.spec.domain
     own = tuple(host_name(each, domain) for each in record.spec.nameservers)
     given = tuple(host_name(each, domain) for each in platform)
-    return own or file.nameservers or given or (host_name(DEFAULT_NAMESERVER, domain),)
+    found = own or file.nameservers or given or (host_name(DEFAULT_NAMESERVER, domain),)
+    return tuple(dict.fromkeys(found))
 
 
 def _soa(record: Zone, nameservers: tuple[str, ...]) -> Soa:

@@ -39,6 +39,8 @@ ALIAS_NUMBER: Final = 65401
 """PowerDNS' own type: https://doc.powerdns.com/authoritative/guides/alias.html"""
 _TXT_CHUNK: Final = 255
 """Bytes in one string of a TXT record (RFC 1035, 3.3.14)."""
+MAX_NAME: Final = 254
+"""Characters of an absolute name, with the dot at its end."""
 MAX_VALUE: Final = 8192
 """Characters of one value: twice the largest DKIM key there is in practice."""
 
@@ -163,6 +165,12 @@ def full_name(name: str, domain: str) -> str:
     if name == domain or name.endswith(f".{domain}"):
         return f"{name}."
     return f"{name}.{domain}."
+
+
+def too_long(name: str) -> bool:
+    """Whether an absolute name is longer than DNS' 255 bytes (RFC 1035, 2.3.4), of which the dots
+    are all but one."""
+    return len(name) > MAX_NAME
 
 
 def within(name: str, domain: str) -> bool:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, Strict, ValidationInfo, model_valida
 from resources.answers import SET_LIST, Answers, Ttl
 from resources.changes import fixed
 from resources.columns import AGE, REASON, Column, ready
-from resources.dns import SLOW_BYTES, DomainName, HostName, clash, load, within
+from resources.dns import MAX_NAME, SLOW_BYTES, DomainName, HostName, clash, load, too_long, within
 from resources.meta import (
     STORED,
     Bool,
@@ -125,6 +125,11 @@ class ZoneSpec(BaseSpec):
                 raise ValueError(
                     f"recordSets: '{each.name}' is not in the zone; write a name that ends with "
                     f"'.{self.domain}.', or one without a dot at its end"
+                )
+            if too_long(name):
+                raise ValueError(
+                    f"recordSets: '{each.name}' is too long: a name has at most {MAX_NAME - 1} "
+                    "characters, the zone's domain among them"
                 )
             found = types.setdefault(name, set())
             if each.type in found:

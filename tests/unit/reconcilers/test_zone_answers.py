@@ -214,6 +214,11 @@ CLASHES = {
     "out of the zone": {"name": "www.example.net.", "type": "A", "records": ["192.0.2.1"]},
     "the zone's nameservers": {"name": "shop.example.org.", "type": "NS", "records": ["a.b"]},
     "not valid": {"name": "x", "type": "A", "records": ["nonsense"]},
+    "longer than a name may be": {
+        "name": ".".join(["a" * 60] * 4),
+        "type": "A",
+        "records": ["192.0.2.1"],
+    },
 }
 
 
@@ -229,6 +234,21 @@ async def test_what_cannot_be_in_the_zone_is_left_out_and_told(
     assert message
     assert world.sources(report)["good"] == (True, "")
     assert report.ready
+
+
+async def test_a_value_too_long_within_its_zone_is_left_out_and_told(world: ZoneWorld) -> None:
+    long = zone(domain=".".join(["b" * 60] * 3) + ".example.org")
+    world.dependents = (source("bad", name="x", type="MX", records=["10 " + "c" * 60]),)
+    report = await world.settle(long)
+    served, message = world.sources(report)["bad"]
+    assert (served, report.ready) == (False, True)
+    assert "is not '<preference> <host>'" in message
+
+
+async def test_a_nameserver_written_in_two_ways_is_one(world: ZoneWorld) -> None:
+    report = await world.settle(zone(nameservers=["ns1", "ns1.shop.example.org"]))
+    assert report.ready
+    assert told(report).nameservers == ("ns1.shop.example.org",)
 
 
 async def test_a_paused_record_set_is_left_as_it_is(world: ZoneWorld) -> None:

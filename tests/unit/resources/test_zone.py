@@ -56,6 +56,10 @@ REFUSED_ZONES = {
     "a public suffix": ({"domain": "co.uk"}, "'co.uk' is a public suffix"),
     "capitals": ({"domain": "Shop.example.org"}, "lower case"),
     "a dot at the end": ({"domain": "shop.example.org."}, "without a dot"),
+    "a name too long": (
+        {"recordSets": [{**WWW, "name": ".".join(["a" * 60] * 4)}]},
+        "at most 253 characters",
+    ),
     "a set twice": ({"recordSets": [WWW, {**WWW, "name": "www.shop.example.org"}]}, "there twice"),
     "a CNAME beside others": (
         {"recordSets": [WWW, {"name": "www", "type": "CNAME", "records": ["a.b"]}]},
