@@ -7,20 +7,23 @@ in front for what was kept (`deletionPolicy: Retain`), for the next Zone of that
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from controlplane.errors import RetryableError, TerminalError
 from controlplane.plan import Plan, Reconciler, Report, Resolved, SecretReader, Wait, Want
 from drivers.powerdns import DnsServer, PowerDns, RRset, ServerState, Soa, ZoneState
 from reconcilers._zone import NO_FILE, Merged, asks_for_more, changes, merged
-from resources.meta import PLATFORM_NAMESPACE, Condition
-from resources.zone import Source, Zone, ZoneStatus
+from reconcilers._zonetold import as_found, completeness
+from resources.meta import PLATFORM_NAMESPACE
+from resources.zone import Zone, ZoneStatus
 from resources.zonefile import ZoneText, read_zone_file
 
 SERVED_RECHECK_S: Final = 30.0
 """Nothing tells of a change made straight on the server; a look is three quick requests."""
 RECHECK_S: Final = 5.0
+MANY_SETS: Final = 100
+"""Record sets that are put together in 3 ms where none of their values is known yet."""
 KEPT: Final = "~"
 """Before the uid of the namespace that a zone is kept for. An account has at most 40 characters."""
 
@@ -48,6 +51,8 @@ class ZoneSeen:
     """Asked only where it matters."""
     file: ZoneText = NO_FILE
     file_problem: str = ""
+    wanted: Merged | None = None
+    """What it shall answer, put together from all the other fields."""
     kept_for_others: bool = False
     """The server has a zone above or below that a record of another namespace has left there."""
 
@@ -110,6 +115,10 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
         return (f"ConfigMap/{file.config_map_ref.name}",)
 
     async def observe(self, want: Want[Zone], /) -> ZoneSeen:
+        seen = await self._look(want)
+        return replace(seen, wanted=await _put_together(want, seen))
+
+    async def _look(self, want: Want[Zone]) -> ZoneSeen:
         service = _service(want)
         file, problem = await self._file(want.record)
         at = _at(service)
@@ -131,7 +140,7 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
             answered = await self.dns.observe_answer(answers_at, domain)
         if not want.deleting and asks_for_more(want.record, want.dependents):
             able = await self.dns.observe_server(server)
-        return ZoneSeen(at, answers_at, zone, answered, able, file, problem, kept)
+        return ZoneSeen(at, answers_at, zone, answered, able, file, problem, kept_for_others=kept)
 
     async def _file(self, record: Zone) -> tuple[ZoneText, str]:
         """Its zone file, and what is wrong with it."""
@@ -187,11 +196,11 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
             served=len(zone.rrsets) if zone else None,
             signed=zone.signed if zone else None,
             ds=ds,
-            sources=_as_found(wanted, zone) if zone else (),
+            sources=as_found(wanted, zone) if zone else (),
             left_out=wanted.left_out,
         )
         recheck = SERVED_RECHECK_S if ready else None
-        complete = (_completeness(wanted, seen.file_problem),) if zone else ()
+        complete = (completeness(wanted, seen.file_problem),) if zone else ()
         return Report(status, ready, reason, message, conditions=complete, recheck_after_s=recheck)
 
     async def apply(self, step: ZoneStep, /) -> None:
@@ -259,7 +268,17 @@ def _overlaps(name: str, domain: str) -> bool:
     return name.endswith(f".{domain}") or domain.endswith(f".{name}")
 
 
+async def _put_together(want: Want[Zone], seen: ZoneSeen) -> Merged:
+    """On a thread where that takes long: others get their turns meanwhile."""
+    sets = len(want.record.spec.record_sets) + len(seen.file.sets) + len(want.dependents)
+    if sets < MANY_SETS:
+        return _merged(want, seen)
+    return await asyncio.to_thread(_merged, want, seen)
+
+
 def _merged(want: Want[Zone], seen: ZoneSeen) -> Merged:
+    if seen.wanted is not None:
+        return seen.wanted
     service = _service(want)
     settings = (service.spec.get("settings") if service else None) or {}
     names = tuple(each for each in str(settings.get("nameservers", "")).split(",") if each)
@@ -341,18 +360,6 @@ def _objection(want: Want[Zone], seen: ZoneSeen) -> Wait | None:
     return None
 
 
-def _as_found(wanted: Merged, zone: ZoneState) -> tuple[Source, ...]:
-    """What is served of each RecordSet: what the server has, not what was asked of it."""
-    missing = {(each.name, each.type) for each in changes(zone.rrsets, wanted)}
-    message = "it is not on the server yet; see the Zone's conditions if that lasts"
-    return tuple(
-        each.model_copy(update={"served": False, "message": message})
-        if wanted.places.get(each.name) in missing
-        else each
-        for each in wanted.sources
-    )
-
-
 def _silence(seen: ZoneSeen) -> str:
     return f"the server at {seen.answers_at} has the zone and does not answer for it yet"
 
@@ -373,17 +380,3 @@ def _readiness(want: Want[Zone], seen: ZoneSeen) -> tuple[bool, str, str]:
     if seen.answered is None:
         return False, "NotAnswering", _silence(seen)
     return True, "Serving", f"{len(seen.zone.rrsets)} record sets are answered"
-
-
-def _completeness(wanted: Merged, file_problem: str) -> Condition:
-    if file_problem:
-        message = f"what is asked for isn't known: {file_problem}"
-        return Condition(type="Complete", status="False", reason="ZoneFileInvalid", message=message)
-    refused = [each for each in wanted.sources if not each.served]
-    problems = (*(f"RecordSet '{each.name}': {each.message}" for each in refused), *wanted.left_out)
-    if not problems:
-        return Condition(type="Complete", status="True", reason="AllServed")
-    rest = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Condition(
-        type="Complete", status="False", reason="LeftOut", message=f"{problems[0]}{rest}"
-    )

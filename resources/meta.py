@@ -376,6 +376,8 @@ class KindInfo:
     """Field selectors beyond metadata.name and metadata.namespace."""
     slow_bytes: int = 32 * 1024
     """Size from which judging a record takes so long, 2 ms, that it is better done on a thread."""
+    bulk: tuple[str, ...] = ()
+    """Fields of the spec that may be large, and say nothing of whom it names or works on."""
     dns_name: bool = True
     """metadata.name must be a DNS label (it becomes a host name), not just a subdomain."""
     lasting: tuple[str, ...] = ()

@@ -187,6 +187,7 @@ class Zone(Resource[ZoneSpec, ZoneStatus]):
         singular="zone",
         categories=("all",),
         slow_bytes=SLOW_BYTES,
+        bulk=("recordSets", "zoneFile"),
         dns_name=False,
         sees_dependents=True,
         columns=(

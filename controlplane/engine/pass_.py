@@ -13,7 +13,7 @@ from controlplane.conditions import Fact, Reason, Summary, find, truth
 from controlplane.engine.admission import allocation
 from controlplane.engine.held import first_start
 from controlplane.engine.parts import Parts
-from controlplane.engine.resolve import NAMESPACE, AnyReconciler, allocation_of, former, parse
+from controlplane.engine.resolve import NAMESPACE, AnyReconciler, allocation_of, former, parsed
 from controlplane.engine.writer import Change
 from controlplane.errors import ConflictError
 from controlplane.plan import (
@@ -88,7 +88,7 @@ class Pass:
         if stored is None:
             return Result("converged", gone=True)
         self.base = stored
-        record = parse(self.parts.models[self.key.kind], stored)
+        record = await parsed(self.parts.models[self.key.kind], stored)
         if record.deleting:
             return await self._tear_down(record, stored)
         if isinstance(spec := getattr(record, "spec", None), Spec) and spec.paused:

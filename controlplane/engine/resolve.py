@@ -4,6 +4,7 @@ Reads the watch cache only, decides nothing. Everything a record depends on is w
 reverse index before it is read, so that a change in between wakes the record again.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
@@ -51,6 +52,13 @@ def parse(model: type[Record], stored: Stored) -> Record:
             f"cannot read {stored.key}: {where}: {first['msg']}; edit it to mend it",
             reason=Reason.INVALID_RECORD,
         ) from exc
+
+
+async def parsed(model: type[Record], stored: Stored) -> Record:
+    """As `parse`; on a thread where that takes long, so that others get their turns meanwhile."""
+    if len(stored.body) < model.info.slow_bytes:
+        return parse(model, stored)
+    return await asyncio.to_thread(parse, model, stored)
 
 
 def allocation_of(stored: Stored) -> Allocation | None:

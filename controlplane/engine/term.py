@@ -37,7 +37,7 @@ from controlplane.engine.progress import Progress
 from controlplane.engine.queue import Priority, Queue
 from controlplane.engine.recorder import Recorder
 from controlplane.engine.referring import PLATFORM
-from controlplane.engine.resolve import AnyReconciler, Resolver, forget_parsed, parse
+from controlplane.engine.resolve import AnyReconciler, Resolver, forget_parsed, parsed
 from controlplane.engine.room import Departures, Room
 from controlplane.engine.secretdata import generate
 from controlplane.engine.slices import in_slices
@@ -246,14 +246,14 @@ class Term:
                 await self._prepared.ensure(kind)
             async for stored in in_slices(records):
                 if holds_or_waits(stored):
-                    yield self._typed(stored), stored
+                    yield await self._typed(stored), stored
                 if named:  # else the first pass of a server would read them all in one go
                     self._parts.resolver.named_by(stored)
                 forget_parsed(stored)
 
-    def _typed(self, stored: Stored) -> Record | None:
+    async def _typed(self, stored: Stored) -> Record | None:
         try:
-            return parse(self._setup.models[stored.key.kind], stored)
+            return await parsed(self._setup.models[stored.key.kind], stored)
         except TerminalError:
             return None
 

@@ -1,5 +1,6 @@
 """Zone: how it is made, kept, signed and removed on its server."""
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,8 @@ from controlplane.errors import DriverUnavailableError, RetryableError, Terminal
 from controlplane.plan import Plan, Resolved, Wait
 from drivers.fake.powerdns import FakePowerDns
 from drivers.powerdns import DnsServer, RRset, Soa
-from reconcilers.zone import ChangeRecords, MakeZone, RemoveZone, SignZone
+from reconcilers._zone import Merged, merged
+from reconcilers.zone import MANY_SETS, ChangeRecords, MakeZone, RemoveZone, SignZone
 from tests.unit.reconcilers.world import NS_UID, UID
 from tests.unit.reconcilers.zones import AT, DOMAIN, WWW, ZoneWorld, complete, source, told, zone
 
@@ -36,6 +38,23 @@ async def test_it_is_made_with_all_its_records_at_once(world: ZoneWorld) -> None
     assert complete(report).status == "True"
     assert world.answer("www", "A") == ("192.0.2.1",)
     assert told(report).endpoint == "10.200.0.3:53"
+
+
+async def test_many_records_are_put_together_on_a_thread(
+    world: ZoneWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on: list[int] = []
+
+    def noted(*given: Any) -> Merged:
+        on.append(threading.get_ident())
+        return merged(*given)
+
+    monkeypatch.setattr("reconcilers.zone.merged", noted)
+    many = [{**WWW, "name": f"www{number}"} for number in range(MANY_SETS)]
+    report = await world.settle(zone(recordSets=many))
+    assert told(report).served == MANY_SETS + 1
+    assert on
+    assert threading.get_ident() not in on
 
 
 async def test_settled_it_changes_nothing(world: ZoneWorld) -> None:

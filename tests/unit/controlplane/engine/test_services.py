@@ -1,9 +1,14 @@
 """Names for one record alone, platform services, and kinds that see who names them."""
 
-from controlplane.engine.referring import PLATFORM
+import orjson
+
+from controlplane.engine.cache import Cache
+from controlplane.engine.referring import PLATFORM, Referring
 from controlplane.errors import RetryableError
-from controlplane.records import Key
+from controlplane.records import Key, Stored
 from resources.meta import PLATFORM_NAMESPACE
+from resources.platform import Platform
+from resources.zone import Zone
 from tests.support.bench import Bench, box_key, space_key
 from tests.support.virtual import in_virtual_time
 
@@ -136,3 +141,11 @@ async def test_dependents_are_complete_from_the_first_pass_of_a_new_term() -> No
         await bench.settle()
         assert bench.get(HUB).revision == before.revision
         assert bench.get(space_key()).obj["status"]
+
+
+def test_what_a_zone_works_on_is_read_without_its_records() -> None:
+    spec = {"domain": "shop.example.org", "recordSets": [{"name": "x", "type": "A"}] * 2}
+    body = {"kind": "Zone", "metadata": {"name": "shop", "namespace": "shop"}, "spec": spec}
+    stored = Stored(Key("Zone", "shop", "shop"), "uid", 1, 1, orjson.dumps(body))
+    models = {model.info.kind: model for model in (Zone, Platform)}
+    assert Referring(Cache(), models).targets(stored) == (Key(PLATFORM, PLATFORM_NAMESPACE, "dns"),)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from controlplane.engine import resolve
 from controlplane.engine.prepared import Prepared, prepared_on_a_thread
 from controlplane.engine.slices import SLICE
 from controlplane.records import Key, Stored
 from resources.meta import PLATFORM_NAMESPACE
+from resources.zone import Zone
 from tests.support.bench import Bench, box_key
 from tests.support.toys import Box, Counting
 from tests.support.virtual import in_virtual_time, run
@@ -167,3 +169,15 @@ async def test_a_kind_is_prepared_for_on_a_thread(monkeypatch: pytest.MonkeyPatc
         await prepared.ensure(kind)
     assert len(threads) == 1
     assert threading.get_ident() not in threads
+
+
+async def test_a_large_record_is_read_on_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    on: list[int] = []
+    monkeypatch.setattr(resolve, "parse", lambda *_: on.append(threading.get_ident()))
+    size = Zone.info.slow_bytes
+    small, large = (
+        Stored(Key("Zone", "shop", "shop"), "uid", 1, 1, b" " * each) for each in (size - 1, size)
+    )
+    for stored in (small, large):
+        await resolve.parsed(Zone, stored)
+    assert [each == threading.get_ident() for each in on] == [True, False]
