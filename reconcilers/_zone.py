@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from ipaddress import ip_network
 from typing import Any, Final
 
 import orjson
@@ -320,7 +321,8 @@ def _code(entry: Entry, answers: Answers, *, countries: bool) -> str:
         return f"pickwrandom({{{pairs}}})"
     clauses = []
     for place in answers.geo:
-        tests = [("netmask", place.networks)]
+        # the server reads a network by the length of its prefix alone
+        tests = [("netmask", tuple(str(ip_network(each)) for each in place.networks))]
         if countries:
             tests += [("country", place.countries), ("continent", place.continents)]
         asked = " or ".join(f"{name}({_list(values)})" for name, values in tests if values)

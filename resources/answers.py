@@ -27,7 +27,11 @@ Ttl = Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)]
 
 
 def _network(value: str) -> str:
+    """Raises ValueError for what is not a network: one that ends in a zone id (`fe80::%eth0`) is
+    nobody's but a host's own, and may say anything after its `%`."""
     try:
+        if "%" in value:
+            raise ValueError(value)
         ip_network(value)
     except ValueError as exc:
         raise ValueError(

@@ -35,6 +35,8 @@ Selector = Annotated[
 
 def _address(value: str) -> str:
     try:
+        if "%" in value:  # a zone id: an address of one host's own
+            raise ValueError(value)
         return str(ip_address(value))
     except ValueError as exc:
         raise ValueError(

@@ -87,6 +87,13 @@ async def test_answers_by_place_and_weight_are_computed_by_the_server(world: Zon
     assert complete(report).status == "True"
 
 
+async def test_a_network_is_told_to_the_server_by_its_prefix(world: ZoneWorld) -> None:
+    geo = [{"networks": ["10.0.0.0/255.0.0.0"], "records": ["192.0.2.2"]}]
+    await world.settle(zone(recordSets=[{**GEO, "geo": geo}]))
+    (code,) = world.answer("www", "LUA")
+    assert "netmask({'10.0.0.0/8'})" in code
+
+
 async def test_a_server_without_countries_tells_networks_apart_and_says_so(
     world: ZoneWorld,
 ) -> None:

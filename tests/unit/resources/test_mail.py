@@ -46,6 +46,7 @@ def domain(**spec: Any) -> MailDomain:
         ({"domain": "exa mple.org"}, "mail domain"),
         ({"domain": "a.org\nb"}, "mail domain"),
         ({"addresses": ["192.0.2.300"]}, "IP address"),
+        ({"addresses": ["fe80::1%eth0"]}, "IP address"),
         ({"addresses": ["192.0.2.1", "192.0.2.1"]}, "twice"),
         ({"dkim": {"selector": "a.b"}}, "selector"),
         ({"dmarc": {"reportTo": "x@example.org; p=none"}}, "mail address"),

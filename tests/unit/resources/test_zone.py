@@ -33,6 +33,16 @@ REFUSED = {
          "geo": [{"countries": ["de"], "records": ["192.0.2.2"]}]},
         "ISO 3166",
     ),
+    "code for a network": (
+        {"name": "x", "type": "A", "records": ["192.0.2.1"],
+         "geo": [{"networks": ["::%'}) or os.exit() --/128"], "records": ["192.0.2.2"]}]},
+        "is not a network",
+    ),
+    "a network of one host's own": (
+        {"name": "x", "type": "A", "records": ["192.0.2.1"],
+         "geo": [{"networks": ["fe80::%eth0/64"], "records": ["192.0.2.2"]}]},
+        "is not a network",
+    ),
     "an MX without preference": ({"name": "x", "type": "MX", "records": ["a.b"]}, "preference"),
     "two CNAMEs": ({"name": "x", "type": "CNAME", "records": ["a.b", "c.d"]}, "one record only"),
     "an odd name": ({"name": "a b", "type": "A", "records": ["192.0.2.1"]}, "a name within"),
