@@ -23,7 +23,9 @@ _TYPES: Final[frozenset[str]] = frozenset(get_args(RecordType))
 _BY_SERVER: Final = frozenset(
     {"SOA", "RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "DNSKEY", "CDS", "CDNSKEY"}
 )
-_GENERATE: Final = re.compile(r"^\$GENERATE\s+(\d+)-(\d+)(?:/(\d+))?\s", re.MULTILINE | re.I)
+_GENERATES: Final = re.compile(r"(?:^|[\r\n])[ \t()\"]*(\$GENERATE[^\r\n]*)", re.I)
+"""Whatever the reader could take for one."""
+_GENERATE: Final = re.compile(r"\$GENERATE[ \t]+(\d{1,9})-(\d{1,9})(?:/(\d{1,9}))?[ \t].*", re.I)
 _INCLUDE: Final = re.compile(r"^\$INCLUDE\b", re.MULTILINE | re.I)
 
 
@@ -120,8 +122,12 @@ def _check_directives(text: str) -> None:
     if _INCLUDE.search(text):
         raise ValueError("$INCLUDE is not allowed: put everything into one file")
     total = 0
-    for first, last, step in _GENERATE.findall(text):
-        total += (int(last) - int(first)) // max(1, int(step or 1)) + 1
+    for line in _GENERATES.findall(text):
+        found = _GENERATE.fullmatch(line)
+        if found is None:  # in parentheses or quotes, its range would not be counted
+            raise ValueError("write $GENERATE on one line: '$GENERATE 1-20 host$ A 192.0.2.$'")
+        first, last, step = (int(each or 1) for each in found.groups())
+        total += max(0, last - first) // max(1, step) + 1
     if total > MAX_GENERATED:
         raise ValueError(f"$GENERATE makes {total} records; at most {MAX_GENERATED} are allowed")
 

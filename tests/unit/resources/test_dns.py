@@ -98,7 +98,7 @@ def test_a_zone_file_is_read_into_sets() -> None:
     text = (
         "$ORIGIN shop.example.org.\n$TTL 1h\n@ SOA ns1 admin 1 2h 1h 2w 5m\n@ NS ns1\n"
         "@ MX 10 Mail\n 60 A 192.0.2.1\nal ALIAS www.example.net.\n"
-        "$GENERATE 1-2 host$ A 192.0.2.$\nout.example.net. A 192.0.2.9\n"
+        "$GENERATE 1-2 host$ A 192.0.2.$ ; two (or so)\nout.example.net. A 192.0.2.9\n"
         "c CNAME a.example.net.\nd DS 1 13 2 " + "ab" * 32 + "\nd NS ns.example.net.\n"
         "x HINFO PC DOS\n@ CAA 0 issue ca.example\n"
     )
@@ -133,6 +133,11 @@ BROKEN = {
     "www A 1.2.3.400\n": "in or before line 2",
     "$INCLUDE /etc/passwd\n": "$INCLUDE is not allowed",
     "$GENERATE 0-9999 h$ A 192.0.2.1\n": "$GENERATE makes 10000 records",
+    "$GENERATE (0-9999) h$ A 192.0.2.1\n": "$GENERATE on one line",
+    "@ A 192.0.2.1\n( $GENERATE 0-9999 h$ A 192.0.2.1 )\n": "makes 10000 records",
+    '$GENERATE "0-9999" h$ A 192.0.2.1\n': "$GENERATE on one line",
+    "\r$generate (\n0-9999 h$ A 192.0.2.1 )\n": "$GENERATE on one line",
+    "$GENERATE 0-9999 h$ A 192.0.2.1\n$GENERATE 9999-0 h$ A 192.0.2.1\n": "makes 10001 records",
     "@ CNAME a.b.\n@ A 192.0.2.1\n": "CNAME",
     "x LUA A \"os.exit()\"\n": "unknown rdatatype 'LUA'",
     "@ NS _a.example.\n": "not a server's name",
