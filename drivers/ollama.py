@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 
 from controlplane.clock import Clock, SystemClock
 from controlplane.errors import RetryableError
@@ -160,6 +161,8 @@ class Ollama:
             job.failure = PullError(error.reason, str(error))
         except (OSError, TimeoutError, aiohttp.ClientError):
             job.failure = PullError("SourceUnavailable", "the connection to Ollama was cut")
+        except LineTooLong:  # no line of its own is
+            job.failure = PullError("BadAnswer", "what Ollama answers makes no sense")
         if job.failure is not None:
             job.attempts += 1
             job.failed_at = self.clock.monotonic()

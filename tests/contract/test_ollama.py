@@ -46,6 +46,7 @@ async def ready(world: OllamaWorld, **changes: Any) -> None:
         ("error_mid_stream", "unexpected EOF"),
         ("no_success", "without success"),
         ("cut", "cut"),
+        ("long_line", "makes no sense"),
         ("server_error", "terminated"),
     ],
 )

@@ -17,7 +17,8 @@ from typing import Any
 from aiohttp import web
 
 Odd = str
-"""error_mid_stream, no_success, no_completed, garbage, error_in_200, html, cut, server_error."""
+"""error_mid_stream, no_success, no_completed, garbage, error_in_200, html, cut, long_line,
+server_error."""
 DEFAULT_KEEP_ALIVE_S = 300.0
 FOREVER = timedelta(days=365 * 292)
 
@@ -151,6 +152,9 @@ class OllamaServer:
 
     async def _progress(self, name: str) -> Any:
         yield {"status": "pulling manifest"}
+        if "long_line" in self.odd:
+            yield {"status": "x" * (1 << 20)}
+            return
         if name not in self.registry:
             yield {"error": "pull model manifest: file does not exist"}
             return
