@@ -76,7 +76,8 @@ def as_seen(lease: VpnLease, seen: VpnNetworkSeen) -> VpnLease:
         wanted = served((lease,))
         serves = bool(wanted) and wanted[0] in tuple(each.peer for each in live)
         return lease.model_copy(update={"state": "Serving" if serves else "Pending"})
-    if lease.state == "Removed" and any(each.peer.public_key == lease.public_key for each in live):
+    gone = lease.state in ("Removed", "Disabled")
+    if gone and any(each.peer.public_key == lease.public_key for each in live):
         # until it is seen to be out
         return lease.model_copy(update={"state": "Pending"})
     return lease

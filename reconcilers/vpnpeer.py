@@ -33,6 +33,7 @@ from resources.vpnpeer import VpnPeer, VpnPeerStatus
 
 SECRET_TYPE: Final = "bunker.cloud/wireguard"  # noqa: S105  # a type, and no password
 REF: Final = "spec.networkRef"
+_DISABLING: Final = Wait("Disabling", "the gateway still lets it in: it is being taken out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,7 @@ def _not_served(
     """What is between a right Secret and a client that may connect; None: nothing more to do."""
     spec = record.spec
     if not spec.enabled:
-        return None if lease.state == "Disabled" else Wait("Disabling", "it is being taken out")
+        return None if lease.state == "Disabled" else _DISABLING
     if lease.message:
         return Wait("Refused", lease.message)
     current = lease.public_key == seen.public_key and set(lease.allowed_ips) == set(
@@ -218,6 +219,8 @@ def _readiness(want: Want[VpnPeer], seen: VpnPeerSeen) -> tuple[str, str]:
     if network is None or network.uid is None:
         return "ReferenceNotFound", network.message if network else ""
     if not record.spec.enabled:
+        if lease is not None and lease.state != "Disabled":
+            return _DISABLING.reason, _DISABLING.message
         return "Disabled", "spec.enabled is false: it may not connect"
     if lease is None or _config(want) is None:
         wait = _no_address(record, lease)

@@ -1,5 +1,6 @@
 """VpnNetwork and VpnPeer: who gets which address, who is served, what is told and edited."""
 
+from controlplane.errors import RetryableError
 from controlplane.records import Key
 from drivers.wireguard_keys import public_key_of
 from tests.support.platform import Platform
@@ -154,6 +155,25 @@ async def test_a_disabled_peer_is_out_and_keeps_its_address() -> None:
         await platform.apply("VpnPeer", "laptop", enabled=True)
         await platform.settle(5)
         assert (await lets_in(platform))[key] == ("10.99.0.2/32",)
+
+
+@in_virtual_time
+async def test_who_is_still_in_the_gateway_is_not_told_to_be_out() -> None:
+    async with Platform().running() as platform:
+        await make_network(platform)
+        await make_peers(platform, "laptop")
+        key = key_of(platform, "laptop")
+        for _ in range(100):
+            refusal = RetryableError("cannot set up the gateway: it is busy", reason="SyncFailed")
+            platform.wireguard.faults.fail_next("ensure_interface", refusal)
+        await platform.apply("VpnPeer", "laptop", enabled=False)
+        await platform.settle(5)
+        assert key in await lets_in(platform)
+        assert ready(platform, "laptop")[:2] == ("False", "Disabling")
+        platform.wireguard.faults.forget()
+        await platform.settle(60)
+        assert key not in await lets_in(platform)
+        assert ready(platform, "laptop")[:2] == ("False", "Disabled")
 
 
 @in_virtual_time
