@@ -6,6 +6,7 @@ dnspython checks and normalises the data; it is imported where it is used, as fe
 """
 
 import re
+import threading
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
@@ -288,16 +289,29 @@ def _escaped(chunk: bytes) -> str:
     )
 
 
+_learning: Final = threading.Lock()
+"""Values are judged on several threads, and dnspython refuses to be taught a type twice."""
+
+
 @lru_cache(maxsize=1)
 def know_alias() -> None:
     """Teach dnspython PowerDNS' ALIAS: it is written as a CNAME is."""
-    from dns import rdata
+    with _learning:
+        _learn_alias()
+
+
+def _learn_alias() -> None:
+    from dns import rdata, rdataclass, rdatatype
     from dns.rdtypes import nsbase
     from dns.rdtypes.ANY import CNAME
 
     class Alias(nsbase.NSBase):
         """A name, looked up by the server."""
 
+    number = rdatatype.RdataType.make(ALIAS_NUMBER)
+    known: Any = rdata.get_rdata_class
+    if known(rdataclass.IN, number) is not rdata.GenericRdata:
+        return
     module: Any = type("alias", (), {"ALIAS": Alias, "__name__": CNAME.__name__})
     rdata.register_type(module, ALIAS_NUMBER, "ALIAS")
 

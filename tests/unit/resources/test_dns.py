@@ -1,8 +1,10 @@
 """DNS names, values and zone files: what becomes of them, and what is said of wrong ones."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from resources.dns import clash, content, full_name, host_name, mailbox_name, within
+from resources.dns import clash, content, full_name, host_name, know_alias, mailbox_name, within
 from resources.zonefile import MAX_TEXT, read_zone_file
 
 ZONE = "shop.example.org"
@@ -121,6 +123,13 @@ def test_a_zone_file_is_read_into_sets() -> None:
 def test_a_file_without_ttl_has_the_zones() -> None:
     (found,) = read_zone_file("www A 192.0.2.1\n", ZONE, 77).sets
     assert found.ttl == 77
+
+
+def test_many_threads_may_learn_of_an_alias_at_once() -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for learned in [threads.submit(know_alias.__wrapped__) for _ in range(2)]:
+            learned.result()
+    assert content("ALIAS", "a.b.", ZONE) == "a.b."
 
 
 def test_an_alias_beside_an_address_is_left_out() -> None:
