@@ -26,6 +26,7 @@ from drivers.containers import (
 from drivers.digest import same_digest
 from drivers.docker_body import container_body, container_labels
 from drivers.fake.engine import MOMENT, Container, FakeEngine, with_network, without_network
+from drivers.fake.volumes import check_free, users
 
 
 class FakeContainers:
@@ -204,7 +205,7 @@ class FakeContainers:
         if found is not None:
             if found.owner is None:
                 raise _not_ours(f"remove volume '{name}'")
-            if self._users(name):
+            if users(self.engine, name):
                 raise RetryableError(f"cannot remove volume '{name}'", reason="VolumeInUse")
             self.engine.count("remove_volume")
             self.engine.remove_volume(name)
@@ -303,7 +304,7 @@ class FakeContainers:
         if self.engine.has_name(spec.name):
             raise _taken(f"create container '{spec.name}'")
         for mount in spec.volumes:
-            self._check_volume(spec, mount.volume)
+            check_free(self.engine, mount.volume, spec)
         self.engine.count("create_container")
         blank = self.engine.add_foreign(spec.name)
         made = Container(
@@ -324,20 +325,6 @@ class FakeContainers:
         )
         self.engine.containers[blank.id] = made
         return made
-
-    def _check_volume(self, spec: ContainerSpec, name: str) -> None:
-        found = self.engine.volumes.get(name)
-        if found is None:
-            raise RetryableError(
-                f"cannot create container '{spec.name}': volume '{name}' is gone",
-                reason="VolumeMissing",
-            )
-        if any(self._in_the_way(user, spec, found) for user in self._users(name)):
-            raise RetryableError(
-                f"cannot create container '{spec.name}': volume '{name}' is in use by another's",
-                retry_after_s=1.0,
-                reason="VolumeInUse",
-            )
 
     def _correct(self, found: Container, spec: ContainerSpec) -> None:
         if found.state.name != spec.name:
@@ -386,18 +373,6 @@ class FakeContainers:
             if c.state.running and c.state.network_ids.get(network.name) == network.id
         )
         return replace(network, container_ids=tuple(sorted(inside)))
-
-    def _in_the_way(self, user: Container, spec: ContainerSpec, volume: VolumeState) -> bool:
-        if user.spec is not None:
-            return user.spec.owner.uid != spec.owner.uid
-        return volume.owner is None and user.state.running
-
-    def _users(self, volume: str) -> list[Container]:
-        def has(found: Container) -> bool:
-            named = () if found.spec is None else (mount.volume for mount in found.spec.volumes)
-            return volume in (*named, *found.mounts)
-
-        return [each for each in self.engine.containers.values() if has(each)]
 
 
 def _raise(lost: ControlPlaneError | None) -> None:
