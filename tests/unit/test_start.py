@@ -44,7 +44,7 @@ def test_start_imports_nothing_that_few_starts_need() -> None:
 def test_an_api_alone_imports_no_reconciler_and_no_driver_but_that_of_its_keys() -> None:
     loaded = told_by("import controlplane.__main__, sys; print(*sys.modules)")
     ours = {name for name in loaded if name.split(".")[0] in {"drivers", "reconcilers"}}
-    assert ours == {"drivers", "drivers.vault"}
+    assert ours == {"drivers", "drivers.threads", "drivers.vault"}
 
 
 def test_start_builds_no_model_of_a_kind_that_has_no_records() -> None:
