@@ -63,20 +63,24 @@ class Reporter:
                 await self._tell(stored.obj["status"])
 
     async def _tell(self, status: Mapping[str, Any]) -> None:
-        name = (status.get("secretRef") or {}).get("name")
-        values = await self.values.read("Secret", PLATFORM_NAMESPACE, name) if name else None
-        login = tuple((values or {}).get(key, b"").decode() for key in ("username", "password"))
         text = generate_latest(self.registry)
         try:
-            await self.push.ensure_metrics(
-                status["endpoints"]["push"], (login[0], login[1]), self.instance, text
-            )
+            # its Secret can't be read while PostgreSQL or a Vault is away
+            login = await self._login((status.get("secretRef") or {}).get("name"))
+            await self.push.ensure_metrics(status["endpoints"]["push"], login, self.instance, text)
         except ControlPlaneError as exc:
             if self._failed != str(exc):
                 _log.warning("metrics_not_pushed", cause=str(exc))
             self._failed = str(exc)
         else:
             self._failed = ""
+
+    async def _login(self, secret: str | None) -> tuple[str, str]:
+        values: Mapping[str, bytes] = {}
+        if secret:
+            values = await self.values.read("Secret", PLATFORM_NAMESPACE, secret) or {}
+        username, password = (values.get(key, b"").decode() for key in ("username", "password"))
+        return username, password
 
 
 def _is_metrics(obj: Mapping[str, Any]) -> bool:

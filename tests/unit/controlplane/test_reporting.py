@@ -8,6 +8,11 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from controlplane.errors import (
+    ControlPlaneError,
+    SecretsUnavailableError,
+    StoreUnavailableError,
+)
 from controlplane.records import Key, Stored
 from controlplane.reporting import EVERY_S, Reporter
 from drivers.fake.pushgateway import FakePushgateway
@@ -27,8 +32,11 @@ class Values:
     """One Secret."""
 
     password = b"hush"
+    away: ControlPlaneError | None = None
 
     async def read(self, kind: str, namespace: str, name: str, /) -> Mapping[str, bytes] | None:
+        if self.away is not None:
+            raise self.away
         known = (kind, namespace, name) == ("Secret", "platform", "metrics-credentials")
         return {"username": b"bunker", "password": self.password} if known else None
 
@@ -115,3 +123,22 @@ async def test_a_service_that_refuses_or_is_away_harms_nothing() -> None:
     world.values.password = b"hush"
     await run(world, intervals=1)
     assert world.told == ["answer 0.0"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreUnavailableError("cannot read a Secret's key: PostgreSQL does not answer"),
+        SecretsUnavailableError("cannot use 'bunker/main/keys/u' in Vault: it is sealed"),
+    ],
+)
+async def test_it_goes_on_after_its_login_could_not_be_read(error: ControlPlaneError) -> None:
+    world = World(OURS)
+    world.values.away = error
+    task = asyncio.ensure_future(world.reporter.run())
+    await world.clock.advance(EVERY_S)
+    assert not task.done()
+    world.values.away = None
+    await world.clock.advance(EVERY_S)
+    assert world.told == ["answer 0.0"]
+    task.cancel()
