@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+import structlog
+
 from controlplane.clock import Clock
-from controlplane.errors import SecretsUnavailableError, TerminalError
+from controlplane.errors import RetryableError, SecretsUnavailableError, TerminalError
 from controlplane.secrets import EmbeddedSealer, MasterKey, ObjectKeys, load_master_key, new_master
 
 Backend = Literal["embedded", "vault"]
@@ -23,8 +25,13 @@ Backend = Literal["embedded", "vault"]
 VALUE: Final = "key"
 """Name of the one value at each path."""
 MASTER: Final = "master"
+OWNER: Final = "owner"
+DATABASE: Final = "database"
+"""Name of the one value at OWNER."""
 READY_EVERY_S: Final = 5.0
 SWEEP_EVERY_S: Final = 300.0
+
+_log = structlog.get_logger(__name__)
 
 
 class KeyVault(Protocol):
@@ -83,7 +90,14 @@ class VaultKeys:
         return found
 
     async def delete_master(self) -> None:
+        """With whose folder it was: nothing of this installation is left."""
+        await self.vault.delete_secret(f"{self.path}/{OWNER}")
         await self.vault.delete_secret(f"{self.path}/{MASTER}")
+
+    async def claimed(self, database: str) -> bool:
+        """Whether the folder is that database's; what is nobody's yet becomes its own."""
+        kept = await self.vault.ensure_secret(f"{self.path}/{OWNER}", {DATABASE: database})
+        return kept.get(DATABASE) == database
 
     def _of(self, uid: str) -> str:
         return f"{self.path}/keys/{uid}"
@@ -184,7 +198,7 @@ class VaultSealer:
             try:
                 await self.ready()
                 return
-            except SecretsUnavailableError:
+            except RetryableError:  # the database is asked, too
                 await clock.sleep(READY_EVERY_S)
 
 
@@ -225,7 +239,9 @@ class KeySweeper:
     """Removes keys from Vault whose Secret is gone: the database does so by itself, in the
     transaction that deletes the record, and can't reach into a Vault.
 
-    A key is older than its record, so only one that had no record at two sweeps goes.
+    A key is older than its record, so only one that had no record at two sweeps goes. And none on
+    the word of another database than the one that the folder belongs to, such as a second
+    installation's, or an empty one that is still to be restored: a key never comes back.
     """
 
     keys: VaultKeys
@@ -234,16 +250,27 @@ class KeySweeper:
     _seen: frozenset[str] = frozenset()
 
     async def run(self) -> None:
-        """For ever; while the Vault is away, later."""
+        """For ever; while the Vault or the database is away, later."""
         while True:
             await self.clock.sleep(SWEEP_EVERY_S)
             try:
                 await self.once()
-            except SecretsUnavailableError:
+            except RetryableError:
                 continue
 
     async def once(self) -> int:
         """One sweep; how many keys went."""
+        database = await self.live.identity()
+        if database is None:  # nothing of its own is in it yet
+            return 0
+        if not await self.keys.claimed(database):
+            _log.error(
+                "vault_sweep_refused",
+                path=self.keys.path,
+                hint="another database's keys are kept there: give each installation a "
+                "CP_VAULT_PATH of its own, or restore the database that the keys are of",
+            )
+            return 0
         found = frozenset(await self.keys.uids())
         orphans = found - await self.live.sealed_uids()
         gone = orphans & self._seen
@@ -255,6 +282,11 @@ class KeySweeper:
 
 class Live(Protocol):
     """Whose keys are needed."""
+
+    async def identity(self) -> str | None:
+        """What this database alone has, and each restored backup of it; None before its agent
+        has begun."""
+        ...
 
     async def sealed_uids(self) -> frozenset[str]:
         """UIDs of all Secrets there are, read from the store itself."""

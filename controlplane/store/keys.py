@@ -92,3 +92,13 @@ class StoredKeys:
         async with self.database.reading("cannot list the Secrets") as conn:
             rows = await conn.fetch("SELECT uid FROM objects WHERE kind = 'Secret'")
         return frozenset(str(row["uid"]) for row in rows)
+
+    async def identity(self) -> str | None:
+        """The uid of Namespace kube-system, as Kubernetes tells clusters apart: made once, at the
+        first start of an agent, and nobody can delete it."""
+        async with self.database.reading("cannot read the database's identity") as conn:
+            uid: str | None = await conn.fetchval(
+                "SELECT uid FROM objects "
+                "WHERE kind = 'Namespace' AND namespace = '' AND name = 'kube-system'"
+            )
+        return uid

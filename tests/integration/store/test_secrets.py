@@ -10,6 +10,7 @@ import pytest
 from controlplane.engine.cache import Cache
 from controlplane.errors import NotFoundError
 from controlplane.store.connect import Database, Dedicated
+from controlplane.store.keys import StoredKeys
 from controlplane.store.records import Actor, Records
 from controlplane.store.sealing import LAST_APPLIED
 from controlplane.store.service import PostgresStore
@@ -112,3 +113,13 @@ async def test_a_dry_run_keeps_no_key(records: Records, database: Database) -> N
     assert (await records.read(would))["data"]["a"] == b64("v")
     async with database.reading("cannot read") as conn:
         assert await conn.fetchval("SELECT count(*) FROM object_keys") == 0
+
+
+async def test_a_database_is_known_by_what_its_first_agent_made(
+    records: Records, database: Database
+) -> None:
+    keys = StoredKeys(database)
+    assert await keys.identity() is None
+    obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}}
+    made = await records.create("Namespace", obj, actor=ALICE)
+    assert await keys.identity() == made.uid

@@ -1,14 +1,21 @@
 """The Vault backend: what opens, what waits, and that a move between backends loses nothing."""
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from controlplane.errors import NotFoundError, SecretsUnavailableError, TerminalError
+from controlplane.errors import (
+    NotFoundError,
+    SecretsUnavailableError,
+    StoreUnavailableError,
+    TerminalError,
+)
 from controlplane.moving import Mover
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.vaulted import (
+    SWEEP_EVERY_S,
     Backend,
     KeySweeper,
     LayeredKeys,
@@ -115,6 +122,27 @@ async def test_one_that_starts_before_its_vault_becomes_ready_with_it(place: Pla
     assert sealer.digest(b"x") == sealer.digest(b"x")
 
 
+async def test_one_that_starts_while_the_database_is_away_becomes_ready_with_it(
+    place: Place,
+) -> None:
+    class Table(FakeTable):
+        away = True
+
+        async def uids(self) -> tuple[str, ...]:
+            if self.away:
+                raise StoreUnavailableError("cannot read the Secrets' keys")
+            return await FakeTable.uids(self)
+
+    clock, table = ManualClock(), Table()
+    sealer = VaultSealer(place.keys, table, place.file)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sealer.run(clock))
+        await clock.advance(60)
+        table.away = False
+        await clock.advance(60)
+    assert place.vault.kept.keys() == {"bunker/x/master"}
+
+
 async def test_a_destroyed_key_opens_nothing(place: Place) -> None:
     blobs = await sealed(place, "vault")
     sealer = place.vaulted()
@@ -138,18 +166,66 @@ async def test_two_master_keys_are_refused(place: Place) -> None:
     assert told.value.reason == "TwoMasterKeys"
 
 
+@dataclass
+class Database:
+    """What a sweep asks of one; `away` fails every call."""
+
+    name: str | None = "this"
+    secrets: frozenset[str] = frozenset()
+    away: bool = False
+
+    async def identity(self) -> str | None:
+        self._enter()
+        return self.name
+
+    async def sealed_uids(self) -> frozenset[str]:
+        self._enter()
+        return self.secrets
+
+    def _enter(self) -> None:
+        if self.away:
+            raise StoreUnavailableError("cannot list the Secrets: PostgreSQL does not answer")
+
+
 async def test_keys_without_a_record_go_at_the_second_sweep(place: Place) -> None:
     await sealed(place, "vault")
-
-    class Live:
-        async def sealed_uids(self) -> frozenset[str]:
-            return frozenset({"b"})
-
-    sweeper = KeySweeper(place.keys, Live(), ManualClock())
+    sweeper = KeySweeper(place.keys, Database(secrets=frozenset({"b"})), ManualClock())
     assert await sweeper.once() == 0
     await place.keys.put("d", b"new")
     assert await sweeper.once() == 2
     assert await place.keys.uids() == ("b", "d")
+
+
+@pytest.mark.parametrize("name", ["another", None])
+async def test_no_key_goes_on_the_word_of_another_database(place: Place, name: str | None) -> None:
+    """A second installation with the same folder, or a new database before the backup is back."""
+    await sealed(place, "vault")
+    own = Database(secrets=frozenset(UIDS))
+    await KeySweeper(place.keys, own, ManualClock()).once()
+    stranger = KeySweeper(place.keys, Database(name), ManualClock())
+    for _ in range(3):
+        assert await stranger.once() == 0
+    assert await place.keys.uids() == UIDS
+    restored = KeySweeper(place.keys, Database(secrets=frozenset({"b"})), ManualClock())
+    assert [await restored.once(), await restored.once()] == [0, 2]
+
+
+async def test_the_sweep_goes_on_after_an_outage_of_the_vault_or_the_database(
+    place: Place,
+) -> None:
+    await sealed(place, "vault")
+    clock, database = ManualClock(), Database(secrets=frozenset({"b"}))
+    async with asyncio.TaskGroup() as tasks:
+        sweeping = tasks.create_task(KeySweeper(place.keys, database, clock).run())
+        database.away = True
+        await clock.advance(SWEEP_EVERY_S)
+        database.away = False
+        place.vault.state = "sealed"
+        await clock.advance(SWEEP_EVERY_S)
+        place.vault.state = "open"
+        await clock.advance(2 * SWEEP_EVERY_S)
+        sweeping.cancel()
+    assert await place.keys.uids() == ("b",)
 
 
 # --- moving --------------------------------------------------------------------------------------
