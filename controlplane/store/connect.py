@@ -28,6 +28,9 @@ else:
 CALL_TIMEOUT_S: Final = 5.0
 """Longest any one statement may take before its connection counts as dead."""
 _CONNECT_TIMEOUT_S: Final = 3.0
+_LEADER: Final = "primary"
+"""Never a standby, which a name may lead to while another server takes over: it is behind, takes no
+writes, and knows no LISTEN."""
 
 LOST: Final = (
     OSError,
@@ -42,6 +45,10 @@ LOST: Final = (
     asyncpg.PostgresIOError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InternalClientError,
+    # a server's own limits, and one that takes no writes for now: a standby, a disk nearly full
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
 """The connection is gone, or PostgreSQL is: another attempt may find it again."""
 
@@ -73,6 +80,7 @@ class Database:
             self.dsn,
             timeout=_CONNECT_TIMEOUT_S,
             command_timeout=CALL_TIMEOUT_S,
+            target_session_attrs=_LEADER,
             server_settings={"application_name": f"bunker {application}", **(settings or {})},
         )
 
@@ -97,6 +105,7 @@ class Database:
                     max_size=self.readers,
                     timeout=_CONNECT_TIMEOUT_S,
                     command_timeout=CALL_TIMEOUT_S,
+                    target_session_attrs=_LEADER,
                     server_settings={"application_name": "bunker reads"},
                 )
                 self._pool = await pool

@@ -72,7 +72,7 @@ async def write_on(
     return longest
 
 
-@pytest.mark.parametrize("how", ["stop", "kill", "freeze"])
+@pytest.mark.parametrize("how", ["stop", "kill", "freeze", "standby"])
 async def test_no_acknowledged_write_is_lost(
     own_cluster: EmbeddedPostgres, own_database: Database, how: str
 ) -> None:
@@ -114,8 +114,75 @@ async def break_and_mend(cluster: EmbeddedPostgres, how: str) -> None:
         await eventually(lambda: cluster.pid() is None)
     else:
         await asyncio.to_thread(cluster.stop)
+    if how == "standby":
+        await stand_by(cluster)
     await asyncio.sleep(0.5)
     await asyncio.to_thread(cluster.start)
+
+
+async def stand_by(cluster: EmbeddedPostgres) -> None:
+    """For a while it is what a name may lead to in a failover: up, and it takes no writes."""
+    data = cluster.home / "data"
+    sign = data / "standby.signal"
+    sign.touch()
+    shutil.chown(sign, data.owner(), data.group())
+    try:
+        await asyncio.to_thread(cluster.start)
+        await asyncio.sleep(3)
+    finally:
+        cluster.stop()
+        sign.unlink()
+
+
+async def test_a_server_that_takes_no_writes_for_now_is_waited_for(
+    own_cluster: EmbeddedPostgres, own_database: Database
+) -> None:
+    """As managed ones do while their disk is nearly full."""
+    async with PostgresStore(own_database, Cache()).running() as store:
+        base = await store.write(create("a"))
+        await set_for_all(own_database, "default_transaction_read_only = on")
+        try:
+            for _ in range(2):
+                with pytest.raises(StoreUnavailableError):
+                    await store.write(update(base, "b"))
+                await eventually(lambda: store.healthy)
+        finally:
+            await set_for_all(own_database, "default_transaction_read_only = off")
+        await eventually(lambda: store.healthy)
+        assert (await store.write(update(base, "b"))).revision == base.revision + 1
+
+
+async def set_for_all(database: Database, setting: str) -> None:
+    """For all sessions there are; returns once new ones have it."""
+    name, _, value = setting.partition(" = ")
+    conn = await database.connect("test", {"default_transaction_read_only": "off"})
+    try:
+        await conn.execute(f"ALTER SYSTEM SET {setting}")
+        await conn.execute("SELECT pg_reload_conf()")
+        sql = "SELECT reset_val FROM pg_settings WHERE name = $1"
+        async with asyncio.timeout(5):
+            while True:
+                async with database.reading("cannot look") as reader:
+                    if await reader.fetchval(sql, name) == value:
+                        return
+                await asyncio.sleep(0.01)
+    finally:
+        conn.terminate()
+
+
+@pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
+async def test_a_limit_of_the_server_makes_no_write_impossible(
+    own_database: Database, limit: str
+) -> None:
+    with closing(Database(f"{own_database.dsn}&{limit}=500")) as limited:
+        async with PostgresStore(limited, Cache()).running() as store:
+            base = await store.write(create("a"))
+            async with own_database.reading("cannot hold") as conn, conn.transaction():
+                await conn.execute("SELECT FROM counter FOR UPDATE")
+                with pytest.raises(StoreUnavailableError):
+                    await store.write(update(base, "b"))
+            await eventually(lambda: store.healthy)
+            assert (await store.write(update(base, "b"))).revision == base.revision + 1
 
 
 async def test_callers_fail_fast_while_it_is_away(
