@@ -113,7 +113,9 @@ class Compactor:
         horizon = await conn.fetchval(_HORIZON_SQL, keep.watch_window_s) or counter["compacted"]
         # before any body goes: who reads it knows that it must list again below this
         await conn.execute("UPDATE counter SET compacted = greatest(compacted, $1)", horizon)
-        await _stepwise(conn, _DROP_BODIES_SQL, counter["compacted"], horizon)
+        # a deep look also finds what one that was cut off has left
+        since = counter["anchor"] if deep else counter["compacted"]
+        await _stepwise(conn, _DROP_BODIES_SQL, since, horizon)
         if not deep:
             return
         versions = (keep.history_days, keep.history_versions)

@@ -1,9 +1,11 @@
 """History, tamper detection and retention, on a real server."""
 
+from contextlib import closing
+
 import pytest
 
 from controlplane.clock import SystemClock
-from controlplane.errors import CompactedError
+from controlplane.errors import CompactedError, StoreUnavailableError
 from controlplane.records import Stored
 from controlplane.store.compaction import Compactor, Retention
 from controlplane.store.connect import Database
@@ -136,6 +138,26 @@ async def test_compaction_keeps_the_change_that_made_a_generation(
     found = await History(database).at(base.key, later.revision)
     assert found is not None
     assert (found.revision, found.generation, found.body) == (1000, 1, base.body)
+
+
+async def test_what_a_compaction_that_was_cut_off_left_goes_later(
+    store: PostgresStore, database: Database
+) -> None:
+    base = await store.write(create("a"))
+    write = update(base, "status only")
+    later = await store.write(write._replace(generation=base.generation))
+    retention = Retention(watch_window_s=0)
+    with closing(Database(f"{database.dsn}&lock_timeout=200")) as hasty:
+        async with database.reading("cannot hold") as conn, conn.transaction():
+            await conn.execute("SELECT FROM changes WHERE revision = $1 FOR UPDATE", later.revision)
+            with pytest.raises(StoreUnavailableError):
+                await Compactor(hasty, SystemClock(), retention).once()
+    assert await Compactor(database, SystemClock(), retention).once()
+    versions = await History(database).versions(base.key)
+    assert [(version.revision, version.whole) for version in versions] == [
+        (later.revision, False),
+        (base.revision, True),
+    ]
 
 
 async def test_the_audit_retention_moves_the_anchor(
