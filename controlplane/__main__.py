@@ -21,7 +21,6 @@ gc.disable()
 import argparse
 import asyncio
 import os
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -56,6 +55,7 @@ from controlplane.records import Sealer
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.settings import Settings
 from controlplane.shared import Shared
+from controlplane.stopping import starting
 from controlplane.store.audit import head, verified
 from controlplane.store.compaction import Compactor, Retention
 from controlplane.store.connect import Database
@@ -277,12 +277,12 @@ def agent_maker(role: Role) -> MakeAgent | None:
 async def serve(settings: Settings, role: Role, make_agent: MakeAgent | None) -> None:
     """Run until SIGTERM or SIGINT: then requests and passes under way end, or are abandoned."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         catalogue = Catalogue(KINDS)
-        shared = await stack.enter_async_context(shared_parts(settings, catalogue))
+        async with starting(stop):
+            shared = await stack.enter_async_context(shared_parts(settings, catalogue))
+        if stop.is_set():
+            return
         agent = None if make_agent is None else make_agent(shared, docker_url(settings))
         door = settings.data_dir / SOCKET
         ways = remote_streams(door, shared.clock) if agent is None else agent.ways

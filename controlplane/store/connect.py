@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+import structlog
+from asyncpg.connect_utils import SessionAttribute
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from controlplane.errors import StoreUnavailableError
+from controlplane.errors import StoreUnavailableError, TerminalError
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -28,9 +30,17 @@ else:
 CALL_TIMEOUT_S: Final = 5.0
 """Longest any one statement may take before its connection counts as dead."""
 _CONNECT_TIMEOUT_S: Final = 3.0
-_LEADER: Final = "primary"
+_LEADER: Final = SessionAttribute.primary
 """Never a standby, which a name may lead to while another server takes over: it is behind, takes no
 writes, and knows no LISTEN."""
+
+_UNREADABLE: Final = (
+    "cannot open the database: CP_DATABASE_URL can't be read; write it as "
+    "postgresql://user:password@host:5432/name, and what is no letter or digit in the password as "
+    "in URLs, such as %40 for @"
+)
+
+_log = structlog.get_logger(__name__)
 
 LOST: Final = (
     OSError,
@@ -75,20 +85,36 @@ class Database:
     async def connect(
         self, application: str, settings: Mapping[str, str] | None = None
     ) -> Dedicated:
-        """One attempt at a dedicated connection; raises one of LOST when PostgreSQL is away."""
-        return await asyncpg.connect(
-            self.dsn,
-            timeout=_CONNECT_TIMEOUT_S,
-            command_timeout=CALL_TIMEOUT_S,
-            target_session_attrs=_LEADER,
-            server_settings={"application_name": f"bunker {application}", **(settings or {})},
-        )
+        """One attempt at a dedicated connection; raises one of LOST when PostgreSQL is away,
+        TerminalError where the URL can't be read or is refused."""
+        try:
+            return await asyncpg.connect(
+                self.dsn,
+                timeout=_CONNECT_TIMEOUT_S,
+                command_timeout=CALL_TIMEOUT_S,
+                target_session_attrs=_LEADER,
+                server_settings={"application_name": f"bunker {application}", **(settings or {})},
+            )
+        except ValueError:  # it may cite what it took a part of the password for
+            raise TerminalError(_UNREADABLE, reason="InvalidSettings") from None
+        except asyncpg.InvalidAuthorizationSpecificationError as exc:
+            raise TerminalError(
+                f"cannot open the database: PostgreSQL says '{exc}'; correct CP_DATABASE_URL",
+                reason="DatabaseRefused",
+            ) from exc
 
     async def connect_patiently(
         self, application: str, settings: Mapping[str, str] | None = None
     ) -> Dedicated:
         """Try again until there is a connection, at most 2 s apart."""
+
+        def tell(state: RetryCallState) -> None:
+            if state.attempt_number == 1 and state.outcome is not None:
+                error = state.outcome.exception()
+                _log.warning("postgresql_waited_for", error=str(error) or type(error).__name__)
+
         retrying = AsyncRetrying(
+            before_sleep=tell,
             retry=retry_if_exception_type(LOST),
             wait=wait_random_exponential(multiplier=0.05, max=2.0),
         )
