@@ -107,14 +107,16 @@ class Tail:
         row = await conn.fetchrow(_POSITION_SQL, revision)
         assert row is not None
         if (row["anchor_hash"] if row["anchor"] == revision else row["hash"]) != head:
-            await self._relist(conn, force=True)
+            await self._relist(conn, not_from=head)
 
-    async def _relist(self, conn: Connection, *, force: bool = False) -> None:
-        """Objects and revision from one snapshot; an older one than we have is dropped."""
+    async def _relist(self, conn: Connection, *, not_from: bytes | None = None) -> None:
+        """Objects and revision from one snapshot; an older one than we have is dropped, unless
+        we still stand at `not_from`, which is not in this log."""
         async with conn.transaction(isolation="repeatable_read", readonly=True):
             counter = await conn.fetchrow("SELECT revision, head FROM counter")
             assert counter is not None
             snapshot = [_stored(row) async for row in conn.cursor(_OBJECTS_SQL, prefetch=1000)]
+        force = self._head == not_from  # else the other reader was here first
         if force or not self.synced.is_set() or counter["revision"] > self._sink.revision:
             self._sink.reset(snapshot, counter["revision"])
             self._head = counter["head"]

@@ -86,6 +86,8 @@ class Writer:
     async def _ready(self, conn: Dedicated) -> Session:
         session = Session(conn, self._tail)
         await session.prepare()
+        # else a batch that ends beyond what the cache has would hide that the log is another one
+        await self._tail.check(conn)
         self._feed.own_pids.add(conn.get_server_pid())
         self.connected = True
         self.served.set()
@@ -238,6 +240,7 @@ class Writer:
                 async with asyncio.timeout(_RESOLVE_DEADLINE_S):
                     again = await self._database.connect_patiently("resolve")
                     try:
+                        await self._tail.check(again)
                         await self._tail.catch_up(again)
                     finally:
                         again.terminate()

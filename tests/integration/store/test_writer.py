@@ -21,9 +21,11 @@ from controlplane.errors import (
 from controlplane.records import Key, Stored, Write
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
+from controlplane.store.feed import Feed, Tail
 from controlplane.store.history import History
 from controlplane.store.leases import Holder, Leases
 from controlplane.store.service import PostgresStore
+from controlplane.store.writer import Writer
 from tests.integration.store.writing import (
     Proxy,
     body_of,
@@ -266,3 +268,34 @@ async def test_many_writes_of_one_key_keep_their_order(store: PostgresStore, cac
         base = await store.write(update(base, str(n)))
     texts = [(await anext(watcher)).after.body for _ in range(50)]
     assert texts == [body_of(base.key, str(n)) for n in range(50)]
+
+
+async def test_a_server_that_has_lost_changes_is_noticed_before_another_is_made(
+    database: Database,
+) -> None:
+    """As after a failover to a replica that was behind: here the writer is back before the feed,
+    and a batch of its own ends beyond what the cache had."""
+    cache = Cache()
+    tail = Tail(cache)
+    writer = Writer(database, tail, Feed(database, tail))
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(writer.run())
+        await writer.served.wait()
+        kept = await writer.write(create("kept"))
+        lost = await writer.write(create("lost"))
+        async with database.reading("cannot rewind") as conn:
+            await conn.execute(
+                "DELETE FROM objects WHERE revision = 1001; DELETE FROM changes "
+                "WHERE revision = 1001; UPDATE counter SET revision = 1000, "
+                "head = (SELECT hash FROM changes WHERE revision = 1000);"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'bunker writer' AND datname = current_database()"
+            )
+        with pytest.raises(StoreUnavailableError):
+            await writer.write(update(kept, "by a dead connection"))
+        await eventually(lambda: writer.connected)
+        made = await asyncio.gather(writer.write(create("c")), writer.write(create("d")))
+        running.cancel()
+    assert [each.revision for each in made] == [1001, 1002]
+    assert cache.get(lost.key) is None
+    assert [cache.get(each.key) for each in (kept, *made)] == [kept, *made]
