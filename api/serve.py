@@ -1,6 +1,7 @@
 """Serves the application on TLS: bounds on connections, and a shutdown that lets requests end."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from aiohttp.http_exceptions import LineTooLong
 from api import errors
 from api.answers import error_response
 from api.app import SILENT
+from controlplane.errors import TerminalError
 
 _KEEPALIVE_S: Final = 75.0
 """Idle connections; clients reuse theirs well within it."""
@@ -106,7 +108,10 @@ class _Refusing(asyncio.Protocol):
 async def serving(
     app: web.Application, address: str, port: int, context: ssl.SSLContext
 ) -> AsyncIterator[int]:
-    """Serve for the length of a block; yields the port (port 0 picks a free one)."""
+    """Serve for the length of a block; yields the port (port 0 picks a free one).
+
+    Raises TerminalError where it can't listen there.
+    """
     runner = web.AppRunner(
         app,
         handle_signals=False,
@@ -116,16 +121,32 @@ async def serving(
     )
     await runner.setup()
     assert runner.server is not None
-    listening = await asyncio.get_running_loop().create_server(
-        _Doorman(runner.server, app[SILENT]),
-        address,
-        port,
-        ssl=context,
-        backlog=_BACKLOG,
-        ssl_handshake_timeout=_HANDSHAKE_S,
-    )
     try:
-        yield listening.sockets[0].getsockname()[1]
+        listening = await _listening(_Doorman(runner.server, app[SILENT]), address, port, context)
+        try:
+            yield listening.sockets[0].getsockname()[1]
+        finally:
+            listening.close()
     finally:
-        listening.close()
         await runner.cleanup()
+
+
+async def _listening(
+    doorman: _Doorman, address: str, port: int, context: ssl.SSLContext
+) -> asyncio.Server:
+    try:
+        return await asyncio.get_running_loop().create_server(
+            doorman,
+            address,
+            port,
+            ssl=context,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=_HANDSHAKE_S,
+        )
+    except OSError as exc:
+        why = os.strerror(exc.errno).lower() if exc.errno else str(exc)
+        raise TerminalError(
+            f"cannot listen on {address}, port {port}: {why}; end what has it, or set "
+            "CP_API_ADDRESS and CP_API_PORT",
+            reason="NotListening",
+        ) from exc

@@ -55,7 +55,7 @@ from controlplane.records import Sealer
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.settings import Settings
 from controlplane.shared import Shared
-from controlplane.stopping import starting
+from controlplane.stopping import explained, starting
 from controlplane.store.audit import head, verified
 from controlplane.store.compaction import Compactor, Retention
 from controlplane.store.connect import Database
@@ -389,8 +389,8 @@ def main() -> int:
         settings = Settings.from_env()
         configure_logs(style=settings.log_format, level=settings.log_level)
         run(settings, given, make_agent)
-    except ControlPlaneError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+    except (ControlPlaneError, ExceptionGroup) as exc:
+        print(explained(exc), file=sys.stderr)
         return 1
     return 0
 

@@ -1,9 +1,11 @@
-"""SIGTERM and SIGINT tell a process that serves to end, also one that has only begun to."""
+"""How a process ends: by SIGTERM or SIGINT, also while it starts, or for a reason that is told."""
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+
+from controlplane.errors import ControlPlaneError, TerminalError
 
 
 @asynccontextmanager
@@ -26,6 +28,24 @@ async def starting(stop: asyncio.Event) -> AsyncIterator[None]:
             raise
     finally:
         _on_signals(stop.set)
+
+
+def explained(exc: ControlPlaneError | ExceptionGroup[Exception]) -> str:
+    """What to say in place of a traceback; raises `exc` where that is needed, as for a bug."""
+    if isinstance(exc, ControlPlaneError):
+        return f"error: {exc}"
+    ours, others = exc.split(TerminalError)
+    if ours is None or others is not None:
+        raise exc
+    return "\n".join(f"error: {each}" for each in _leaves(ours))
+
+
+def _leaves(group: ExceptionGroup[TerminalError]) -> Iterator[TerminalError]:
+    for each in group.exceptions:
+        if isinstance(each, ExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
 
 
 def _on_signals(told: Callable[[], None]) -> None:
