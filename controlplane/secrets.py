@@ -6,7 +6,6 @@ backend (Vault) implements records.Sealer in its place. No key and no plaintext 
 """
 
 import base64
-import binascii
 import os
 import stat
 from dataclasses import dataclass, field
@@ -21,9 +20,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from controlplane.errors import NotFoundError, SecretsUnavailableError, TerminalError
 
-_KEY_BYTES: Final = 32
+KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
-_WRAPPED_BYTES: Final = _NONCE_BYTES + _KEY_BYTES + 16
+_WRAPPED_BYTES: Final = _NONCE_BYTES + KEY_BYTES + 16
 _FILE_PREFIX: Final = "bunker-master-key-1:"
 _STORED: Final = b"\x01"
 """First byte of a blob whose key is in the store."""
@@ -50,9 +49,7 @@ class MasterKey:
     secret: bytes = field(repr=False)
 
     def derive(self, use: bytes) -> bytes:
-        return HKDF(SHA256(), _KEY_BYTES, salt=None, info=b"bunker.cloud " + use).derive(
-            self.secret
-        )
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=b"bunker.cloud " + use).derive(self.secret)
 
 
 def load_master_key(path: Path, *, may_create: bool) -> MasterKey:
@@ -65,7 +62,7 @@ def load_master_key(path: Path, *, may_create: bool) -> MasterKey:
         _create(path, new_master())
     try:
         info = path.stat()
-        text = path.read_text()
+        text = path.read_text(encoding="ascii", errors="replace")
     except OSError as exc:
         raise SecretsUnavailableError(
             f"cannot read the master key '{path}': {exc.strerror}; restore it: without it no "
@@ -83,7 +80,7 @@ def load_master_key(path: Path, *, may_create: bool) -> MasterKey:
 
 def new_master() -> bytes:
     """Random bytes for a master key."""
-    return os.urandom(_KEY_BYTES)
+    return os.urandom(KEY_BYTES)
 
 
 def write_master_key(path: Path, master: MasterKey) -> None:
@@ -94,7 +91,8 @@ def write_master_key(path: Path, master: MasterKey) -> None:
 
 def _create(path: Path, secret: bytes) -> None:
     """Whole or not at all: written aside, made durable, then linked to its name."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    # no pid: in containers of one image, and after a crash in the midst of this, it is the same
+    aside = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     text = _FILE_PREFIX + base64.b64encode(secret).decode() + "\n"
     handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -118,9 +116,9 @@ def _create(path: Path, secret: bytes) -> None:
 def _decode(path: Path, text: str) -> bytes:
     try:
         secret = base64.b64decode(text.strip().removeprefix(_FILE_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         secret = b""
-    if len(secret) != _KEY_BYTES or not text.startswith(_FILE_PREFIX):
+    if len(secret) != KEY_BYTES or not text.startswith(_FILE_PREFIX):
         raise TerminalError(
             f"cannot use the master key '{path}': it is not a key file; restore it",
             reason="MasterKeyDamaged",
@@ -174,16 +172,16 @@ class EmbeddedSealer:
         nonce, sealed = wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:]
         try:
             return AESGCM(self._wrapping.decrypt(nonce, sealed, b"key " + uid.encode()))
-        except InvalidTag as exc:
+        except (InvalidTag, ValueError) as exc:
             raise SecretsUnavailableError(
-                f"cannot open the key of '{uid}': it was wrapped by another master key"
+                f"cannot open the key of '{uid}': it was altered, or wrapped by another master key"
             ) from exc
 
     def _decrypt(self, uid: str, wrapped: bytes, sealed: bytes) -> bytes:
         key = self._unwrap(uid, wrapped)
         try:
             return key.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], uid.encode())
-        except InvalidTag as exc:
+        except (InvalidTag, ValueError) as exc:
             raise SecretsUnavailableError(
                 f"cannot open the data of '{uid}': it was altered or belongs to another record"
             ) from exc

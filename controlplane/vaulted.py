@@ -8,7 +8,6 @@ moves keys and rewrites no Secret, and history, digests and backups stay as they
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,14 @@ import structlog
 
 from controlplane.clock import Clock
 from controlplane.errors import RetryableError, SecretsUnavailableError, TerminalError
-from controlplane.secrets import EmbeddedSealer, MasterKey, ObjectKeys, load_master_key, new_master
+from controlplane.secrets import (
+    KEY_BYTES,
+    EmbeddedSealer,
+    MasterKey,
+    ObjectKeys,
+    load_master_key,
+    new_master,
+)
 
 Backend = Literal["embedded", "vault"]
 
@@ -80,7 +86,10 @@ class VaultKeys:
 
     async def master(self) -> bytes | None:
         """The master key, if it is there."""
-        return _decoded(await self.vault.observe_secret(f"{self.path}/{MASTER}"), MASTER)
+        found = _decoded(await self.vault.observe_secret(f"{self.path}/{MASTER}"), MASTER)
+        if found is not None and len(found) != KEY_BYTES:
+            raise _no_key(MASTER)  # Secrets would be sealed with it that nobody else opens
+        return found
 
     async def put_master(self, secret: bytes) -> bytes:
         """Keep it unless there is one; the one that is kept."""
@@ -302,7 +311,11 @@ def _decoded(values: Mapping[str, str] | None, what: str) -> bytes | None:
         return None
     try:
         return base64.b64decode(values[VALUE], validate=True)
-    except (KeyError, binascii.Error) as exc:
-        raise SecretsUnavailableError(
-            f"cannot read the key of '{what}' from Vault: what is kept there is no key"
-        ) from exc
+    except (KeyError, ValueError) as exc:
+        raise _no_key(what) from exc
+
+
+def _no_key(what: str) -> SecretsUnavailableError:
+    return SecretsUnavailableError(
+        f"cannot read the key of '{what}' from Vault: what is kept there is no key"
+    )

@@ -1,5 +1,6 @@
 """The embedded sealer: what opens, what doesn't, and the master key's file."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -88,6 +89,13 @@ def test_the_key_file_is_made_once_and_private(tmp_path: Path) -> None:
     assert repr(made) == "MasterKey()"
 
 
+def test_the_key_file_is_made_where_an_earlier_start_of_that_pid_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "master.key"
+    (tmp_path / f"master.key.{os.getpid()}").touch()
+    made = load_master_key(path, may_create=True)
+    assert load_master_key(path, may_create=False) == made
+
+
 def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "master.key"
     load_master_key(path, may_create=True)
@@ -98,11 +106,19 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "bunker-master-key-1:AAAA\n", "x" * 44, "bunker-master-key-1:!"]
+    "text",
+    [
+        b"",
+        b"bunker-master-key-1:AAAA\n",
+        b"x" * 44,
+        b"bunker-master-key-1:!",
+        b"bunker-master-key-1:" + b"\xff" * 44,
+        b"bunker-master-key-1:" + "\u00e9".encode() * 44,
+    ],
 )
-def test_a_damaged_key_file_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_damaged_key_file_is_refused(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "master.key"
-    path.write_text(text)
+    path.write_bytes(text)
     path.chmod(0o600)
     with pytest.raises(TerminalError) as refused:
         load_master_key(path, may_create=True)

@@ -158,6 +158,17 @@ async def test_a_lost_master_key_is_not_made_anew(place: Place) -> None:
         await place.vaulted().seal("new", b"x")
 
 
+@pytest.mark.parametrize("what", ["master", "keys/a"])
+@pytest.mark.parametrize("value", ["", "AAAA", "caf\u00e9", "!"])
+async def test_what_is_no_key_opens_and_seals_nothing(place: Place, what: str, value: str) -> None:
+    blobs = await sealed(place, "vault")
+    place.vault.kept[f"bunker/x/{what}"] = {"key": value}
+    with pytest.raises(SecretsUnavailableError):
+        await place.vaulted().open("a", blobs["a"])
+    with pytest.raises(SecretsUnavailableError):
+        await place.vaulted().seal("a", b"x")
+
+
 async def test_two_master_keys_are_refused(place: Place) -> None:
     await sealed(place, "vault")
     load_master_key(place.file, may_create=True)
