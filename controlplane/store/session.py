@@ -15,8 +15,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
-import asyncpg
-
 from controlplane.records import Key, Verb, Write
 from controlplane.store.batch import Accepted, Lookup, Row, Verdict, decide
 from controlplane.store.connect import Connection, Dedicated
@@ -56,9 +54,9 @@ _COLUMNS: Final = (
 # is in the log before any `apply_`: everything else follows from there, without sending it twice
 _PREPARE_SQL: Final = """
 PREPARE claim (bigint, bytea, bigint[], bigint, bytea) AS
-UPDATE counter SET head = $5,
-    -- anything else than was expected: NULL, which the column refuses
-    revision = CASE WHEN revision = $1 AND head = $2 AND epochs = $3 THEN $4 END;
+-- no row where it is anything else than was expected: an error would be written to a log each time
+UPDATE counter SET revision = $4, head = $5
+WHERE revision = $1 AND head = $2 AND epochs = $3;
 
 PREPARE apply_create (bigint) AS
 INSERT INTO objects (kind, namespace, name, uid, revision, generation, deleting, body,
@@ -189,12 +187,10 @@ class Session:
 
     async def _claim(self, attempt: Attempt) -> bool:
         """Take the counter if it is what was guessed; its lock is ours from here on."""
-        try:
-            await self.conn.execute(f"BEGIN; {attempt.claim()}")
-        except asyncpg.NotNullViolationError:
-            await self.conn.execute("ROLLBACK")
-            return False
-        return True
+        if await self.conn.execute(f"BEGIN; {attempt.claim()}") == "UPDATE 1":
+            return True
+        await self.conn.execute("ROLLBACK")
+        return False
 
     async def _decide(self, writes: Sequence[Write]) -> Attempt:
         """Lock the counter and decide. Where the cache stands exactly where the counter does,

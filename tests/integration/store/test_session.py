@@ -11,6 +11,7 @@ from controlplane.engine.cache import Cache
 from controlplane.errors import AlreadyExistsError, StaleEpochError
 from controlplane.records import Stored, Write
 from controlplane.store.connect import Database
+from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.feed import Tail
 from controlplane.store.history import History
 from controlplane.store.leases import Holder, Leases
@@ -89,6 +90,19 @@ async def test_a_claim_fails_when_another_process_wrote(
     again = await mine.batch(create("d"))
     assert again.claimed
     assert (await History(database).verify()).problem is None
+
+
+async def test_a_claim_that_fails_leaves_nothing_in_the_servers_log(
+    process: Callable[[], Awaitable[Process]], postgres_cluster: EmbeddedPostgres
+) -> None:
+    """With two processes that write in turn it is one a batch, and nobody empties that log."""
+    mine = await process()
+    await mine.batch(create("a"))
+    await (await process()).batch(create("b"))
+    before = postgres_cluster.log_path.read_text()
+    late = await mine.batch(create("c"))
+    assert not late.claimed
+    assert "counter" not in postgres_cluster.log_path.read_text().removeprefix(before)
 
 
 async def test_a_claim_fails_when_an_epoch_ended(
