@@ -59,13 +59,16 @@ SELECT $1, $2, epoch, $3, clock_timestamp() + make_interval(secs => $3) FROM nex
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = excluded.epoch,
     ttl_s = excluded.ttl_s, expires_at = excluded.expires_at
 """
+# with the holder: after a failover that lost a lease, its epoch may be given to another
 _RELEASE_SQL: Final = """
-WITH gone AS (DELETE FROM leases WHERE name = $1 AND epoch = $2 RETURNING epoch)
+WITH gone AS (
+    DELETE FROM leases WHERE name = $1 AND epoch = $2 AND holder = $3 RETURNING epoch
+)
 UPDATE counter SET epochs = array_remove(epochs, gone.epoch) FROM gone
 """
 _RENEW_SQL: Final = """
-UPDATE leases SET ttl_s = $3, expires_at = clock_timestamp() + make_interval(secs => $3)
-WHERE name = $1 AND epoch = $2
+UPDATE leases SET ttl_s = $4, expires_at = clock_timestamp() + make_interval(secs => $4)
+WHERE name = $1 AND epoch = $2 AND holder = $3
 """
 
 
@@ -85,10 +88,9 @@ class Leases:
             row = await conn.fetchrow(_READ_SQL, name)
             found = _lease(row) if row is not None else None
             if found is not None and found.holder == holder and found.remaining_s > 0:
-                await conn.execute(_RENEW_SQL, name, found.epoch, ttl_s)
+                await conn.execute(_RENEW_SQL, name, found.epoch, _json(holder), ttl_s)
             elif found is None or found.remaining_s <= 0 or found.epoch == replacing:
-                value = orjson.dumps(asdict(holder)).decode()
-                await conn.execute(_TAKE_SQL, name, value, ttl_s)
+                await conn.execute(_TAKE_SQL, name, _json(holder), ttl_s)
             else:
                 return None
             row = await conn.fetchrow(_READ_SQL, name)
@@ -98,7 +100,8 @@ class Leases:
     async def renew(self, lease: Lease) -> Lease:
         """Move its expiry; raises StaleEpochError when the lease is somebody else's by now."""
         async with self.database.reading("cannot renew the lease") as conn:
-            done = await conn.execute(_RENEW_SQL, lease.name, lease.epoch, lease.ttl_s)
+            mine = (lease.name, lease.epoch, _json(lease.holder))
+            done = await conn.execute(_RENEW_SQL, *mine, lease.ttl_s)
             if done != "UPDATE 1":
                 raise StaleEpochError(f"cannot renew lease '{lease.name}': another has taken it")
         return Lease(lease.name, lease.holder, lease.epoch, lease.ttl_s, lease.ttl_s)
@@ -110,13 +113,17 @@ class Leases:
             conn.transaction(),
         ):
             await conn.execute(_LOCK_SQL)
-            await conn.execute(_RELEASE_SQL, lease.name, lease.epoch)
+            await conn.execute(_RELEASE_SQL, lease.name, lease.epoch, _json(lease.holder))
 
     async def current(self, name: str) -> Lease | None:
         """Who has it, expired or not; None if nobody ever had, or it was released."""
         async with self.database.reading("cannot read the lease") as conn:
             row = await conn.fetchrow(_READ_SQL, name)
         return _lease(row) if row is not None else None
+
+
+def _json(holder: Holder) -> str:
+    return orjson.dumps(asdict(holder)).decode()
 
 
 def _lease(row: Row) -> Lease:

@@ -82,6 +82,27 @@ async def test_a_release_and_a_takeover_at_once_do_not_wait_for_each_other(
     assert await leases.current("agent") is None
 
 
+async def test_an_epoch_given_again_after_a_loss_is_its_new_holders_alone(
+    database: Database,
+) -> None:
+    """As after a failover to a replica that had not heard of the lease."""
+    leases = Leases(database)
+    old = await leases.try_acquire("agent", ONE, 10)
+    assert old is not None
+    async with database.reading("cannot rewind") as conn:
+        await conn.execute("DELETE FROM leases; UPDATE counter SET epoch = 0, epochs = '{}'")
+    new = await leases.try_acquire("agent", TWO, 10)
+    assert new is not None
+    assert new.epoch == old.epoch
+    with pytest.raises(StaleEpochError):
+        await leases.renew(old)
+    await leases.release(old)
+    held = await leases.current("agent")
+    assert held is not None
+    assert held.holder == TWO
+    assert (await leases.renew(new)).holder == TWO
+
+
 async def test_epochs_are_never_given_twice(database: Database) -> None:
     leases = Leases(database)
     epochs = []
