@@ -95,6 +95,9 @@ TRUST: Final[Mapping[str, Trust]] = {
 }
 """Kinds whose containers may have `capabilities`, `devices` and `sysctls` at all."""
 _NOTHING: Final = Trust(None, frozenset(), re.compile(r"(?!)"), frozenset())
+SHM_BYTES: Final = 2**36
+"""No bound of its own for /dev/shm: what is in it counts as the container's memory, which has one.
+The engine's 64 MiB are too few for what PostgreSQL's parallel workers share."""
 _FORBIDDEN_MOUNTS: Final = ("/proc", "/sys", "/dev", SECRETS_PATH)
 
 
@@ -147,6 +150,7 @@ def _host_config(
         "ReadonlyRootfs": spec.read_only_root,
         "Mounts": _mounts(spec, secrets_root),
         "Tmpfs": dict(_tmpfs(entry) for entry in spec.tmpfs),
+        "ShmSize": SHM_BYTES,
         "PortBindings": _port_bindings(spec),
         "RestartPolicy": {"Name": "unless-stopped"},
         "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}},

@@ -1,6 +1,7 @@
 """What a container may do and have, as a real engine and its processes see it."""
 
 import asyncio
+import re
 import socket
 import tempfile
 from contextlib import aclosing
@@ -137,6 +138,15 @@ async def test_swap_given_outside_is_taken_away(world: DockerWorld) -> None:
     assert seen is not None
     assert seen.limits != spec(world).limits
     assert (await world.driver.ensure_container(spec(world))).limits == spec(world).limits
+
+
+async def test_what_processes_share_is_bounded_by_their_memory_alone(world: DockerWorld) -> None:
+    wanted = spec(world, limits=Limits(500, 256 << 20, 77))
+    container = await run(world, wanted)
+    _, mounts = await world.driver.exec_container(container, ("cat", "/proc/mounts"), timeout_s=10)
+    (shared,) = (line for line in mounts.splitlines() if line.split()[1] == "/dev/shm")
+    size = re.search(r"size=(\d+)k", shared)
+    assert size is None or int(size[1]) << 10 >= wanted.limits.memory_bytes
 
 
 async def test_limits_are_those_of_the_process(world: DockerWorld) -> None:

@@ -111,7 +111,7 @@ def assert_harmless(body: dict[str, Any]) -> None:
     assert set(host) - ({"Devices", "Sysctls"} if trusted else set()) == {
         *("NanoCpus", "Memory", "MemorySwap", "PidsLimit", "Privileged", "NetworkMode"),
         *("CapDrop", "CapAdd", "SecurityOpt", "ReadonlyRootfs", "Mounts", "Tmpfs"),
-        *("PortBindings", "RestartPolicy", "LogConfig", "Init"),
+        *("PortBindings", "RestartPolicy", "LogConfig", "Init", "ShmSize"),
     }
     assert host["Privileged"] is False
     assert host["CapDrop"] == ["ALL"]
