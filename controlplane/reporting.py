@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from controlplane.clock import Clock
-from controlplane.errors import ControlPlaneError
+from controlplane.errors import ControlPlaneError, TerminalError
 from controlplane.plan import SecretReader
 from controlplane.records import Stored
 from resources.meta import PLATFORM_NAMESPACE
@@ -48,7 +48,7 @@ class Reporter:
     _failed: str = ""
 
     async def run(self) -> None:
-        """Until cancelled. Never raises for what a metrics service does."""
+        """Until cancelled. Never raises for what a metrics service, the store or a Vault does."""
         while True:
             await self.clock.sleep(EVERY_S)
             leads = self.leading()
@@ -63,10 +63,10 @@ class Reporter:
                 await self._tell(stored.obj["status"])
 
     async def _tell(self, status: Mapping[str, Any]) -> None:
-        text = generate_latest(self.registry)
         try:
-            # its Secret can't be read while PostgreSQL or a Vault is away
+            # reading takes the store and the Vault, which may be away: that must end nothing
             login = await self._login((status.get("secretRef") or {}).get("name"))
+            text = generate_latest(self.registry)
             await self.push.ensure_metrics(status["endpoints"]["push"], login, self.instance, text)
         except ControlPlaneError as exc:
             if self._failed != str(exc):
@@ -75,12 +75,15 @@ class Reporter:
         else:
             self._failed = ""
 
-    async def _login(self, secret: str | None) -> tuple[str, str]:
-        values: Mapping[str, bytes] = {}
-        if secret:
-            values = await self.values.read("Secret", PLATFORM_NAMESPACE, secret) or {}
-        username, password = (values.get(key, b"").decode() for key in ("username", "password"))
-        return username, password
+    async def _login(self, name: str | None) -> tuple[str, str]:
+        values = await self.values.read("Secret", PLATFORM_NAMESPACE, name) if name else None
+        found = values or {}
+        try:
+            return found.get("username", b"").decode(), found.get("password", b"").decode()
+        except UnicodeDecodeError as exc:
+            raise TerminalError(
+                f"cannot push metrics: a value of Secret '{name}' is no text"
+            ) from exc
 
 
 def _is_metrics(obj: Mapping[str, Any]) -> bool:

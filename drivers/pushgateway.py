@@ -33,7 +33,12 @@ class HttpPushgateway:
         base = endpoint if "://" in endpoint else f"http://{endpoint}"
         url = f"{base}/metrics/job/controlplane/instance/{quote(instance, safe='')}"
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        headers = {"Authorization": aiohttp.encode_basic_auth(*login)}
+        try:
+            headers = {"Authorization": aiohttp.encode_basic_auth(*login)}
+        except ValueError as exc:  # a colon in the name
+            raise TerminalError(
+                "cannot push metrics: such a username can't be sent", reason="Denied"
+            ) from exc
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout, headers=headers) as session,

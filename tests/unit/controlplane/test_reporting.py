@@ -12,10 +12,12 @@ from controlplane.errors import (
     ControlPlaneError,
     SecretsUnavailableError,
     StoreUnavailableError,
+    TerminalError,
 )
 from controlplane.records import Key, Stored
 from controlplane.reporting import EVERY_S, Reporter
 from drivers.fake.pushgateway import FakePushgateway
+from drivers.pushgateway import HttpPushgateway
 from tests.clock import ManualClock
 
 
@@ -76,6 +78,7 @@ async def run(world: World, *, intervals: int) -> None:
     try:
         for _ in range(intervals):
             await world.clock.advance(EVERY_S)
+        assert not task.done()
     finally:
         task.cancel()
 
@@ -126,19 +129,30 @@ async def test_a_service_that_refuses_or_is_away_harms_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    "away",
     [
-        StoreUnavailableError("cannot read a Secret's key: PostgreSQL does not answer"),
-        SecretsUnavailableError("cannot use 'bunker/main/keys/u' in Vault: it is sealed"),
+        pytest.param(StoreUnavailableError("cannot read"), id="PostgreSQL"),
+        pytest.param(SecretsUnavailableError("sealed"), id="the Vault"),
     ],
 )
-async def test_it_goes_on_after_its_login_could_not_be_read(error: ControlPlaneError) -> None:
+async def test_what_keeps_the_password_may_be_away(away: ControlPlaneError) -> None:
+    """It runs beside the API and the agent, which would end with it."""
     world = World(OURS)
-    world.values.away = error
-    task = asyncio.ensure_future(world.reporter.run())
-    await world.clock.advance(EVERY_S)
-    assert not task.done()
+    world.values.away = away
+    await run(world, intervals=2)
+    assert world.told == []
     world.values.away = None
-    await world.clock.advance(EVERY_S)
+    await run(world, intervals=1)
     assert world.told == ["answer 0.0"]
-    task.cancel()
+
+
+async def test_a_password_that_is_no_text_harms_nothing() -> None:
+    world = World(OURS)
+    world.values.password = b"\xff\xfe"
+    await run(world, intervals=2)
+    assert world.told == []
+
+
+async def test_a_name_that_no_login_can_have_is_refused_as_a_wrong_one_is() -> None:
+    with pytest.raises(TerminalError):
+        await HttpPushgateway().ensure_metrics("127.0.0.1:1", ("a:b", "x"), "home", b"")
