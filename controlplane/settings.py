@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -184,6 +185,31 @@ class Settings(BaseModel):
         ipaddress.ip_address(value)
         return value
 
+    @field_validator("data_dir", "runtime_dir")
+    @classmethod
+    def _is_absolute(cls, value: Path) -> Path:
+        if not value.is_absolute():
+            raise ValueError("write an absolute path")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_postgres(value.get_secret_value()):
+            # without its text: it holds a password
+            raise ValueError(
+                "write postgresql://user:password@host/name, with signs such as @, / and # in the "
+                "password as %40, %2F and %23"
+            )
+        return value
+
+    @field_validator("docker_host")
+    @classmethod
+    def _is_engine(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("unix:///", "tcp://", "http://")):
+            raise ValueError("write unix:///path or tcp://host:port")
+        return value
+
     @field_validator("subnet_pool")
     @classmethod
     def _is_pool(cls, value: str) -> str:
@@ -258,6 +284,18 @@ def default_runtime_dir(instance: str, uid: int) -> str:
     with it. In /run only root makes folders."""
     place = "/run" if uid == 0 else "/dev/shm"  # noqa: S108  # in memory; the folder is 0700
     return f"{place}/bunker" if instance == "bunker" else f"{place}/bunker-{instance}"
+
+
+def _is_postgres(url: str) -> bool:
+    """Whether PostgreSQL's clients can read it. To them what they can't is a server that doesn't
+    answer, which is waited for without a word."""
+    try:
+        parts = urlsplit(url)
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port  # raises for one that is no number
+    except ValueError:
+        return False
+    return parts.scheme in {"postgresql", "postgres"} and not parts.fragment
 
 
 def _explain(exc: ValidationError) -> str:

@@ -74,6 +74,12 @@ def test_values_are_read_from_the_environment() -> None:
         ("CP_PORT_POOL", "31000-30000"),
         ("CP_RESYNC_S", "-1"),
         ("CP_VAULT_MOUNT", "schlüssel"),
+        ("CP_DATA_DIR", "data"),
+        ("CP_RUNTIME_DIR", "run"),
+        ("CP_DOCKER_HOST", "ssh://host"),
+        ("CP_DOCKER_HOST", "/var/run/docker.sock"),
+        ("CP_DATABASE_URL", "db:5432/cp"),
+        ("CP_DATABASE_URL", "mysql://cp@db/cp"),
     ],
 )
 def test_wrong_value_is_refused_by_the_variables_name(name: str, value: str) -> None:
@@ -98,6 +104,29 @@ def test_a_refusal_says_how_to_write_it(name: str, value: str, fix: str) -> None
 def test_database_url_is_not_shown() -> None:
     settings = Settings.from_env({"CP_DATABASE_URL": "postgresql://cp:hunter22@db/cp"}, uid=0)
     assert "hunter22" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://cp:hunter22@db/cp",
+        "postgresql://cp:hunter22@[::1]:5432/cp",
+        "postgres://cp:hunter22@one:5432,two:5433/cp",
+        "postgresql://postgres@/cp?host=/run/postgresql",
+        "postgresql:///cp",
+    ],
+)
+def test_a_database_is_named_as_postgresql_has_it(url: str) -> None:
+    found = Settings.from_env({"CP_DATABASE_URL": url}, uid=0).database_url
+    assert found is not None
+    assert found.get_secret_value() == url
+
+
+@pytest.mark.parametrize("password", ["hunter/22", "hunter#22"])
+def test_a_password_that_breaks_its_url_is_told_without_it(password: str) -> None:
+    with pytest.raises(TerminalError, match=r"CP_DATABASE_URL: .*%2F") as refused:
+        Settings.from_env({"CP_DATABASE_URL": f"postgresql://cp:{password}@db/cp"}, uid=0)
+    assert "hunter" not in str(refused.value)
 
 
 def test_every_field_says_what_it_is() -> None:
