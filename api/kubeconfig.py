@@ -1,10 +1,20 @@
 """The kubeconfig that clients of this API use: one cluster, one user, one token."""
 
 import base64
+import ipaddress
 import os
 from pathlib import Path
 
 import yaml
+
+
+def server_url(address: str, port: int) -> str:
+    """Where this host reaches what listens on that IP address, which may stand for all of them."""
+    ip = ipaddress.ip_address(address)
+    if ip.is_unspecified:
+        # what listens on `::` is not reached over IPv4: asyncio makes such sockets IPv6 alone
+        ip = ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")
+    return f"https://{ip}:{port}" if ip.version == 4 else f"https://[{ip}]:{port}"
 
 
 def kubeconfig(server: str, ca_pem: bytes, user: str, token: str, *, name: str) -> str:

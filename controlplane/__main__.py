@@ -35,7 +35,7 @@ from prometheus_client import CollectorRegistry
 
 from api.app import build_app
 from api.context import Context, Limits
-from api.kubeconfig import kubeconfig, write_private
+from api.kubeconfig import kubeconfig, server_url, write_private
 from api.serve import serving
 from api.served import Catalogue
 from api.tls import TlsFiles, ensure_certificates, renewed
@@ -322,10 +322,7 @@ async def write_kubeconfig(settings: Settings, out: Path, role: str, user: str, 
     ttl = timedelta(days=days)
     token = await Access(Tokens(database), clock).issue(user, (ROLES[role],), ttl=ttl)
     database.close()
-    host = settings.api_address
-    if host in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
-        host = "127.0.0.1"
-    server = f"https://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
+    server = server_url(settings.api_address, settings.api_port)
     content = kubeconfig(
         server, certificates(settings, clock).ca.read_bytes(), user, token, name=settings.instance
     )

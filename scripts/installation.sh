@@ -55,6 +55,23 @@ installation_remember() {
   fi
 }
 
+# port_is_free ADDRESS PORT: whether the API could listen there; says why not.
+port_is_free() {
+  "$VENV/bin/python" - "$@" <<'PYTHON'
+import socket, sys
+address, port = sys.argv[1], int(sys.argv[2])
+ipv6 = ":" in address
+with socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET) as probe:
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if ipv6:  # as asyncio does
+        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        probe.bind((address, port))
+    except (OSError, OverflowError) as exc:
+        sys.exit(str(exc))
+PYTHON
+}
+
 # code_is_newer FILE: whether what the control plane runs from has changed since FILE was written.
 code_is_newer() {
   (cd "$ROOT" && find api controlplane drivers reconcilers resources -name '*.py' -newer "$1" \

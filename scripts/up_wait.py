@@ -7,6 +7,7 @@ applied once is its user's from then on: a later run waits for what is still the
 import argparse
 import json
 import os
+import shlex
 import shutil
 import ssl
 import subprocess
@@ -18,6 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# of this checkout, whatever the environment was made from
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from api.kubeconfig import server_url  # found through the path set above
 
 # 120: a first start makes the database; 15 s were measured on two busy cores
 API_TIMEOUT_S = 120
@@ -42,7 +48,7 @@ class Installation:
     """Where the control plane is and how its clients reach it."""
 
     data: Path
-    port: int
+    url: str
 
     @property
     def kubeconfig(self) -> Path:
@@ -69,14 +75,17 @@ class Installation:
         return "\n".join(lines[-15:])
 
 
-def answers(port: int) -> str:
+def answers(server: str) -> str:
     """Empty when /readyz says so, else what it says. No certificate check: it tells no secret."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    url = f"https://127.0.0.1:{port}/readyz"
+    # no proxy: it is this host, which https_proxy without no_proxy would be asked for as well
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
     try:
-        with urllib.request.urlopen(url, timeout=3, context=context) as reply:
+        with opener.open(f"{server}/readyz", timeout=3) as reply:
             return "" if reply.status == 200 else f"status {reply.status}"
     except urllib.error.HTTPError as exc:
         lines = exc.read(2000).decode(errors="replace").splitlines()
@@ -88,7 +97,7 @@ def answers(port: int) -> str:
 def wait_for_api(here: Installation) -> None:
     began = time.monotonic()
     told = began
-    while why := answers(here.port):
+    while why := answers(here.url):
         if not here.alive():
             sys.exit(f"error: the control plane ended:\n{here.log_end()}")
         now = time.monotonic()
@@ -206,7 +215,7 @@ def items_of(output: str) -> list[dict[str, Any]]:
 def reach(here: Installation, items: list[dict[str, Any]]) -> None:
     """How to go on, for a person; on standard output."""
     config = here.kubeconfig
-    print(f"export KUBECONFIG={config}")
+    print(f"export KUBECONFIG={shlex.quote(str(config))}")
     if shutil.which("kubectl") is None:
         print(f'export PATH="$PATH:{Path(sys.executable).parent}"    # its kubectl')
     namespaces = sorted({i["metadata"].get("namespace", "") for i in items} - {""})
@@ -235,11 +244,12 @@ def reach(here: Installation, items: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--address", required=True, help="that the API listens on")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--manifest", help="what to wait for")
     parser.add_argument("--apply", action="store_true", help="apply it first; it has to be Ready")
     options = parser.parse_args()
-    here = Installation(options.data, options.port)
+    here = Installation(options.data, server_url(options.address, options.port))
     os.environ["KUBECONFIG"] = str(here.kubeconfig)
     wait_for_api(here)
     ensure_kubeconfig(here)

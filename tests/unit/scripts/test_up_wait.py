@@ -1,8 +1,12 @@
 """scripts/up: how it reads the records it waits for, and when waiting longer is of no use."""
 
+import http.server
 import importlib
 import json
+import os
+import shlex
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -73,3 +77,40 @@ def test_what_is_left_of_a_manifest_may_be_nothing_one_or_some(up_wait: ModuleTy
     assert up_wait.items_of("") == []
     assert up_wait.items_of(json.dumps(one)) == [one]
     assert up_wait.items_of(json.dumps({"kind": "List", "items": [one, one]})) == [one, one]
+
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    """Is ready, and keeps no log."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/readyz" else 404)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Nothing to standard error."""
+
+
+def test_the_api_is_asked_itself_where_a_proxy_is_set(
+    up_wait: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    with http.server.HTTPServer(("127.0.0.1", 0), Ready) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        try:
+            assert up_wait.answers(f"http://127.0.0.1:{server.server_port}") == ""
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def test_what_it_prints_can_be_pasted_wherever_the_data_is(
+    up_wait: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = up_wait.Installation(Path("/data of mine"), "https://127.0.0.1:8443")
+    up_wait.reach(here, [])
+    first = capsys.readouterr().out.splitlines()[0]
+    assert shlex.split(first) == ["export", "KUBECONFIG=/data of mine/kubeconfig"]
