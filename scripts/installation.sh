@@ -24,13 +24,31 @@ installation_load() {
       if [ -n "$name" ] && [ -z "${!name:-}" ]; then export "$name=${line#*=}"; fi
     done <"$DATA/environment"
   fi
+  installation_check_name
   export CP_INSTANCE=${CP_INSTANCE:-bunker} CP_API_PORT=${CP_API_PORT:-8443}
   if [ -n "${CP_DOCKER_HOST:-}" ]; then export DOCKER_HOST=$CP_DOCKER_HOST; fi
+}
+
+# installation_check_name: the name is for good, as all that it made carries it: under another one it
+# would lose sight of that, and scripts/down --destroy would remove another installation's.
+installation_check_name() {
+  local kept=""
+  [ -f "$DATA/installation" ] && kept=$(sed -n 's/^instance=//p' "$DATA/installation")
+  if [ -z "$kept" ] && [ -f "$DATA/environment" ]; then
+    kept=$(sed -n 's/^CP_INSTANCE=//p' "$DATA/environment")
+  fi
+  [ -n "$kept" ] || return 0
+  [ "${CP_INSTANCE:-$kept}" = "$kept" ] \
+    || die "$DATA is the data folder of '$kept', not of '$CP_INSTANCE'" \
+    "another one has a data folder of its own: CP_DATA_DIR=/path CP_INSTANCE=$CP_INSTANCE"
+  CP_INSTANCE=$kept
 }
 
 # installation_create: make the data folder, or take an empty one; refuse a stranger's.
 installation_create() {
   local made=no
+  [[ $CP_INSTANCE =~ ^[a-z0-9]([-a-z0-9]*[a-z0-9])?$ ]] \
+    || die "CP_INSTANCE must be lower case letters, digits and '-', not '$CP_INSTANCE'"
   if [ ! -d "$DATA" ]; then
     mkdir -p "$DATA" 2>/dev/null || die "cannot make the data folder $DATA" \
       "choose one you may write to: CP_DATA_DIR=/path scripts/up"
@@ -39,17 +57,20 @@ installation_create() {
   if [ ! -f "$DATA/installation" ]; then
     [ -z "$(ls -A "$DATA")" ] || die "$DATA is not empty and not an installation's data folder" \
       "choose another: CP_DATA_DIR=/path scripts/up"
-    printf 'made_folder=%s\n' "$made" >"$DATA/installation"
+    # the name at once: whatever interrupts the rest, scripts/down must know whose things are whose
+    printf 'instance=%s\nmade_folder=%s\n' "$CP_INSTANCE" "$made" >"$DATA/installation"
   fi
   chmod 700 "$DATA"
 }
 
 installation_remember() {
   local now before=""
-  now=$(env | grep -E '^CP_' | grep -Ev "$_SCRIPT_ONLY" | sort)
+  now=$(env | grep -E '^CP_' | grep -Ev "$_SCRIPT_ONLY" | LC_ALL=C sort)
   [ -f "$DATA/environment" ] && before=$(cat "$DATA/environment")
   [ "$now" = "$before" ] && return 0
-  (umask 077 && printf '%s\n' "$now" >"$DATA/environment")
+  # whole or not at all: a full disk must not leave half of them
+  (umask 077 && printf '%s\n' "$now" >"$DATA/environment.new")
+  mv "$DATA/environment.new" "$DATA/environment"
   if live_pid "$DATA/control-plane.pid" >/dev/null; then
     note "settings changed; they take effect after: scripts/down && scripts/up"
   fi

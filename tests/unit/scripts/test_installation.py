@@ -78,6 +78,68 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
+def test_a_start_that_was_interrupted_is_destroyed_under_its_own_name(host: Host) -> None:
+    """Not under the default, which may be another installation's."""
+    assert host.make(CP_INSTANCE="staging").returncode == 0
+    done = host.script("down", "--destroy")
+    assert done.returncode == 0, done.stderr
+    assert host.filters == {"label=bunker.cloud/instance=staging"}
+
+
+def test_an_installation_keeps_its_name(host: Host) -> None:
+    host.make(CP_INSTANCE="staging")
+    done = host.script("down", "--destroy", CP_INSTANCE="other")
+    assert done.returncode == 1
+    assert "'staging'" in done.stderr
+    assert host.filters == set()
+    assert host.make(CP_INSTANCE="other").returncode == 1
+
+
+def test_one_from_before_names_were_kept_is_known_by_what_it_remembers(host: Host) -> None:
+    host.data.mkdir()
+    (host.data / "installation").write_text("made_folder=no\n")
+    (host.data / "environment").write_text("CP_API_PORT=9443\nCP_INSTANCE=staging\n")
+    assert host.script("down", "--destroy", CP_INSTANCE="other").returncode == 1
+    assert host.script("down", "--destroy").returncode == 0
+    assert host.filters == {"label=bunker.cloud/instance=staging"}
+
+
+def test_a_folder_that_is_not_there_destroys_nothing_by_default(host: Host) -> None:
+    done = host.script("down", "--destroy")
+    assert done.returncode == 1
+    assert "CP_INSTANCE=bunker scripts/down --destroy" in done.stderr
+    assert not host.removed
+    assert host.script("down", "--destroy", CP_INSTANCE="bunker").returncode == 0
+    assert host.removed
+
+
+def test_files_of_secrets_are_removed_from_a_folder_with_a_space_in_its_name(
+    host: Host, tmp_path: Path
+) -> None:
+    runtime, stranger = tmp_path / "ram disk", tmp_path / "ram"
+    for folder in (runtime, stranger):
+        (folder / "secrets" / "one").mkdir(parents=True)
+    host.make(CP_INSTANCE=f"t-{os.getpid()}")
+    done = host.script("down", "--destroy", CP_RUNTIME_DIR=str(runtime))
+    assert done.returncode == 0, done.stderr
+    assert not runtime.exists()
+    assert (stranger / "secrets" / "one").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody")
+def test_another_users_installation_of_the_same_name_keeps_its_files(
+    host: Host, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs" / "secrets"
+    theirs.mkdir(parents=True)
+    for folder in (theirs, theirs.parent):
+        os.chown(folder, 12345, 12345)
+    host.make(CP_INSTANCE=f"t-{os.getpid()}")
+    done = host.script("down", "--destroy", CP_RUNTIME_DIR=str(theirs.parent))
+    assert done.returncode == 0, done.stderr
+    assert theirs.exists()
+
+
 @pytest.mark.parametrize(("family", "address"), [("inet", "127.0.0.1"), ("inet6", "::1")])
 def test_a_port_is_free_on_the_address_that_the_api_listens_on(
     host: Host, family: str, address: str
