@@ -63,6 +63,35 @@ installation_create() {
   chmod 700 "$DATA"
 }
 
+# installation_engine: the control plane has the engine that the docker command has, by DOCKER_HOST or
+# its context, and still has it when neither is set.
+installation_engine() {
+  local host=${DOCKER_HOST:-}
+  if [ -n "${CP_DOCKER_HOST:-}" ]; then return 0; fi
+  if [ -z "$host" ] && has docker; then
+    host=$(docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null) || host=""
+  fi
+  case $host in
+    "" | unix:///var/run/docker.sock) ;;
+    *) export CP_DOCKER_HOST=$host ;;
+  esac
+}
+
+# check_settings: refuses wrong ones before they are remembered, as each later run takes those up.
+check_settings() {
+  local why
+  why=$(cd "$ROOT" && "$VENV/bin/python" - 2>&1 <<'PYTHON'
+import sys
+from controlplane.errors import ControlPlaneError
+from controlplane.settings import Settings
+try:
+    Settings.from_env()
+except ControlPlaneError as exc:
+    sys.exit(str(exc))
+PYTHON
+  ) || die "$why" "it was given now, or is remembered in $DATA/environment: mend it there"
+}
+
 installation_remember() {
   local now before=""
   now=$(env | grep -E '^CP_' | grep -Ev "$_SCRIPT_ONLY" | LC_ALL=C sort)

@@ -158,3 +158,32 @@ def test_a_port_is_free_on_the_address_that_the_api_listens_on(
     assert host.shell(f"port_is_free {address} {port}").returncode == 0
 
 
+def test_wrong_settings_are_not_remembered(host: Host) -> None:
+    remember = "installation_load; installation_create; check_settings; installation_remember"
+    done = host.shell(remember, CP_LOG_LEVEL="loud")
+    assert done.returncode == 1
+    assert "CP_LOG_LEVEL" in done.stderr
+    assert host.shell(remember).returncode == 0
+    assert "CP_LOG_LEVEL" not in (host.data / "environment").read_text()
+
+
+@pytest.mark.parametrize(
+    ("context", "given", "remembered"),
+    [
+        pytest.param(USUAL, {}, "", id="the usual one"),
+        pytest.param("unix:///run/user/1000/docker.sock", {}, "{context}", id="of the context"),
+        pytest.param(USUAL, {"DOCKER_HOST": "tcp://h:1"}, "tcp://h:1", id="of the environment"),
+        pytest.param(
+            "unix:///a",
+            {"DOCKER_HOST": "tcp://h:1", "CP_DOCKER_HOST": "tcp://g:1"},
+            "tcp://g:1",
+            id="of the settings",
+        ),
+    ],
+)
+def test_the_control_plane_has_the_engine_that_the_docker_command_has(
+    tmp_path: Path, context: str, given: dict[str, str], remembered: str
+) -> None:
+    host = Host(tmp_path, context)
+    told = host.shell("installation_load; installation_engine; echo ${CP_DOCKER_HOST:-}", **given)
+    assert told.stdout.strip() == remembered.format(context=context)
