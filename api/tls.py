@@ -13,12 +13,14 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
 
 import structlog
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -26,6 +28,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from controlplane.clock import Clock
 
 _CA_LIFE: Final = timedelta(days=3650)
+_CA_SINCE: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before any clock: whether it is that of now that is wrong, or that of when the CA was made, can't
+be told, and another CA would end every kubeconfig."""
 _LEAF_LIFE: Final = timedelta(days=397)
 """The longest that clients accept of a server certificate."""
 _RENEW_BEFORE: Final = timedelta(days=60)
@@ -33,6 +38,8 @@ _SKEW: Final = timedelta(hours=1)
 """Backdated, for clients whose clock is behind."""
 _LOOK_S: Final = 24 * 3600.0
 """Between two looks of a running process: a process may run for longer than a certificate."""
+_EARLY_LOOKS_S: Final = (60.0,) * 10
+"""Before those: a host without a clock of its own is told the time minutes after its start."""
 
 _log = structlog.get_logger(__name__)
 
@@ -69,8 +76,8 @@ async def renewed(obtain: Callable[[], TlsFiles], clock: Clock) -> AsyncIterator
 async def _keep_renewed(
     context: ssl.SSLContext, obtain: Callable[[], TlsFiles], clock: Clock
 ) -> None:
-    while True:
-        await clock.sleep(_LOOK_S)
+    for pause_s in chain(_EARLY_LOOKS_S, repeat(_LOOK_S)):
+        await clock.sleep(pause_s)
         try:
             files = obtain()
             # another process may be writing the pair: one that doesn't fit must not get in
@@ -93,7 +100,6 @@ def ensure_certificates(folder: Path, *, now: datetime, names: Iterable[str] = (
         key, cert = _make_ca(now)
         _write(ca_key_path, _key_pem(key), 0o600)
         _write(files.ca, cert.public_bytes(serialization.Encoding.PEM), 0o644)
-        files.cert.unlink(missing_ok=True)
     if not _good(files, wanted, now):
         ca_key = serialization.load_pem_private_key(ca_key_path.read_bytes(), password=None)
         assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
@@ -124,6 +130,12 @@ def _good(files: TlsFiles, wanted: list[x509.GeneralName], now: datetime) -> boo
     if not (files.cert.exists() and files.key.exists()) or _expires(files.cert, now):
         return False
     cert = x509.load_pem_x509_certificate(files.cert.read_bytes())
+    if cert.not_valid_before_utc > now:  # made while the host's clock was ahead
+        return False
+    try:
+        cert.verify_directly_issued_by(x509.load_pem_x509_certificate(files.ca.read_bytes()))
+    except (InvalidSignature, ValueError, TypeError):
+        return False
     held = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return set(wanted) <= set(held)
 
@@ -133,7 +145,7 @@ def _make_ca(now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificat
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bunker-ca")])
     usage = _usage(ca=True)
     cert = (
-        _builder(name, name, key.public_key(), now, _CA_LIFE)
+        _builder(name, name, key.public_key(), _CA_SINCE, now + _CA_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -151,7 +163,7 @@ def _make_leaf(
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bunker-api")])
     cert = (
-        _builder(subject, ca.subject, key.public_key(), now, _LEAF_LIFE)
+        _builder(subject, ca.subject, key.public_key(), now - _SKEW, now + _LEAF_LIFE)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -168,8 +180,8 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     public_key: ec.EllipticCurvePublicKey,
-    now: datetime,
-    life: timedelta,
+    since: datetime,
+    until: datetime,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -177,8 +189,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SKEW)
-        .not_valid_after(now + life)
+        .not_valid_before(since)
+        .not_valid_after(until)
     )
 
 

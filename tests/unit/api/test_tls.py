@@ -46,6 +46,40 @@ def test_renewed_before_it_expires_under_the_same_authority(tmp_path: Path) -> N
     assert files.cert.read_bytes() != cert
 
 
+def test_what_was_made_while_the_clock_was_ahead_serves_now(tmp_path: Path) -> None:
+    files = ensure_certificates(tmp_path, now=NOW + timedelta(days=1000))
+    authority = files.ca.read_bytes()
+    ensure_certificates(tmp_path, now=NOW)
+    assert files.ca.read_bytes() == authority
+    for path in (files.ca, files.cert):
+        made = x509.load_pem_x509_certificate(path.read_bytes())
+        assert made.not_valid_before_utc < NOW < made.not_valid_after_utc
+
+
+async def test_a_clock_that_is_set_right_after_the_start_is_followed(tmp_path: Path) -> None:
+    clock, behind = ManualClock(), [timedelta(days=2000)]
+
+    def obtain() -> TlsFiles:
+        return ensure_certificates(tmp_path, now=clock.now() - behind[0])
+
+    async with renewed(obtain, clock) as context:
+        behind[0] = timedelta(0)
+        await clock.advance(60)
+        shown = x509.load_der_x509_certificate(presented(context))
+        assert shown.not_valid_before_utc < clock.now() < shown.not_valid_after_utc
+
+
+def test_a_certificate_of_another_authority_is_made_anew(tmp_path: Path) -> None:
+    """As after a death between the two, or files from two backups."""
+    files = ensure_certificates(tmp_path / "tls", now=NOW)
+    ensure_certificates(tmp_path / "other", now=NOW)
+    for name in ("ca.key", "ca.crt"):
+        (tmp_path / "other" / name).replace(tmp_path / "tls" / name)
+    ensure_certificates(tmp_path / "tls", now=NOW)
+    authority = x509.load_pem_x509_certificate(files.ca.read_bytes())
+    x509.load_pem_x509_certificate(files.cert.read_bytes()).verify_directly_issued_by(authority)
+
+
 def test_another_name_needs_another_certificate(tmp_path: Path) -> None:
     files = ensure_certificates(tmp_path, now=NOW)
     before = files.cert.read_bytes()
