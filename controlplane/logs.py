@@ -25,8 +25,13 @@ _SECRET_TEXT: Final = (
     # user:password@ in any URL
     (re.compile(r"(\w+://[^\s:/@]*):[^\s@/]+@"), rf"\1:{REDACTED}@"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {REDACTED}"),
+    # key=value and key: value, bare or as JSON and Python quote them
     (
-        re.compile(r"(?i)\b(password|passwd|pwd|token|secret)(\s*[=:]\s*)[^\s,;&]+"),
+        re.compile(
+            r"(?i)\b(password|passwd|pwd|token|secret|secret_?id|api[_-]?key)"
+            r"""(\\*["']?\s*[=:]\s*)"""
+            r"""(?:b?"(?:[^"\\]|\\.)*"|b?'(?:[^'\\]|\\.)*'|[^\s,;&]+)"""
+        ),
         rf"\1\2{REDACTED}",
     ),
     (
@@ -74,7 +79,7 @@ def _clean(key: str, value: object) -> Any:
     # `_record` is the standard library's own record, read by the formatter and never rendered
     if key.startswith("_"):
         return value
-    if _SECRET_KEY.search(key) and isinstance(value, str | bytes) and value:
+    if _SECRET_KEY.search(key) and isinstance(value, str | bytes | Mapping) and value:
         return REDACTED
     if isinstance(value, str):
         return _clean_text(value)

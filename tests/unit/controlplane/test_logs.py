@@ -75,6 +75,12 @@ def test_planted_secret_never_surfaces(style: Literal["json", "console"]) -> Non
         pytest.param({"url": "postgresql://cp:tr0ub4dor@db/cp"}, id="password in a url"),
         pytest.param({"header": "sent Bearer tr0ub4dor"}, id="bearer token"),
         pytest.param({"line": "connect password=tr0ub4dor host=x"}, id="keyword"),
+        pytest.param({"stringData": {"any": "tr0ub4dor"}}, id="all below a key"),
+        pytest.param({"credentials": [{"value": "tr0ub4dor"}]}, id="all in a list of a key"),
+        pytest.param({"body": '{"password": "tr0ub4dor"}'}, id="JSON"),
+        pytest.param({"body": r'"{\"password\": \"tr0ub4dor\"}"'}, id="JSON in JSON"),
+        pytest.param({"body": '{"secret_id":"with space tr0ub4dor"}'}, id="JSON with a space"),
+        pytest.param({"body": repr({"token": b"tr0ub4dor"})}, id="Python"),
         pytest.param(
             {"pem": "-----BEGIN PRIVATE KEY-----\ntr0ub4dor\n-----END PRIVATE KEY-----"}, id="pem"
         ),
