@@ -172,7 +172,9 @@ def finish(
     labels: tuple[str, str],
 ) -> web.StreamResponse:
     """Warnings and the measurement."""
-    if call is not None and not response.prepared:
+    if response.prepared:  # a watch or a stream: how long it was open is no time to answer
+        return response
+    if call is not None:
         for value in warning_headers(call.warnings):
             response.headers.add("Warning", value)
     metrics.duration.labels(*labels, str(response.status)).observe(time.perf_counter() - started)

@@ -42,6 +42,15 @@ async def test_probes_need_no_token_and_metrics_do(admin: Client) -> None:
     assert "very-own-name" not in text
 
 
+async def test_how_long_a_watch_is_open_is_no_time_to_answer(admin: Client) -> None:
+    watching = f"{CONFIGS}?watch=true&timeoutSeconds=1"
+    assert (await admin("GET", watching)).code == 200
+    assert (await admin("GET", f"{watching}&resourceVersion=x")).code == 400
+    text = (await admin("GET", "/metrics")).body
+    counted = [line for line in text.splitlines() if "_seconds_count" in line and "WATCH" in line]
+    assert ['code="400"' in line for line in counted] == [True]
+
+
 EVERY_ERROR_IS_A_STATUS: list[Any] = [
     ("GET", "/nope", 404),
     ("GET", "/api/v1/nope", 404),
