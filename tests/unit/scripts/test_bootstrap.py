@@ -56,6 +56,18 @@ def test_current_environment_is_compiled(
     assert venv.joinpath(".bootstrapped").read_bytes() == before
 
 
+def test_a_folder_that_is_no_environment_is_left_as_it_is(tmp_path: Path) -> None:
+    kept = tmp_path / "home" / "precious"
+    kept.parent.mkdir()
+    kept.touch()
+    folders = os.environ["PATH"].split(os.pathsep)
+    # uv itself would refuse
+    without_uv = os.pathsep.join(each for each in folders if not Path(each, "uv").exists())
+    with pytest.raises(subprocess.CalledProcessError):
+        bootstrap("--run", CP_VENV=str(kept.parent), PATH=without_uv)
+    assert kept.exists()
+
+
 def test_what_runs_is_pinned_alike_where_it_is_developed() -> None:
     runs, develops = pinned("requirements.lock"), pinned("requirements-dev.lock")
     assert runs.items() < develops.items()

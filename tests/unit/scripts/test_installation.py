@@ -158,6 +158,21 @@ def test_a_port_is_free_on_the_address_that_the_api_listens_on(
     assert host.shell(f"port_is_free {address} {port}").returncode == 0
 
 
+def test_a_control_plane_that_runs_keeps_its_environment(host: Host, tmp_path: Path) -> None:
+    """Though it is not the one of this checkout's lock file."""
+    venv = tmp_path / "venv"
+    venv.joinpath("bin").mkdir(parents=True)
+    venv.joinpath("pyvenv.cfg").touch()
+    python = venv / "bin" / "python"
+    python.write_text("#!/bin/sh\nexit 0\n")
+    python.chmod(0o755)
+    host.make()
+    host.shell(f"remember_pid {host.data}/control-plane.pid {os.getpid()}")
+    done = host.script("up", CP_VENV=str(venv), CP_IMAGES="local")
+    assert done.returncode == 0, done.stderr
+    assert python.read_text().endswith("exit 0\n")
+
+
 def test_wrong_settings_are_not_remembered(host: Host) -> None:
     remember = "installation_load; installation_create; check_settings; installation_remember"
     done = host.shell(remember, CP_LOG_LEVEL="loud")
