@@ -41,6 +41,9 @@ from controlplane.streams import (
 
 POD: Final = "Pod"
 _END_S: Final = 5.0
+_BACKLOG: Final = 2048
+"""Connections not taken in yet, as many as an API process has streams: a Unix socket refuses the
+next one at once, where TCP would have it wait. The kernel's net.core.somaxconn may be less."""
 
 
 @asynccontextmanager
@@ -49,7 +52,9 @@ async def offering(path: Path, pods: PodViews, streams: Streams) -> AsyncIterato
     listener = _listen(path)
     ours = _inode(path)
     offered = _Server(pods, streams)
-    server = await asyncio.start_unix_server(offered.serve, sock=listener, limit=BUFFER_BYTES)
+    server = await asyncio.start_unix_server(
+        offered.serve, sock=listener, limit=BUFFER_BYTES, backlog=_BACKLOG
+    )
     try:
         yield
     finally:
@@ -68,7 +73,7 @@ def _listen(path: Path) -> socket.socket:
     owner = path.parent.stat()
     if owner.st_uid != os.geteuid():
         os.chown(aside, owner.st_uid, owner.st_gid)
-    listener.listen()
+    listener.listen(_BACKLOG)
     aside.replace(path)
     return listener
 

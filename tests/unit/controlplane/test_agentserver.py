@@ -184,3 +184,18 @@ async def test_nonsense_does_no_harm(tmp_path: Path) -> None:
             writer.close()
         async with mirrored(door) as far:
             await until(lambda: seen(far.pods) == ["a"])
+
+
+async def test_hundreds_come_at_once(tmp_path: Path) -> None:
+    """As followers do when an API process starts, before the agent has taken one of them in."""
+    door, agent = tmp_path / "agent.sock", Agent()
+    async with offering(door, agent, agent):
+        far = remote_streams(door, SystemClock())
+        opened = await asyncio.gather(
+            *(far.open_attach(REF, stdin=False) for _ in range(400)), return_exceptions=True
+        )
+        refused = [each for each in opened if isinstance(each, BaseException)]
+        for each in opened:
+            if not isinstance(each, BaseException):
+                await each.aclose()
+    assert refused == []
