@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from controlplane.errors import TerminalError
+
 
 def server_url(address: str, port: int) -> str:
     """Where this host reaches what listens on that IP address, which may stand for all of them."""
@@ -34,9 +36,16 @@ def kubeconfig(server: str, ca_pem: bytes, user: str, token: str, *, name: str) 
 
 
 def write_private(path: Path, content: str) -> None:
-    """Replace a file at once, readable by its owner alone."""
+    """Replace a file at once, readable by its owner alone. Raises TerminalError."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content.encode())
-    aside.replace(path)
+    try:
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode())
+            aside.replace(path)
+        except OSError:
+            aside.unlink()
+            raise
+    except OSError as exc:
+        raise TerminalError(f"cannot write '{path}': {exc.strerror}") from exc

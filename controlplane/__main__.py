@@ -318,15 +318,15 @@ async def serve(settings: Settings, role: Role, make_agent: MakeAgent | None) ->
 async def write_kubeconfig(settings: Settings, out: Path, role: str, user: str, days: int) -> None:
     """Issue a token for `days` and write a kubeconfig with it, readable by its owner alone."""
     clock = SystemClock()
-    database = await open_database(settings)
-    ttl = timedelta(days=days)
-    token = await Access(Tokens(database), clock).issue(user, (ROLES[role],), ttl=ttl)
-    database.close()
+    access = Access(Tokens(await open_database(settings)), clock)
+    authority = certificates(settings, clock).ca.read_bytes()
     server = server_url(settings.api_address, settings.api_port)
-    content = kubeconfig(
-        server, certificates(settings, clock).ca.read_bytes(), user, token, name=settings.instance
-    )
-    write_private(out, content)
+    token = await access.issue(user, (ROLES[role],), ttl=timedelta(days=days))
+    try:
+        write_private(out, kubeconfig(server, authority, user, token, name=settings.instance))
+    except TerminalError:
+        await access.revoke(token)  # nobody has it
+        raise
 
 
 async def tokens_told(settings: Settings, token_id: str | None) -> str:

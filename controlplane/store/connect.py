@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import structlog
@@ -108,17 +109,26 @@ class Database:
     ) -> Dedicated:
         """Try again until there is a connection, at most 2 s apart."""
 
-        def tell(state: RetryCallState) -> None:
-            if state.attempt_number == 1 and state.outcome is not None:
-                error = state.outcome.exception()
-                _log.warning("postgresql_waited_for", error=str(error) or type(error).__name__)
-
         retrying = AsyncRetrying(
-            before_sleep=tell,
+            before_sleep=self._tell_once,
             retry=retry_if_exception_type(LOST),
             wait=wait_random_exponential(multiplier=0.05, max=2.0),
         )
         return await retrying(self.connect, application, settings)
+
+    def _tell_once(self, attempt: RetryCallState) -> None:
+        """Somebody who waits for a start, or looks why nothing works, wants to know for what."""
+        if attempt.attempt_number == 1 and attempt.outcome is not None:
+            error = attempt.outcome.exception()
+            said = str(error) or type(error).__name__
+            _log.warning("postgresql_waited_for", server=self._place, error=said)
+
+    @property
+    def _place(self) -> str:
+        """Where it is, without the login."""
+        parts = urlsplit(self.dsn)
+        hosts = parts.netloc.rpartition("@")[2]
+        return hosts or ",".join(parse_qs(parts.query).get("host", ()))
 
     @asynccontextmanager
     async def reading(self, action: str) -> AsyncIterator[Connection]:

@@ -1,9 +1,6 @@
-"""What is told of a database that can't be opened; and a start that waits for one can be ended."""
+"""What is told of a database that can't be opened."""
 
 import asyncio
-import os
-import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -39,38 +36,3 @@ async def test_who_is_refused_is_told_so(database: Database) -> None:
     with pytest.raises(TerminalError) as told:
         await stranger.connect_patiently("test")
     assert told.value.reason == "DatabaseRefused"
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_start_that_waits_for_its_database_ends_when_told_to(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    asked = asyncio.Event()
-
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.set()
-        writer.close()
-
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "controlplane", "serve", "api"),
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "CP_DATA_DIR": str(tmp_path),
-                "CP_DATABASE_URL": f"postgresql://app:hush@127.0.0.1:{port}/bunker",
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            async with asyncio.timeout(60):  # for ever, otherwise
-                await asked.wait()
-                process.send_signal(number)
-                said, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-    assert process.returncode == 0, said
-    assert b"hush" not in said

@@ -1,0 +1,118 @@
+"""`python -m controlplane` as a process: what ends it, and what it says of that."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from controlplane.store.connect import Database
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 60
+"""Against hanging: a start takes about a second."""
+
+
+async def serve(folder: Path, url: str, **env: str) -> asyncio.subprocess.Process:
+    """An API alone."""
+    return await begun(folder, url, "serve", "api", **env)
+
+
+async def begun(folder: Path, url: str, *words: str, **env: str) -> asyncio.subprocess.Process:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("CP_")}
+    ours = {"CP_DATA_DIR": str(folder / "data"), "CP_DATABASE_URL": url}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controlplane", *words),
+        cwd=ROOT,
+        env={**kept, **ours, **env},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def said(process: asyncio.subprocess.Process) -> str:
+    """All that it said until it ended."""
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            _, told = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return told.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_while_it_waits_for_postgresql(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    met = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        met.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        process = await serve(tmp_path, f"postgresql://cp@127.0.0.1:{port}/cp")
+        async with asyncio.timeout(LIMIT_S):
+            await met.wait()
+        process.send_signal(number)
+        told = await said(process)
+    assert process.returncode == 0, told
+
+
+async def test_it_says_which_server_it_waits_for(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        process = await serve(tmp_path, f"postgresql://cp:hunter22@127.0.0.1:{port}/cp")
+        assert process.stderr is not None
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                line = (await process.stderr.readline()).decode()
+        finally:
+            process.terminate()
+            rest = await said(process)
+    assert "postgresql_waited_for" in line
+    assert str(port) in line
+    assert "hunter22" not in line + rest
+
+
+@pytest.mark.postgres
+async def test_a_port_that_is_taken_is_told_in_a_line(tmp_path: Path, database: Database) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = await serve(tmp_path, database.dsn, CP_API_PORT=str(port))
+        told = await said(process)
+    assert process.returncode == 1
+    assert told.startswith(f"error: cannot listen on 127.0.0.1, port {port}: ")
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.postgres
+async def test_a_login_that_is_refused_is_told_in_a_line(
+    tmp_path: Path, database: Database
+) -> None:
+    process = await serve(tmp_path, database.dsn.replace("postgres@", "nobody@"))
+    told = await said(process)
+    assert process.returncode == 1
+    assert told.startswith("error: cannot open the database: ")
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.postgres
+async def test_a_kubeconfig_that_cannot_be_written_leaves_no_token(
+    tmp_path: Path, database: Database
+) -> None:
+    out = tmp_path / "nowhere" / "kubeconfig"
+    told = await said(await begun(tmp_path, database.dsn, "kubeconfig", "--out", str(out)))
+    assert told == f"error: cannot write '{out}': No such file or directory\n"
+    async with database.reading("cannot count") as conn:
+        assert await conn.fetchval("SELECT count(*) FROM tokens") == 0
