@@ -66,8 +66,9 @@ class Settings(BaseModel):
     `$XDG_DATA_HOME/bunker` (`~/.local/share/bunker`), so that no checkout ever holds a secret."""
 
     instance: InstanceName = "bunker"
-    """Name of this installation, the value of the `bunker.cloud/instance` label on all it makes.
-    Several installations can share one Docker engine if their names differ."""
+    """Name of this installation, the value of the `bunker.cloud/instance` label on all it makes, and
+    so for good. Several installations can share one Docker engine if their names differ; each has a
+    data folder and a `CP_API_PORT` of its own."""
 
     api_address: str = "127.0.0.1"
     """IP address the API listens on. The default keeps it on this host; put a wider one behind a
@@ -116,7 +117,7 @@ class Settings(BaseModel):
 
     docker_host: str | None = None
     """Docker engine, as `unix:///path` or `tcp://host:port`. Default: `DOCKER_HOST`, else
-    the engine's usual socket."""
+    the engine's usual socket; `scripts/up` takes that of the `docker` command, and keeps to it."""
 
     images: Literal["upstream", "local"] = "upstream"
     """Where images come from: `upstream` pulls the published ones, `local` expects those that
