@@ -66,9 +66,9 @@ class Settings(BaseModel):
     `$XDG_DATA_HOME/bunker` (`~/.local/share/bunker`), so that no checkout ever holds a secret."""
 
     instance: InstanceName = "bunker"
-    """Name of this installation, the value of the `bunker.cloud/instance` label on all it makes, and
-    so for good. Several installations can share one Docker engine if their names differ; each has a
-    data folder and a `CP_API_PORT` of its own."""
+    """Name of this installation, the value of the `bunker.cloud/instance` label on all it makes,
+    and so for good. Several installations can share one Docker engine if their names differ; each
+    has a data folder and a `CP_API_PORT` of its own."""
 
     api_address: str = "127.0.0.1"
     """IP address the API listens on. The default keeps it on this host; put a wider one behind a

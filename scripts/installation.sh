@@ -29,10 +29,16 @@ installation_load() {
   if [ -n "${CP_DOCKER_HOST:-}" ]; then export DOCKER_HOST=$CP_DOCKER_HOST; fi
 }
 
-# installation_check_name: the name is for good, as all that it made carries it: under another one it
-# would lose sight of that, and scripts/down --destroy would remove another installation's.
+# has_started: its control plane has, or may have. Before, nothing outside is its own, whatever the
+# label says.
+has_started() { [ -f "$DATA/environment" ] || [ -f "$DATA/control-plane.log" ]; }
+
+# installation_check_name: once it has started, the name is for good, as all that it made carries it:
+# under another one it would lose sight of that, and scripts/down --destroy would remove what is
+# another installation's.
 installation_check_name() {
   local kept=""
+  has_started || return 0
   [ -f "$DATA/installation" ] && kept=$(sed -n 's/^instance=//p' "$DATA/installation")
   if [ -z "$kept" ] && [ -f "$DATA/environment" ]; then
     kept=$(sed -n 's/^CP_INSTANCE=//p' "$DATA/environment")
@@ -57,14 +63,15 @@ installation_create() {
   if [ ! -f "$DATA/installation" ]; then
     [ -z "$(ls -A "$DATA")" ] || die "$DATA is not empty and not an installation's data folder" \
       "choose another: CP_DATA_DIR=/path scripts/up"
-    # the name at once: whatever interrupts the rest, scripts/down must know whose things are whose
-    printf 'instance=%s\nmade_folder=%s\n' "$CP_INSTANCE" "$made" >"$DATA/installation"
+  else
+    made=$(sed -n 's/^made_folder=//p' "$DATA/installation")
   fi
+  has_started || printf 'instance=%s\nmade_folder=%s\n' "$CP_INSTANCE" "$made" >"$DATA/installation"
   chmod 700 "$DATA"
 }
 
-# installation_engine: the control plane has the engine that the docker command has, by DOCKER_HOST or
-# its context, and still has it when neither is set.
+# installation_engine: the control plane has the engine that the docker command has, by DOCKER_HOST
+# or its context, and still has it when neither is set.
 installation_engine() {
   local host=${DOCKER_HOST:-}
   if [ -n "${CP_DOCKER_HOST:-}" ]; then return 0; fi
@@ -130,5 +137,30 @@ code_is_newer() {
 
 # The label that everything this installation makes in the engine carries.
 instance_filter() { printf 'label=bunker.cloud/instance=%s\n' "$CP_INSTANCE"; }
+
+# ours KIND: ids of this installation's containers, networks or volumes.
+ours() {
+  case $1 in
+    container) docker ps --all --quiet --filter "$(instance_filter)" ;;
+    running) docker ps --quiet --filter "$(instance_filter)" ;;
+    network) docker network ls --quiet --filter "$(instance_filter)" ;;
+    volume) docker volume ls --quiet --filter "$(instance_filter)" ;;
+  esac
+}
+
+# refuse_shared_name: before the first start, what has the name is another installation's. Each agent
+# would sweep what the other one has, as no record of its own owns it.
+refuse_shared_name() {
+  local kind
+  if has_started; then return 0; fi
+  for kind in container network volume; do
+    [ -z "$(ours "$kind")" ] || die \
+      "the engine has ${kind}s of an installation '$CP_INSTANCE' whose data folder is not $DATA" \
+      "to start that one: CP_DATA_DIR=/path scripts/up" \
+      "another one beside it: CP_INSTANCE=other CP_API_PORT=9443 scripts/up" \
+      "to remove all it has, with its data, where the folder is lost:" \
+      "CP_INSTANCE=$CP_INSTANCE CP_DATA_DIR=/nowhere scripts/down --destroy"
+  done
+}
 
 control_plane() { (cd "$ROOT" && "$VENV/bin/python" -m controlplane "$@"); }

@@ -60,9 +60,9 @@ class Host:
             command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
 
-    def make(self, **env: str) -> "subprocess.CompletedProcess[str]":
+    def make(self, more: str = ":", **env: str) -> "subprocess.CompletedProcess[str]":
         """What scripts/up does first."""
-        return self.shell("installation_load; installation_create", **env)
+        return self.shell(f"installation_load; installation_create; {more}", **env)
 
     @property
     def removed(self) -> bool:
@@ -80,21 +80,32 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def test_a_start_that_was_interrupted_is_destroyed_under_its_own_name(host: Host) -> None:
-    """Not under the default, which may be another installation's."""
-    assert host.make(CP_INSTANCE="staging").returncode == 0
+def test_what_has_not_started_has_nothing_to_destroy_but_its_folder(host: Host) -> None:
+    host.make()
     done = host.script("down", "--destroy")
     assert done.returncode == 0, done.stderr
+    assert not host.data.exists()
+    assert host.filters == set()
+
+
+def test_what_has_started_is_destroyed_by_its_name(host: Host) -> None:
+    host.make("installation_remember", CP_INSTANCE="staging")
+    done = host.script("down", "--destroy")
+    assert done.returncode == 0, done.stderr
+    assert host.removed
     assert host.filters == {"label=bunker.cloud/instance=staging"}
 
 
 def test_an_installation_keeps_its_name(host: Host) -> None:
-    host.make(CP_INSTANCE="staging")
+    host.make("installation_remember", CP_INSTANCE="staging")
     done = host.script("down", "--destroy", CP_INSTANCE="other")
     assert done.returncode == 1
     assert "'staging'" in done.stderr
     assert host.filters == set()
     assert host.make(CP_INSTANCE="other").returncode == 1
+    (host.data / "environment").write_text("")  # as somebody may who wants the defaults
+    (host.data / "control-plane.log").touch()
+    assert host.make("echo $CP_INSTANCE").stdout == "staging\n"
 
 
 def test_one_from_before_names_were_kept_is_known_by_what_it_remembers(host: Host) -> None:
@@ -115,13 +126,24 @@ def test_a_folder_that_is_not_there_destroys_nothing_by_default(host: Host) -> N
     assert host.removed
 
 
+def test_no_two_installations_have_one_name_on_an_engine(host: Host) -> None:
+    """Each would sweep what the other has."""
+    done = host.make("refuse_shared_name")
+    assert done.returncode == 1
+    assert "CP_INSTANCE=other" in done.stderr
+    # as it was told; the engine of this test has one container, whatever the name
+    other = "echo $CP_INSTANCE; installation_remember; refuse_shared_name"
+    done = host.make(other, CP_INSTANCE="other")
+    assert (done.returncode, done.stdout) == (0, "other\n"), "it has started: these are its own"
+
+
 def test_files_of_secrets_are_removed_from_a_folder_with_a_space_in_its_name(
     host: Host, tmp_path: Path
 ) -> None:
     runtime, stranger = tmp_path / "ram disk", tmp_path / "ram"
     for folder in (runtime, stranger):
         (folder / "secrets" / "one").mkdir(parents=True)
-    host.make(CP_INSTANCE=f"t-{os.getpid()}")
+    host.make("installation_remember", CP_INSTANCE=f"t-{os.getpid()}")
     done = host.script("down", "--destroy", CP_RUNTIME_DIR=str(runtime))
     assert done.returncode == 0, done.stderr
     assert not runtime.exists()
@@ -136,7 +158,7 @@ def test_another_users_installation_of_the_same_name_keeps_its_files(
     theirs.mkdir(parents=True)
     for folder in (theirs, theirs.parent):
         os.chown(folder, 12345, 12345)
-    host.make(CP_INSTANCE=f"t-{os.getpid()}")
+    host.make("installation_remember", CP_INSTANCE=f"t-{os.getpid()}")
     done = host.script("down", "--destroy", CP_RUNTIME_DIR=str(theirs.parent))
     assert done.returncode == 0, done.stderr
     assert theirs.exists()
@@ -153,6 +175,20 @@ def test_a_port_is_free_on_the_address_that_the_api_listens_on(host: Host, addre
         assert done.returncode == 1
         assert "in use" in done.stderr
     assert host.shell(f"port_is_free {address} {port}").returncode == 0
+
+
+def test_a_control_plane_that_runs_keeps_its_environment(host: Host, tmp_path: Path) -> None:
+    """Though it is not the one of this checkout's lock file."""
+    venv = tmp_path / "venv"
+    venv.joinpath("bin").mkdir(parents=True)
+    venv.joinpath("pyvenv.cfg").touch()
+    python = venv / "bin" / "python"
+    python.write_text("#!/bin/sh\nexit 0\n")
+    python.chmod(0o755)
+    host.make(f"installation_remember; remember_pid {host.data}/control-plane.pid {os.getpid()}")
+    done = host.script("up", CP_VENV=str(venv), CP_IMAGES="local")
+    assert done.returncode == 0, done.stderr
+    assert python.read_text().endswith("exit 0\n")
 
 
 def test_wrong_settings_are_not_remembered(host: Host) -> None:
