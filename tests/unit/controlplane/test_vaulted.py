@@ -15,6 +15,7 @@ from controlplane.errors import (
 from controlplane.moving import Mover
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.vaulted import (
+    READY_EVERY_S,
     SWEEP_EVERY_S,
     Backend,
     KeySweeper,
@@ -237,6 +238,28 @@ async def test_the_sweep_goes_on_after_an_outage_of_the_vault_or_the_database(
         await clock.advance(2 * SWEEP_EVERY_S)
         sweeping.cancel()
     assert await place.keys.uids() == ("b",)
+
+
+class AwayTable(FakeTable):
+    """Of a database that does not answer yet."""
+
+    away = True
+
+    async def uids(self) -> tuple[str, ...]:
+        if self.away:
+            raise StoreUnavailableError("cannot list: PostgreSQL does not answer")
+        return await FakeTable.uids(self)
+
+
+async def test_the_vault_is_reached_when_the_database_was_away(place: Place) -> None:
+    clock, table = ManualClock(), AwayTable()
+    sealer = VaultSealer(place.keys, table, place.file)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sealer.run(clock))
+        await clock.advance(READY_EVERY_S)
+        table.away = False
+        await clock.advance(READY_EVERY_S)
+    assert sealer.digest(b"x") == sealer.digest(b"x")
 
 
 # --- moving --------------------------------------------------------------------------------------
