@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
+import asyncpg
+import structlog
+
 from controlplane.clock import Clock
 from controlplane.errors import StoreUnavailableError
 from controlplane.store.connect import Connection, Database
+
+_log = structlog.get_logger(__name__)
 
 _LOCK: Final = 0x434F4D50
 """Any constant: the advisory lock that means "somebody is compacting"."""
@@ -86,13 +91,16 @@ class Compactor:
     every_s: float = 300.0
 
     async def run(self) -> None:
-        """Compact for ever; while PostgreSQL is away, later."""
+        """Compact for ever; while PostgreSQL is away or refuses, later."""
         for turn in count():
             await self.clock.sleep(self.every_s)
             try:
                 await self.once(deep=turn % _DEEP_EVERY == 0)
             except StoreUnavailableError:
                 continue
+            except asyncpg.PostgresError as exc:
+                # read-only after a failover, or cancelled by its administrator: what serves goes on
+                _log.warning("log_not_compacted", cause=str(exc))
 
     async def once(self, *, deep: bool = True) -> bool:
         """Do what is due; `deep` also looks at all that is older than the watch window. False

@@ -1,5 +1,6 @@
 """History, tamper detection and retention, on a real server."""
 
+import asyncio
 from contextlib import closing
 
 import pytest
@@ -198,3 +199,34 @@ async def test_one_process_compacts_at_a_time(database: Database, store: Postgre
         await conn.execute("SELECT pg_advisory_lock(x'434F4D50'::int)")
         assert not await Compactor(database, SystemClock()).once()
     assert await Compactor(database, SystemClock()).once()
+
+
+class Turns(SystemClock):
+    """Three turns at once; the third one does not end."""
+
+    def __init__(self) -> None:
+        self.left = 3
+        self.over = asyncio.Event()
+
+    async def sleep(self, seconds: float, /) -> None:
+        self.left -= 1
+        if not self.left:
+            self.over.set()
+            await asyncio.Event().wait()
+
+
+async def test_compaction_that_is_refused_ends_nothing(database: Database) -> None:
+    """As by a server that is read-only since a failover."""
+    await execute(
+        database,
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', "
+        "current_database()); END $$",
+    )
+    database.close()  # it counts for new connections
+    clock = Turns()
+    running = asyncio.ensure_future(Compactor(database, clock).run())
+    over = asyncio.ensure_future(clock.over.wait())
+    await asyncio.wait((running, over), return_when=asyncio.FIRST_COMPLETED)
+    over.cancel()
+    assert not running.done(), running.exception()
+    running.cancel()
