@@ -289,7 +289,7 @@ async def serve(settings: Settings, role: Role, make_agent: MakeAgent | None) ->
         if role != "agent":
             await stack.enter_async_context(api_serving(shared, catalogue, agent, ways))
         else:
-            await stack.enter_async_context(offering(door, ways.pods, ways))
+            await stack.enter_async_context(offering(door, ways.pods, ways, shared.clock))
         async with asyncio.TaskGroup() as tasks:
             beside = [
                 tasks.create_task(ways.pods.run(), name="pods"),

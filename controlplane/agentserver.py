@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+import structlog
 
 from controlplane.agentwire import (
     BEAT_S,
@@ -26,6 +27,7 @@ from controlplane.agentwire import (
     read_packet,
     stored_json,
 )
+from controlplane.clock import Clock
 from controlplane.errors import ControlPlaneError, SlowReaderError, TerminalError
 from controlplane.records import Subscription
 from controlplane.streams import (
@@ -39,7 +41,11 @@ from controlplane.streams import (
     pod_ref,
 )
 
+_log = structlog.get_logger(__name__)
+
 POD: Final = "Pod"
+LOOK_S: Final = 5.0
+"""Between two looks whether somebody is in."""
 _END_S: Final = 5.0
 _BACKLOG: Final = 2048
 """Connections not taken in yet, as many as an API process has streams: a Unix socket refuses the
@@ -47,20 +53,71 @@ next one at once, where TCP would have it wait. The kernel's net.core.somaxconn 
 
 
 @asynccontextmanager
-async def offering(path: Path, pods: PodViews, streams: Streams) -> AsyncIterator[None]:
+async def offering(
+    path: Path, pods: PodViews, streams: Streams, clock: Clock
+) -> AsyncIterator[None]:
     """Serve for the length of a block."""
-    listener = _listen(path)
-    ours = _inode(path)
     offered = _Server(pods, streams)
-    server = await asyncio.start_unix_server(
-        offered.serve, sock=listener, limit=BUFFER_BYTES, backlog=_BACKLOG
-    )
+    door = _Door(path, offered)
+    await door.open()
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(door.keep_open(clock))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            door.close()
+            await offered.end()
+
+
+@dataclass(slots=True)
+class _Door:
+    """Where API processes come in. Whoever listened there last has it; one that ended leaves it to
+    an agent that still runs."""
+
+    path: Path
+    offered: "_Server"
+    _server: asyncio.Server | None = None
+    _inode: int = 0
+
+    async def open(self) -> None:
+        listener = _listen(self.path)
+        self.close()
+        self._inode = self.path.stat().st_ino
+        self._server = await asyncio.start_unix_server(
+            self.offered.serve, sock=listener, limit=BUFFER_BYTES, backlog=_BACKLOG
+        )
+
+    async def keep_open(self, clock: Clock) -> None:
+        """For ever."""
+        while True:
+            await clock.sleep(LOOK_S)
+            try:
+                if not self._ours and await _deserted(self.path):
+                    await self.open()
+            except OSError as exc:
+                _log.warning("agent_socket_not_made", error=str(exc))
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        with suppress(OSError):
+            if self._ours:  # a successor may listen there already
+                self.path.unlink()
+
+    @property
+    def _ours(self) -> bool:
+        return self.path.exists() and self.path.stat().st_ino == self._inode
+
+
+async def _deserted(path: Path) -> bool:
+    """Nobody listens there."""
     try:
-        yield
-    finally:
-        server.close()
-        _remove(path, ours)
-        await offered.end()
+        _, writer = await asyncio.open_unix_connection(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return True
+    writer.close()
+    return False
 
 
 def _listen(path: Path) -> socket.socket:
@@ -76,16 +133,6 @@ def _listen(path: Path) -> socket.socket:
     listener.listen(_BACKLOG)
     aside.replace(path)
     return listener
-
-
-def _inode(path: Path) -> int:
-    return path.stat().st_ino
-
-
-def _remove(path: Path, ours: int) -> None:
-    with suppress(OSError):
-        if path.stat().st_ino == ours:  # a successor may listen there already
-            path.unlink()
 
 
 @dataclass(frozen=True, slots=True)

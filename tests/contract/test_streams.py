@@ -106,7 +106,7 @@ async def pod(request: Any, tmp_path: Path) -> AsyncIterator[Reached]:
                 for number, error in enumerate((False, True, False)):
                     fake.say(state.id, f"{'err' if error else 'out'} {number}", error=error)
             door = tmp_path / "agent.sock"
-            async with offering(door, board, here):
+            async with offering(door, board, here, clock):
                 far = remote_streams(door, clock)
                 following.append(tasks.create_task(far.pods.run()))
                 streams, pods = (far, far.pods) if request.param == "socket" else (here, board)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from controlplane.agentclient import PodMirror, RemoteStreams, remote_streams
-from controlplane.agentserver import offering
+from controlplane.agentserver import LOOK_S, offering
 from controlplane.clock import SystemClock
 from controlplane.engine.board import Board
 from controlplane.errors import DriverUnavailableError, NotFoundError
 from controlplane.records import Key, Stored, View
 from controlplane.streams import Command, Frame, LogQuery, PodRef, Stream
+from tests.clock import ManualClock
 
 REF = PodRef("shop", "a", "u")
 
@@ -101,7 +103,7 @@ async def test_only_its_folders_owner_may_open_it(tmp_path: Path) -> None:
     door, agent = tmp_path / "agent.sock", Agent()
     if os.geteuid() == 0:  # the agent is root, the API and so the folder another's
         os.chown(tmp_path, 65534, 65534)
-    async with offering(door, agent, agent):
+    async with offering(door, agent, agent, SystemClock()):
         found = door.stat()
         assert stat.S_IMODE(found.st_mode) == 0o600
         assert found.st_uid == tmp_path.stat().st_uid
@@ -112,19 +114,39 @@ async def test_only_its_folders_owner_may_open_it(tmp_path: Path) -> None:
 async def test_a_successor_takes_the_socket_over(tmp_path: Path) -> None:
     door, first, second = tmp_path / "agent.sock", Agent(), Agent()
     second.show("b")
-    async with offering(door, second, second):
+    async with offering(door, second, second, SystemClock()):
         pass
     door.touch()  # as one that was killed leaves it
-    async with offering(door, first, first):
-        async with offering(door, second, second), mirrored(door) as far:
+    async with offering(door, first, first, SystemClock()):
+        async with offering(door, second, second, SystemClock()), mirrored(door) as far:
             await until(lambda: seen(far.pods) == ["b"])
         assert not door.exists()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_who_still_runs_takes_the_socket_back(tmp_path: Path, killed: bool) -> None:
+    door, agent, clock = tmp_path / "agent.sock", Agent(), ManualClock()
+    async with offering(door, agent, agent, clock):
+        if killed:
+            with socket.socket(socket.AF_UNIX) as dead:
+                door.unlink()
+                dead.bind(str(door))
+        else:
+            async with offering(door, Agent(), Agent(), clock):
+                pass
+        far = remote_streams(door, SystemClock())
+        with pytest.raises(DriverUnavailableError):
+            await far.open_attach(REF, stdin=False)
+        left = door.stat().st_ino if killed else 0
+        await clock.advance(LOOK_S)
+        await until(lambda: door.exists() and door.stat().st_ino != left)
+        await (await far.open_attach(REF, stdin=False)).aclose()
 
 
 async def test_pods_are_mirrored_at_the_agents_own_versions(tmp_path: Path) -> None:
     door, agent = tmp_path / "agent.sock", Agent()
     agent.show("a")
-    async with offering(door, agent, agent), mirrored(door) as far:
+    async with offering(door, agent, agent, SystemClock()), mirrored(door) as far:
         await until(lambda: seen(far.pods) == ["a"])
         changes = far.pods.view.watch(frozenset({"Pod"}), far.pods.view.revision)
         agent.show("b")
@@ -135,14 +157,14 @@ async def test_pods_are_mirrored_at_the_agents_own_versions(tmp_path: Path) -> N
 
 async def test_errors_come_back_as_they_are(tmp_path: Path) -> None:
     door, agent = tmp_path / "agent.sock", Agent()
-    async with offering(door, agent, agent):
+    async with offering(door, agent, agent, SystemClock()):
         with pytest.raises(NotFoundError, match="no a, 3"):
             await remote_streams(door, SystemClock()).open_logs(REF, LogQuery(tail=3))
 
 
 async def test_a_client_that_hangs_up_closes_its_stream(tmp_path: Path) -> None:
     door, agent = tmp_path / "agent.sock", Agent()
-    async with offering(door, agent, agent):
+    async with offering(door, agent, agent, SystemClock()):
         stream = await remote_streams(door, SystemClock()).open_exec(REF, Command(("sh",)))
         await stream.aclose()
         async with asyncio.timeout(5):
@@ -157,7 +179,7 @@ async def test_an_agent_that_goes_away_is_told_and_comes_back(tmp_path: Path) ->
             far.pods.require()
         with pytest.raises(DriverUnavailableError):
             await far.open_logs(REF, LogQuery())
-        async with offering(door, agent, agent):
+        async with offering(door, agent, agent, SystemClock()):
             await until(lambda: seen(far.pods) == ["a"])
             far.pods.require()
             stream = await far.open_attach(REF, stdin=False)
@@ -167,14 +189,14 @@ async def test_an_agent_that_goes_away_is_told_and_comes_back(tmp_path: Path) ->
         await until(lambda: not far.pods.there)
         agent = Agent(board=Board(SystemClock()))
         agent.show("b")
-        async with offering(door, agent, agent):
+        async with offering(door, agent, agent, SystemClock()):
             await until(lambda: seen(far.pods) == ["b"])
 
 
 async def test_nonsense_does_no_harm(tmp_path: Path) -> None:
     door, agent = tmp_path / "agent.sock", Agent()
     agent.show("a")
-    async with offering(door, agent, agent):
+    async with offering(door, agent, agent, SystemClock()):
         for nonsense in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x10\0\0\0\2[]", b"\x10\0\0\0\2{}"):
             reader, writer = await asyncio.open_unix_connection(door)
             writer.write(nonsense)
@@ -189,7 +211,7 @@ async def test_nonsense_does_no_harm(tmp_path: Path) -> None:
 async def test_hundreds_come_at_once(tmp_path: Path) -> None:
     """As followers do when an API process starts, before the agent has taken one of them in."""
     door, agent = tmp_path / "agent.sock", Agent()
-    async with offering(door, agent, agent):
+    async with offering(door, agent, agent, SystemClock()):
         far = remote_streams(door, SystemClock())
         opened = await asyncio.gather(
             *(far.open_attach(REF, stdin=False) for _ in range(400)), return_exceptions=True
