@@ -2,6 +2,10 @@
 
 A client that is gone is found by pings and the kernel's keepalive, one that reads nothing slows
 its process down and holds at most a few hundred KiB. Whichever side ends first ends the other.
+
+A client whose input has to wait is not read from, and so not heard answering pings either: while
+that lasts it is told that we are there (kubectl gives up after 61 s without a pong), and only the
+kernel looks after the connection.
 """
 
 import asyncio
@@ -39,11 +43,25 @@ class Session:
     held: Lifeline
     began: float
     """Monotonic seconds."""
+    _heard: float = 0.0
+    """When the client said something last, in monotonic seconds."""
+    _receiving: bool = False
+    """False: its input waits, and what it says with it."""
 
     async def receive(self) -> bytes | None:
         """The next message; None once the client is done."""
         while True:
-            message = await self.socket.receive()
+            self._receiving = True
+            try:
+                message = await self.socket.receive()
+            finally:
+                self._receiving = False
+            self._heard = self.call.ctx.clock.monotonic()
+            if message.type is web.WSMsgType.PING:
+                await self.socket.pong(message.data)
+                continue
+            if message.type is web.WSMsgType.PONG:
+                continue
             self.alive()
             if message.type is web.WSMsgType.BINARY:
                 found: bytes = message.data
@@ -68,9 +86,27 @@ class Session:
         now = self.call.ctx.clock.monotonic()
         self.held.ends_at = min(self.began + LASTS_S, now + IDLE_S)
 
+    async def _look_after(self) -> None:
+        """For as long as the client is there. Raises TimeoutError once it answers no ping."""
+        clock, every_s = self.call.ctx.clock, self.call.ctx.limits.ping_s
+        told = self.began
+        while True:
+            while (left := max(self._heard, told) + every_s - clock.monotonic()) > 0:
+                await clock.sleep(left)
+            told = clock.monotonic()
+            if not self._receiving:
+                await self.socket.pong()
+                continue
+            async with asyncio.timeout(every_s / 2):
+                await self.socket.ping()
+            await clock.sleep(told + every_s / 2 - clock.monotonic())
+            if self._heard < told:
+                raise TimeoutError
+
     async def run(self, *sides: Awaitable[None]) -> None:
-        """Run both sides until the first ends, or the session's time is over."""
-        tasks = [asyncio.ensure_future(side) for side in sides]
+        """Run both sides until the first ends, the client is gone, or the session's time is over.
+        Raises TimeoutError for a client that answers no ping."""
+        tasks = [asyncio.ensure_future(side) for side in (*sides, self._look_after())]
         try:
             await self.held.wait(asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))
         finally:
@@ -102,7 +138,7 @@ async def upgraded(call: Call, protocol: str, resource: str, use: Any) -> web.St
     """Accept the WebSocket, and have `use(session)` run on it to its end."""
     socket: WebSocket = web.WebSocketResponse(
         protocols=(protocol,),
-        heartbeat=call.ctx.limits.ping_s,
+        autoping=False,
         timeout=_CLOSE_S,
         max_msg_size=MESSAGE_BYTES,
         compress=False,

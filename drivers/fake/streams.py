@@ -38,6 +38,7 @@ class _Pipe:
         return frame
 
     async def write(self, frame: Frame, /) -> None:
+        await self.owner.takes_input.wait()
         if not self.echoes:
             return
         if frame.channel is Channel.STDIN:
@@ -59,8 +60,13 @@ class FakeStreams:
     """What nobody has closed: a leak, at a test's end."""
     ports: set[int] = field(default_factory=set)
     """Ports where somebody listens, on any address."""
+    takes_input: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared: processes and ports are busy with something else than reading."""
     _logs: dict[str, list[tuple[str, Frame]]] = field(default_factory=dict)
     _followers: dict[str, list[_Pipe]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.takes_input.set()
 
     def say(self, container_id: str, line: str, *, error: bool = False) -> None:
         """A line of its process."""

@@ -252,6 +252,51 @@ async def test_a_client_that_answers_no_ping_is_cut_off(world: World) -> None:
         connection.transport.abort()
 
 
+async def test_input_waits_for_a_process_that_is_busy_for_long(world: World) -> None:
+    """As psql is with an index, while the rest of a dump comes in."""
+    world.streams.takes_input.clear()
+    pieces = [bytes([number]) * 32 * 1024 for number in range(64)]
+    headers = {"Authorization": f"Bearer {world.served.admin}"}
+    url = f"{world.served.url}{POD}/exec?command=cat&stdin=1&stdout=1"
+    got = bytearray()
+    async with (
+        asyncio.timeout(20),
+        world.client.session.ws_connect(
+            url, protocols=(V5,), headers=headers, autoping=False
+        ) as ws,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(_dump(ws, pieces))
+        for _ in range(3):  # longer than a client may leave a ping unanswered
+            assert (await ws.receive()).type is aiohttp.WSMsgType.PONG
+        world.streams.takes_input.set()
+        async for message in ws:
+            if message.type is aiohttp.WSMsgType.BINARY and message.data[0] == 1:
+                got += message.data[1:]
+    assert bytes(got) == b"".join(pieces)
+
+
+async def test_a_client_that_vanishes_while_its_input_waits_is_found_out(world: World) -> None:
+    world.streams.takes_input.clear()
+    async with world.socket("exec?command=cat&stdin=1&stdout=1") as ws:
+        await until(lambda: len(world.streams.open) == 1)
+        connection = ws._response.connection
+        assert connection is not None
+        assert isinstance(connection.transport, asyncio.Transport)
+        sending = asyncio.ensure_future(_dump(ws, [b"x" * 2**20] * 8))
+        await asyncio.sleep(0.1)
+        connection.transport.abort()
+        await until(lambda: not world.streams.open)
+        sending.cancel()
+        await asyncio.wait([sending])
+
+
+async def _dump(ws: aiohttp.ClientWebSocketResponse, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        await ws.send_bytes(b"\0" + piece)
+    await ws.send_bytes(b"\xff\0")
+
+
 class Spdy:
     """kubectl's side of a tunnel."""
 
