@@ -40,6 +40,7 @@ from api.middleware import (
 )
 from api.pulse import Pulse
 from api.routes import Handler, Route, RouteTable
+from api.sockets import abort
 from api.target import is_resource_path, resolve
 
 ALL: Final[tuple[Route, ...]] = (
@@ -100,6 +101,9 @@ class _Entry:
             )
         except Exception as exc:  # noqa: BLE001  # the outermost boundary: all become a Status
             response = failed(exc, call)
+            if request.writer.output_size > 0:
+                abort(request)  # in the midst of another answer, which its reader must not take
+                # for a whole one, nor this for a part of it
         return finish(self._metrics, call, response, started, labels)
 
     async def end_streams(self, app: web.Application) -> None:

@@ -22,7 +22,7 @@ from api.routes import Handler
 from api.sockets import abort, keep_alive
 from api.watch_events import Encoder, line, transition
 from api.watch_options import WatchOptions, watch_options
-from controlplane.errors import CompactedError, SecretsUnavailableError, SlowReaderError
+from controlplane.errors import CompactedError, RetryableError, SlowReaderError
 from controlplane.records import Change, Stored, Subscription
 from controlplane.stretch import Stretch
 
@@ -109,12 +109,12 @@ class _Stream:
 
     async def run(self, start: _Start) -> None:
         """Until the client, the clock, the pulse or the cache ends it."""
-        async for chunk in self._initial(start):
-            await self._write(chunk)
         try:
+            async for chunk in self._initial(start):
+                await self._write(chunk)
             while not self._held.ended:
                 await self._next(start.changes)
-        except SecretsUnavailableError as exc:
+        except RetryableError as exc:  # a Secret's key, or the store that has it, is out of reach
             await self._fail(errors.unavailable(str(exc), exc.retry_after_s))
         except _ExpiredError:
             await self._fail(errors.expired("changes were missed meanwhile: list again"))

@@ -9,7 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from controlplane.errors import ForbiddenError, NotFoundError, RetryableError
+from controlplane.errors import (
+    DriverUnavailableError,
+    ForbiddenError,
+    NotFoundError,
+    RetryableError,
+)
 from controlplane.streams import Channel, Command, Frame, Stream
 from drivers.fake.engine import FakeEngine
 from drivers.streams import LogRange
@@ -22,10 +27,12 @@ class _Pipe:
     owner: "FakeStreams"
     argv: Sequence[str] = ()
     echoes: bool = False
-    _frames: asyncio.Queue[Frame | None] = field(default_factory=lambda: asyncio.Queue(maxsize=64))
+    _frames: asyncio.Queue[Frame | None | Exception] = field(
+        default_factory=lambda: asyncio.Queue(maxsize=64)
+    )
     _over: bool = False
 
-    def feed(self, *frames: Frame | None) -> None:
+    def feed(self, *frames: Frame | None | Exception) -> None:
         for frame in frames:
             with suppress(asyncio.QueueFull):  # a reader that is this far behind is a test's own
                 self._frames.put_nowait(frame)
@@ -34,6 +41,8 @@ class _Pipe:
         if self._over:
             return None
         frame = await self._frames.get()
+        if isinstance(frame, Exception):
+            raise frame
         self._over = frame is None
         return frame
 
@@ -76,6 +85,11 @@ class FakeStreams:
         self._logs.setdefault(container_id, []).append((moment, frame))
         for follower in self._followers.get(container_id, ()):
             follower.feed(frame)
+
+    def go_away(self) -> None:
+        """What is open breaks, as when the engine is restarted."""
+        for pipe in self.open:
+            pipe.feed(DriverUnavailableError("docker", "the connection broke"))
 
     async def logs(self, container_id: str, part: LogRange) -> Stream:
         self._known(container_id)

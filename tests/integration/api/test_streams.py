@@ -1,10 +1,12 @@
 """Pods over HTTP and WebSocket: rights, refusals, protocols, ends; on streams in memory."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -408,6 +410,22 @@ async def test_a_follower_that_reads_nothing_is_cut_off(world: World) -> None:
             while world.streams.open:
                 world.streams.say(world.container_id, line)
                 await asyncio.sleep(0.01)
+
+
+async def test_a_log_that_breaks_is_cut_off(world: World) -> None:
+    """Not ended as if it were whole, and with no second answer in the midst of the first."""
+    world.streams.say(world.container_id, "hello")
+    url = urlsplit(world.served.url)
+    context = ssl.create_default_context(cafile=str(world.served.ca))
+    reader, writer = await asyncio.open_connection(url.hostname, url.port, ssl=context)
+    head = f"GET {POD}/log?follow=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+    writer.write(f"{head}{world.served.admin}\r\n\r\n".encode())
+    got = await reader.readuntil(b"hello\n\r\n")
+    world.streams.go_away()
+    with suppress(ConnectionError):
+        got += await reader.read()
+    writer.close()
+    assert (got.count(b"HTTP/1.1"), got.endswith(b"hello\n\r\n")) == (1, True)
 
 
 async def until(so: Callable[[], bool]) -> None:

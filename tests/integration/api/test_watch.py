@@ -205,6 +205,23 @@ async def test_secret_events_are_opened_and_its_deletion_tells_no_values(client:
         assert not {"sealed", "secretKeys", "contentHmac"} & event["object"].keys()
 
 
+async def test_a_secret_that_cannot_be_opened_ends_a_watch_with_an_error(
+    client: Client, database: Database
+) -> None:
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "s"},
+        "data": {"k": "dg=="},
+    }
+    assert (await client("POST", SECRETS, secret)).code == 201
+    async with database.reading("cannot damage a key") as conn:
+        await conn.execute("UPDATE object_keys SET wrapped = wrapped || '!'::bytea")
+    async with client.watch(SECRETS) as lines:
+        (event,) = await lines.rest()
+    assert (event["type"], event["object"]["code"]) == ("ERROR", 503)
+
+
 async def test_viewers_may_watch_records_and_not_secrets(served: Served) -> None:
     async with client_of(served, served.viewer) as viewer:
         assert (await viewer("GET", SECRETS, watch="1")).code == 403
