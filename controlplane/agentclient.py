@@ -6,6 +6,7 @@ While the agent is away, whatever needs it fails with DriverUnavailableError, wh
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -95,11 +96,10 @@ class _Remote:
         return Frame(Channel(packet.kind), packet.data)
 
     async def write(self, frame: Frame, /) -> None:
-        try:
+        # that nobody takes it any more, and why, is for `read` to tell
+        with suppress(ConnectionError, RuntimeError):
             self.line.writer.write(Packet(frame.channel, frame.data).wire())
             await self.line.writer.drain()
-        except (ConnectionError, RuntimeError) as exc:
-            raise _away() from exc
 
     async def aclose(self) -> None:
         self.line.close()

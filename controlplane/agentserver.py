@@ -155,12 +155,13 @@ class _Server:
         assert task is not None
         self._open[task] = writer
         try:
-            await self._answer(peer)
+            try:
+                await self._answer(peer)
+            except ControlPlaneError as exc:
+                await peer.send(Kind.FAILED, failure_json(exc))
+            await peer.reads_the_end()
         except (ConnectionError, KeyError, ValueError):
             return  # gone, or nobody of ours
-        except ControlPlaneError as exc:
-            with suppress(ConnectionError):
-                await peer.send(Kind.FAILED, failure_json(exc))
         finally:
             del self._open[task]
             writer.close()
@@ -233,6 +234,12 @@ class _Peer:
         """Waits while the other side reads slowly. Raises ConnectionError."""
         self.writer.write(Packet(kind, data).wire())
         await self.writer.drain()
+
+    async def reads_the_end(self) -> None:
+        """Take what is still sent until the other side hangs up: a write to a closed socket would
+        fail there, and with it what had come before, such as an exit code."""
+        while await self.reader.read(BUFFER_BYTES):
+            continue
 
 
 async def _either(*sides: Awaitable[None]) -> None:

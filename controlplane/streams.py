@@ -48,7 +48,7 @@ class Stream(Protocol):
         ...
 
     async def write(self, frame: Frame, /) -> None:
-        """Raises DriverUnavailableError when it broke; a finished process takes anything."""
+        """A finished process, or a stream that broke, takes anything: `read` tells."""
         ...
 
     async def aclose(self) -> None:

@@ -27,12 +27,12 @@ class _Pipe:
     owner: "FakeStreams"
     argv: Sequence[str] = ()
     echoes: bool = False
-    _frames: asyncio.Queue[Frame | None | Exception] = field(
+    _frames: asyncio.Queue[Frame | Exception | None] = field(
         default_factory=lambda: asyncio.Queue(maxsize=64)
     )
     _over: bool = False
 
-    def feed(self, *frames: Frame | None | Exception) -> None:
+    def feed(self, *frames: Frame | Exception | None) -> None:
         for frame in frames:
             with suppress(asyncio.QueueFull):  # a reader that is this far behind is a test's own
                 self._frames.put_nowait(frame)

@@ -17,7 +17,7 @@ from controlplane.clock import SystemClock
 from controlplane.engine.board import Board
 from controlplane.errors import DriverUnavailableError, NotFoundError
 from controlplane.records import Key, Stored, View
-from controlplane.streams import Command, Frame, LogQuery, PodRef, Stream
+from controlplane.streams import Channel, Command, Frame, LogQuery, PodRef, Stream
 from tests.clock import ManualClock
 
 REF = PodRef("shop", "a", "u")
@@ -38,6 +38,16 @@ class Hanging:
 
     async def aclose(self) -> None:
         self.closed.set()
+
+
+@dataclass(slots=True)
+class Ended(Hanging):
+    """A command that has ended, whatever it is still sent."""
+
+    left: list[Frame] = field(default_factory=lambda: [Frame(Channel.EXIT, b"7")])
+
+    async def read(self) -> Frame | None:
+        return self.left.pop() if self.left else None
 
 
 @dataclass(slots=True)
@@ -169,6 +179,19 @@ async def test_a_client_that_hangs_up_closes_its_stream(tmp_path: Path) -> None:
         await stream.aclose()
         async with asyncio.timeout(5):
             await agent.stream.closed.wait()
+
+
+async def test_what_is_sent_to_a_command_that_has_ended_costs_no_exit_code(tmp_path: Path) -> None:
+    door, agent = tmp_path / "agent.sock", Agent(stream=Ended())
+    async with offering(door, agent, agent):
+        stream = await remote_streams(door, SystemClock()).open_exec(REF, Command(("head",)))
+        await agent.stream.closed.wait()
+        for _ in range(3):
+            await stream.write(Frame(Channel.STDIN, b"x" * 2**16))
+            await asyncio.sleep(0)  # the socket says what it has to
+        assert await stream.read() == Frame(Channel.EXIT, b"7")
+        assert await stream.read() is None
+        await stream.aclose()
 
 
 async def test_an_agent_that_goes_away_is_told_and_comes_back(tmp_path: Path) -> None:
