@@ -136,7 +136,9 @@ class Secret(Record):
         if self.type != old.type:
             fix = f"is '{old.type}' and may not change; delete the Secret and create it anew"
             return (FieldError("type", "FieldValueInvalid", fix),)
-        return _check_immutable(self, old, ("data",))
+        plain = {k: base64.b64encode(v.encode()).decode() for k, v in self.string_data.items()}
+        merged = self.model_copy(update={"data": {**self.data, **plain}})
+        return _check_immutable(merged, old, ("data",))
 
 
 class ConfigMap(Record):

@@ -224,6 +224,22 @@ def test_immutable_data_may_not_change(kind: str) -> None:
     assert [e.field for e in make("eA==", None).check_update(make("eA==", True))] == ["immutable"]
 
 
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        pytest.param({"data": {"a": "eA=="}, "stringData": {"a": "y"}}, ["data"], id="changed"),
+        pytest.param({"data": {"a": "eA=="}, "stringData": {"b": "y"}}, ["data"], id="added"),
+        pytest.param({"stringData": {"a": "x"}}, [], id="the same in plain text"),
+    ],
+)
+def test_plain_text_does_not_change_an_immutable_secret(given: Any, wrong: list[str]) -> None:
+    old, new = (
+        MODELS["Secret"].model_validate(record("Secret", **data, immutable=True))
+        for data in ({"data": {"a": "eA=="}}, given)
+    )
+    assert [e.field for e in new.check_update(old)] == wrong
+
+
 def test_the_type_of_a_secret_may_not_change() -> None:
     old, new = (MODELS["Secret"].model_validate(record("Secret", type=t)) for t in ("a", "b"))
     assert [e.field for e in new.check_update(old)] == ["type"]
