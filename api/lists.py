@@ -19,7 +19,7 @@ from api.context import Call
 from api.deleting import DeleteOptions
 from api.list_options import check_list_options, limit_of
 from api.paging import Snapshot
-from api.records import await_version, parse_version
+from api.records import ATTEMPTS, await_version, parse_version
 from api.routes import Handler
 from api.selectors import Selector, of_query
 from controlplane.errors import ConflictError, NotFoundError
@@ -163,16 +163,29 @@ async def delete_collection(call: Call) -> web.StreamResponse:
     matching = await selected(_candidates(call, selector), selector)
     found = [each for each in matching if each.key.name not in lasting]
     for stored in found[: limit or None]:
-        shown = await call.ctx.records.read(stored)
-        try:
-            left = await options.carry_out(stored)
-        except (ConflictError, NotFoundError):
-            now = call.ctx.view.get(stored.key)
-            if now is None or now.uid != stored.uid:
-                continue
-            left = await options.carry_out(now)
-        listing.add(shown if left is None else await call.ctx.records.read(left))
+        shown = await _deleted(call, options, stored)
+        if shown is not None:
+            listing.add(shown)
     return listing.response({"resourceVersion": str(call.ctx.view.revision)})
+
+
+async def _deleted(call: Call, options: DeleteOptions, stored: Stored) -> dict[str, Any] | None:
+    """A record as it was or as what is left of it; None if another one deleted it meanwhile.
+    Raises StatusError 409 if a precondition doesn't hold."""
+    records, served = call.ctx.records, call.target.served
+    latest: Stored | None = stored
+    for _ in range(ATTEMPTS):
+        if latest is None or latest.uid != stored.uid:
+            return None
+        options.check(served, latest)
+        try:
+            shown = await records.read(latest)
+            left = await options.carry_out(latest)
+            return shown if left is None else await records.read(left)
+        except (ConflictError, NotFoundError):
+            await records.catch_up(call.ctx.limits.catch_up_s)
+            latest = call.ctx.view.get(stored.key)
+    raise errors.conflict(served.info, stored.key.name)
 
 
 HANDLERS: Final[dict[tuple[str, str], Handler]] = {
