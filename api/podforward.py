@@ -132,6 +132,8 @@ class _Tunnel:
 
     async def _open(self, event: spdy.Opened) -> None:
         stream, headers = event.stream, event.headers
+        if stream == 0 or stream in self._by_stream:
+            raise spdy.SpdyError("a stream has no number of its own")
         if len(self._by_stream) >= _MAX_STREAMS:
             await self._session.send(spdy.reset(stream, spdy.REFUSED_STREAM))
             return

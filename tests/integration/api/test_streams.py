@@ -376,6 +376,21 @@ async def test_a_tunnel_of_garbage_is_closed(world: World) -> None:
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1002)
 
 
+@pytest.mark.parametrize("stream", [0, 1])
+async def test_a_tunnel_whose_streams_are_not_told_apart_is_closed(
+    world: World, stream: int
+) -> None:
+    """Each was kept, with its headers: more than the bound on streams."""
+    async with world.socket("portforward", SPDY) as ws:
+        writer = spdy.Writer()
+        for number in range(2):
+            headers = {"streamtype": "error", "port": "1", "requestid": str(number)}
+            await ws.send_bytes(writer.opened(stream, headers))
+        async for message in ws:
+            assert message.type is aiohttp.WSMsgType.BINARY
+    assert ws.close_code == 1002
+
+
 async def test_a_tunnel_has_so_many_connections(world: World) -> None:
     world.streams.ports.add(8080)
     async with world.socket("portforward", SPDY) as ws:
