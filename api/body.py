@@ -5,11 +5,13 @@ no NaN or infinity, nothing that is not Unicode. A refusal is a Status that says
 """
 
 import asyncio
+import codecs
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -217,12 +219,23 @@ _WORDS: Final[Mapping[str, Any]] = {
 }
 
 
+_TAG_LINE: Final = re.compile(r"(?:\A\ufeff?|[\r\n\x85\u2028\u2029])%TAG\b")
+"""Where libyaml looks for a directive: at the beginning of what it takes for a line."""
+_MAX_TAG_LINES: Final = 16
+"""More than a text that is no directive may begin its lines with: libyaml compares each with all
+before it, 11 s for a body full of them, in which Python runs nothing else."""
+
+
 def parse_yaml(raw: bytes) -> Any:
     """One YAML 1.2 (core schema) document. Raises StatusError 400.
 
     Built from parser events with a stack of our own, so that neither nesting nor anchors can
     cost more than the text itself. Timestamps and `yes`/`no` stay text.
     """
+    encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+    tag_lines = _TAG_LINE.finditer(raw.decode(encoding, "replace"))
+    if sum(1 for _ in islice(tag_lines, _MAX_TAG_LINES + 1)) > _MAX_TAG_LINES:
+        raise errors.bad_request("YAML tags are not accepted: the body has too many %TAG lines")
     try:
         value = _YamlBuilder().build(raw)
     except yaml.YAMLError as exc:

@@ -19,6 +19,11 @@ def _refusal(raw: bytes, parse: Any) -> str:
     return caught.value.message
 
 
+def _tags(end: str) -> str:
+    """A document after twenty tags that it doesn't use."""
+    return "".join(f"%TAG !{number}! x{end}" for number in range(20)) + "--- {a: 1}\n"
+
+
 @pytest.mark.parametrize(
     ("raw", "told"),
     [
@@ -50,6 +55,11 @@ def test_json_refuses(raw: bytes, told: str) -> None:
         pytest.param(b"a: -.inf\n", "-.inf is not a number", id="infinity"),
         pytest.param(b"a: 1e999\n", "not finite", id="overflowing float"),
         pytest.param(b"a: !!python/object:os.system x\n", "tags", id="tag"),
+        pytest.param(_tags("\n").encode(), "%TAG", id="many directives"),
+        pytest.param(_tags("\r").encode(), "%TAG", id="many directives, old line ends"),
+        pytest.param(_tags("\u2028").encode(), "%TAG", id="many directives, newer line ends"),
+        pytest.param(_tags("\n").encode("utf-16"), "%TAG", id="many directives in UTF-16"),
+        pytest.param(b"a: 1\n...\n" + _tags("\n").encode(), "%TAG", id="many directives later"),
         pytest.param(b"<<: {a: 1}\n", "merge keys", id="merge key"),
         pytest.param(b"a: 1\n---\nb: 2\n", "several documents", id="two documents"),
         pytest.param(b"? [a, b]\n: 1\n", "a key must be text", id="list as key"),
