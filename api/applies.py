@@ -29,6 +29,7 @@ from api.writing import (
 )
 from controlplane import applying
 from controlplane.clock import rfc3339
+from resources.meta import FieldError
 
 _MAX_CONFLICTS: Final = 50
 """Conflicts told in one answer."""
@@ -75,7 +76,7 @@ def _parse(raw: bytes) -> Any:
 
 
 async def _read(call: Call, options: WriteOptions) -> Configuration:
-    """Raises StatusError 400."""
+    """Raises StatusError 400 or 422."""
     raw = await read(call)
     return await judged_in_turns(
         call.target.served, len(raw), partial(_understood, call, options, raw)
@@ -106,6 +107,10 @@ def _understood(call: Call, options: WriteOptions, raw: bytes) -> Configuration:
         for name, value in wanted["metadata"].items()
         if name not in ("uid", "resourceVersion", "managedFields", "creationTimestamp")
     }
+    if (twice := applying.repeated(wanted, target.served.topology)) is not None:
+        told = "Duplicate value: an item of this list is there twice; write it once"
+        wrong = FieldError(applying.dotted(twice).removeprefix("."), "FieldValueDuplicate", told)
+        raise errors.invalid(target.served.info, target.name, [wrong])
     return Configuration(body, wanted)
 
 

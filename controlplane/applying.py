@@ -18,9 +18,10 @@ from controlplane.fields import (
     dump,
     ownership,
     parse,
+    tracked,
     values_of,
 )
-from controlplane.topology import Path, Topology, item_key, keyed
+from controlplane.topology import Path, Topology, item_key, keyed, leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,16 @@ def _conflicts(owner: Owner, moved: Paths) -> Iterable[Conflict]:
 def _droppable(dropped: Paths, wanted: Paths, others: Iterable[Owner]) -> Paths:
     """Of the paths no longer wanted, those that nobody holds, nor anything below them."""
     return dropped - covered(wanted.union(*(owner.paths for owner in others)))
+
+
+def repeated(config: Mapping[str, Any], topology: Topology) -> Path | None:
+    """The first item that a list whose items are told apart has twice; None if there is none."""
+    seen: set[Path] = set()
+    for path, _ in leaves(tracked(config), topology):
+        if path in seen:
+            return path
+        seen.add(path)
+    return None
 
 
 def dotted(path: Path) -> str:

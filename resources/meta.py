@@ -329,6 +329,7 @@ class FieldError:
         "FieldValueTypeInvalid",
         "FieldValueTooLong",
         "FieldValueTooMany",
+        "FieldValueDuplicate",
     ]
     message: str
 

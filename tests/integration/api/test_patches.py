@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.integration.api.client import DATABASES, Answer, Client
-from tests.integration.api.conftest import CONFIGS, SECRETS, config, database_obj
+from tests.integration.api.conftest import APPS, CONFIGS, SECRETS, app_obj, config, database_obj
 
 pytestmark = pytest.mark.postgres
 
@@ -104,6 +104,18 @@ async def test_apply_refuses(admin: Client) -> None:
         answer = await admin("PATCH", DATABASES + "/db" + query, obj, type=APPLY)
         assert answer.code == code
         assert (await admin("GET", DATABASES + "/db")).code == 404
+
+
+async def test_apply_refuses_an_item_that_is_there_twice(admin: Client) -> None:
+    """The second would be merged into the first, and nobody told that one is lost."""
+    one, two = ({"name": "A", "value": value} for value in "12")
+    path = f"{APPS}/app?fieldManager=me"
+    assert (await admin("PATCH", path, app_obj(env=[one]), type=APPLY)).code == 201
+    answer = await admin("PATCH", path, app_obj(env=[one, two]), type=APPLY)
+    assert (answer.code, answer.body["reason"]) == (422, "Invalid")
+    assert [(c["field"], c["reason"]) for c in answer.causes] == [
+        ('spec.env[name="A"]', "FieldValueDuplicate")
+    ]
 
 
 async def test_a_dry_run_apply_writes_nothing(admin: Client) -> None:
