@@ -61,12 +61,14 @@ class Ports:
     call: Call
     pod: Stored
     _told: set[int] = field(default_factory=set)
+    _telling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def open(self, port: int) -> Stream:
         """Raises ControlPlaneError."""
-        if port not in self._told:
-            self._told.add(port)
-            await audit.tell(self.call, self.pod, "PortForwarded", f"forwarded port {port}")
+        async with self._telling:
+            if port not in self._told:
+                await audit.tell(self.call, self.pod, "PortForwarded", f"forwarded port {port}")
+                self._told.add(port)
         assert self.call.ctx.streams is not None
         return await self.call.ctx.streams.open_port(ref_of(self.pod), port)
 

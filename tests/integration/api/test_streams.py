@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +19,9 @@ from api.context import Limits
 from controlplane.clock import SystemClock
 from controlplane.engine.board import Board
 from controlplane.engine.cache import Cache
+from controlplane.records import Key
 from controlplane.store.connect import Database
+from controlplane.store.records import Actor
 from drivers.containers import ContainerSpec, NetworkAttachment, NetworkSpec, Owner
 from drivers.containers import Limits as Size
 from drivers.fake.containers import FakeContainers
@@ -224,6 +227,34 @@ async def test_a_command_is_told_as_an_event(world: World) -> None:
     assert event["message"] == "admin ran 'echo' (1 argument) in Pod app-web-0"
     assert (event["involvedObject"]["kind"], event["count"]) == ("App", 2)
     assert b"s3cr3t" not in orjson.dumps(event)
+
+
+async def test_each_of_many_at_once_is_told(world: World) -> None:
+    async def go_in() -> None:
+        async with world.socket("exec?command=echo&stdout=1") as ws:
+            await received(ws)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(12):
+            tasks.create_task(go_in())
+    (event,) = (await world.client("GET", "/api/v1/namespaces/default/events")).body["items"]
+    assert event["count"] == 12
+
+
+async def test_what_cannot_be_told_is_not_done(world: World) -> None:
+    world.streams.ports.add(8080)
+    home = Key("Namespace", "", "default")
+    stored = world.served.cache.get(home)
+    assert stored is not None
+    await world.served.records.delete(stored, actor=Actor("test", "test"))
+    await until(lambda: world.served.cache.get(home) is None)
+    assert await world.status("exec?command=echo&stdout=1", V5) == 503
+    async with world.socket("portforward", SPDY) as ws:
+        tunnel = Spdy(ws)
+        for first in (1, 5):
+            await tunnel.connect("8080", first)
+            await tunnel.until(partial({first, first + 2}.issubset, tunnel.ended))
+            assert b"Event" in tunnel.got[first]
 
 
 async def test_a_client_that_vanishes_takes_its_command_along(world: World) -> None:
