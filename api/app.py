@@ -74,6 +74,8 @@ HANDLERS: Final[dict[tuple[str, str], Handler]] = {
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 SILENT: Final[web.AppKey[set[asyncio.BaseProtocol]]] = web.AppKey("silent", set)
 """Connections that have not sent a request yet (serve.py drops them in time)."""
+WRITE_S: Final[web.AppKey[float]] = web.AppKey("write_s", float)
+"""Longest that a client may take nothing of an answer (serve.py cuts it off)."""
 
 
 class _Entry:
@@ -167,6 +169,7 @@ def build_app(ctx: Context) -> web.Application:
     app = web.Application(client_max_size=ctx.limits.body_bytes)
     entry = _Entry(ctx)
     app[SILENT] = entry.silent
+    app[WRITE_S] = ctx.limits.write_s
     watch.install(app, Pulse(ctx.access, ctx.clock, ctx.registry))
     app.on_shutdown.append(entry.end_streams)
     app.router.add_route("*", r"/{path:[\s\S]*}", entry.__call__)

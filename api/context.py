@@ -34,7 +34,8 @@ class Limits:
     watches: int = 2000
     """Watches and streams open at once; more are answered 429."""
     write_s: float = 20.0
-    """A watch whose socket takes nothing for so long is cut off: its reader is too slow or gone."""
+    """A watch, log or large answer whose socket takes nothing for so long is cut off: its reader is
+    too slow or gone."""
     bookmark_s: float = 30.0
     """A watch that asked for bookmarks gets one after this long, or up to as long again: not all
     of a thousand at once."""

@@ -12,7 +12,8 @@ from aiohttp.http_exceptions import LineTooLong
 
 from api import errors
 from api.answers import error_response
-from api.app import SILENT
+from api.app import SILENT, WRITE_S
+from api.sockets import abort
 from controlplane.errors import TerminalError
 
 _KEEPALIVE_S: Final = 75.0
@@ -26,6 +27,8 @@ _SHUTDOWN_S: Final = 5.0
 _BACKLOG: Final = 1024
 _CONNECTIONS: Final = 4096
 """Open at once; more are closed unanswered. About 15 KiB each with TLS."""
+_AT_ONCE_BYTES: Final = 64 * 1024
+"""What a transport takes without having its writer wait (asyncio's default)."""
 _MAX_HEADER_BYTES: Final = 16 * 1024
 """Of one header line and of the request line: the longest selector accepted fits."""
 
@@ -33,9 +36,12 @@ _MAX_HEADER_BYTES: Final = 16 * 1024
 class _Doorman:
     """Makes a protocol for each connection; drops those that say nothing."""
 
-    def __init__(self, server: web.Server, silent: set[asyncio.BaseProtocol]) -> None:
+    def __init__(
+        self, server: web.Server, silent: set[asyncio.BaseProtocol], write_s: float
+    ) -> None:
         self._server = server
         self._silent = silent
+        self._write_s = write_s
         self._loop = asyncio.get_running_loop()
 
     def __call__(self) -> asyncio.BaseProtocol:
@@ -49,6 +55,7 @@ class _Doorman:
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
         )
+        handler.write_s = self._write_s
         self._silent.add(handler)
         self._loop.call_later(_HANDSHAKE_S + _FIRST_REQUEST_S, self._drop_silent, handler)
         return handler
@@ -61,9 +68,24 @@ class _Doorman:
 
 
 class _Connection(web.RequestHandler):
-    """Says what is wrong with what is no request as all else is said: by a Status."""
+    """Says what is wrong with what is no request as all else is said: by a Status. Keeps no answer
+    for who doesn't take it."""
 
-    __slots__ = ()
+    __slots__ = ("write_s",)
+    write_s: float
+    """Longest that a client may take nothing of an answer, in seconds."""
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        size = resp.content_length if isinstance(resp, web.Response) else None
+        if (size or 0) <= _AT_ONCE_BYTES:
+            return await super().finish_response(request, resp, start_time)
+        patience = _Patience(request, self.write_s)
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            patience.end()
 
     def handle_error(
         self,
@@ -78,6 +100,35 @@ class _Connection(web.RequestHandler):
         response = error_response(_refusal(status, exc, message or ""))
         response.force_close()
         return response
+
+
+class _Patience:
+    """Cuts a client off that takes nothing of a large answer for so long, or twice as long."""
+
+    def __init__(self, request: web.BaseRequest, write_s: float) -> None:
+        self._request = request
+        self._write_s = write_s
+        self._left = self._unsent()
+        self._timer = self._later()
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _later(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(self._write_s, self._look)
+
+    def _unsent(self) -> tuple[int, int]:
+        """Changes whenever something is written, or leaves for the kernel."""
+        transport = self._request.transport
+        waiting = 0 if transport is None else transport.get_write_buffer_size()
+        return self._request.writer.output_size, waiting
+
+    def _look(self) -> None:
+        before, self._left = self._left, self._unsent()
+        if self._left == before:
+            abort(self._request)
+        else:
+            self._timer = self._later()
 
 
 def _refusal(status: int, exc: BaseException | None, message: str) -> errors.StatusError:
@@ -122,7 +173,8 @@ async def serving(
     await runner.setup()
     assert runner.server is not None
     try:
-        listening = await _listening(_Doorman(runner.server, app[SILENT]), address, port, context)
+        doorman = _Doorman(runner.server, app[SILENT], app[WRITE_S])
+        listening = await _listening(doorman, address, port, context)
         try:
             yield listening.sockets[0].getsockname()[1]
         finally:

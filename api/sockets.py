@@ -26,7 +26,7 @@ def keep_alive(request: web.Request) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def abort(request: web.Request) -> None:
+def abort(request: web.BaseRequest) -> None:
     """Free the socket at once, with whatever it still has queued."""
     if isinstance(request.transport, asyncio.Transport):
         request.transport.abort()

@@ -1,7 +1,9 @@
 """A small HTTP client for tests of the API: JSON in, JSON out, watches line by line."""
 
+import asyncio
 import io
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -136,6 +138,29 @@ def _parsed(raw: bytes, type_: str) -> Any:
     if "json" in type_ and raw:
         return orjson.loads(raw)
     return raw.decode() if type_.startswith("text/") else raw
+
+
+@asynccontextmanager
+async def deaf(served: Served, path: str) -> AsyncIterator[asyncio.StreamReader]:
+    """What comes for a client that asks as the administrator, and takes next to nothing unless it
+    is read from here: its receive buffer is small."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", int(served.url.rsplit(":", 1)[1])))
+        context = ssl.create_default_context(cafile=str(served.ca))
+        reader, writer = await asyncio.open_connection(
+            sock=sock, ssl=context, server_hostname="127.0.0.1", limit=1024
+        )
+        try:
+            writer.write(
+                f"GET {path} HTTP/1.1\r\nHost: x\r\n"
+                f"Authorization: Bearer {served.admin}\r\n\r\n".encode()
+            )
+            yield reader
+        finally:
+            writer.transport.abort()
 
 
 @asynccontextmanager

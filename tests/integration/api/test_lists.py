@@ -1,5 +1,8 @@
 """LIST: order, selectors, versions, pages."""
 
+import asyncio
+import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,7 @@ import pytest
 
 from api.context import Limits
 from controlplane.store.connect import Database
-from tests.integration.api.client import Client, client_of
+from tests.integration.api.client import Client, client_of, deaf
 from tests.integration.api.conftest import CONFIGS, config
 from tests.integration.api.server import api_on
 
@@ -158,3 +161,25 @@ async def test_what_the_platform_always_needs_is_not_deleted(admin: Client) -> N
         made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         await admin("POST", "/api/v1/namespaces", made)
         assert (await admin("DELETE", f"/api/v1/namespaces/{name}")).code == 403
+
+
+async def test_a_large_list_is_not_kept_for_who_does_not_read_it(
+    database: Database, tmp_path: Path
+) -> None:
+    write_s = 0.2
+    async with (
+        api_on(database, tmp_path, limits=Limits(write_s=write_s)) as served,
+        client_of(served) as client,
+    ):
+        for number in range(8):
+            made = await client("POST", CONFIGS, config(f"c{number}", a="x" * 900_000))
+            assert made.code == 201
+        async with deaf(served, CONFIGS) as reader:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(3 * write_s)  # on the loop of the server, which looks before that
+            got = 0
+            with suppress(ConnectionError, ssl.SSLError):
+                while piece := await reader.read(2**16):
+                    got += len(piece)
+    assert b"Content-Length: 72" in head
+    assert got < 7_000_000

@@ -2,10 +2,7 @@
 
 import asyncio
 import random
-import socket
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ import pytest
 
 from api.context import Limits
 from controlplane.store.connect import Database
-from tests.integration.api.client import DATABASES, Client, Lines, client_of
+from tests.integration.api.client import DATABASES, Client, Lines, client_of, deaf
 from tests.integration.api.server import Served, api_on
 
 pytestmark = pytest.mark.postgres
@@ -332,7 +329,7 @@ async def test_slow_reader_is_cut_off_and_costs_no_memory(
     async with (
         api_on(database, tmp_path, limits=Limits(write_s=0.5)) as served,
         client_of(served) as client,
-        _deaf(served),
+        deaf(served, f"{DATABASES}?watch=1"),
     ):
         await client.create("big", annotations={"note": "x" * 200_000})
         rss = _rss_bytes()
@@ -343,28 +340,6 @@ async def test_slow_reader_is_cut_off_and_costs_no_memory(
             await asyncio.sleep(0.05)
         assert not _open_watches(served), "still waits for a reader that never reads"
         assert _rss_bytes() - rss < 64 * 2**20
-
-
-@asynccontextmanager
-async def _deaf(served: Served) -> AsyncIterator[None]:
-    """A client that asks for a watch and never reads; its receive buffer is small."""
-    loop = asyncio.get_running_loop()
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        sock.setblocking(False)
-        await loop.sock_connect(sock, ("127.0.0.1", int(served.url.rsplit(":", 1)[1])))
-        context = ssl.create_default_context(cafile=str(served.ca))
-        _, writer = await asyncio.open_connection(
-            sock=sock, ssl=context, server_hostname="127.0.0.1", limit=1024
-        )
-        try:
-            writer.write(
-                f"GET {DATABASES}?watch=1 HTTP/1.1\r\nHost: x\r\n"
-                f"Authorization: Bearer {served.admin}\r\n\r\n".encode()
-            )
-            yield
-        finally:
-            writer.transport.abort()
 
 
 def _rss_bytes() -> int:
