@@ -183,7 +183,7 @@ async def test_a_client_that_hangs_up_closes_its_stream(tmp_path: Path) -> None:
 
 async def test_what_is_sent_to_a_command_that_has_ended_costs_no_exit_code(tmp_path: Path) -> None:
     door, agent = tmp_path / "agent.sock", Agent(stream=Ended())
-    async with offering(door, agent, agent):
+    async with offering(door, agent, agent, SystemClock()):
         stream = await remote_streams(door, SystemClock()).open_exec(REF, Command(("head",)))
         await agent.stream.closed.wait()
         for _ in range(3):

@@ -123,6 +123,8 @@ def test_a_folder_that_is_not_there_destroys_nothing_by_default(host: Host) -> N
     assert "CP_INSTANCE=bunker scripts/down --destroy" in done.stderr
     assert not host.removed
     assert host.script("down", "--destroy", CP_INSTANCE="bunker").returncode == 0
+    assert "rm --force" in host.record.read_text()
+    assert host.script("down", "--destroy").returncode == 0, "nothing is left to ask about"
     assert host.removed
 
 
