@@ -17,6 +17,7 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 DOCKER = """#!/bin/sh
 echo "$*" >>"{record}"
 case "$*" in
+  "network ls"*) [ ! -f "{record}.dies" ] || exit 1 ;;
   "ps --all"*) [ -f "{record}.gone" ] || echo c0ffee ;;
   "rm "*) : >"{record}.gone" ;;
   "context inspect"*) echo "{context}" ;;
@@ -94,6 +95,19 @@ def test_what_has_started_is_destroyed_by_its_name(host: Host) -> None:
     assert done.returncode == 0, done.stderr
     assert host.removed
     assert host.filters == {"label=bunker.cloud/instance=staging"}
+
+
+def test_an_engine_that_ends_meanwhile_costs_no_data_folder(host: Host) -> None:
+    host.make("installation_remember")
+    dies = host.record.with_name(f"{host.record.name}.dies")
+    dies.touch()
+    done = host.script("down", "--destroy")
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    assert (host.data / "environment").exists()
+    dies.unlink()
+    assert host.script("down", "--destroy").returncode == 0
+    assert not host.data.exists()
 
 
 def test_an_installation_keeps_its_name(host: Host) -> None:
