@@ -48,6 +48,7 @@ from controlplane.clock import Clock, SystemClock
 from controlplane.engine.cache import Cache
 from controlplane.engine.manager import Mandate
 from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
+from controlplane.hushed import Hushed, Learn
 from controlplane.logs import configure_logs
 from controlplane.moving import Mover
 from controlplane.openfiles import raise_open_files
@@ -68,14 +69,7 @@ from controlplane.store.migrate import ensure_schema
 from controlplane.store.records import Records
 from controlplane.store.service import PostgresStore
 from controlplane.store.tokens import Tokens
-from controlplane.vaulted import (
-    Backend,
-    KeySweeper,
-    TableKeys,
-    VaultKeys,
-    VaultSealer,
-    moved,
-)
+from controlplane.vaulted import Backend, KeySweeper, TableKeys, VaultKeys, VaultSealer, moved
 from drivers.vault import HvacVault, VaultServer
 from resources.kinds import KINDS
 
@@ -120,8 +114,10 @@ async def open_database(settings: Settings) -> Database:
 
 
 @asynccontextmanager
-async def shared_parts(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Shared]:
-    """Store, cache and records, open for the length of a block."""
+async def shared_parts(
+    settings: Settings, catalogue: Catalogue, learn: Learn
+) -> AsyncIterator[Shared]:
+    """Store, cache and records, open for the length of a block; `learn` is told of secrets."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = await open_database(settings)
     clock = SystemClock()
@@ -132,7 +128,7 @@ async def shared_parts(settings: Settings, catalogue: Catalogue) -> AsyncIterato
     records = Records(
         store,
         cache,
-        sealer,
+        Hushed(sealer, learn),
         clock,
         {served.info.kind: served.info for served in catalogue},
         catalogue.topology,
@@ -274,13 +270,13 @@ def agent_maker(role: Role) -> MakeAgent | None:
     return make_agent
 
 
-async def serve(settings: Settings, role: Role, make_agent: MakeAgent | None) -> None:
+async def serve(settings: Settings, role: Role, make_agent: MakeAgent | None, learn: Learn) -> None:
     """Run until SIGTERM or SIGINT: then requests and passes under way end, or are abandoned."""
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         catalogue = Catalogue(KINDS)
         async with starting(stop):
-            shared = await stack.enter_async_context(shared_parts(settings, catalogue))
+            shared = await stack.enter_async_context(shared_parts(settings, catalogue, learn))
         if stop.is_set():
             return
         agent = None if make_agent is None else make_agent(shared, docker_url(settings))
@@ -359,10 +355,12 @@ def collect_garbage() -> None:
     gc.enable()
 
 
-def run(settings: Settings, given: argparse.Namespace, make_agent: MakeAgent | None) -> None:
+def run(
+    settings: Settings, given: argparse.Namespace, make_agent: MakeAgent | None, learn: Learn
+) -> None:
     if given.command == "serve":
         raise_open_files()
-        uvloop.run(serve(settings, given.role, make_agent))
+        uvloop.run(serve(settings, given.role, make_agent, learn))
     elif given.command == "kubeconfig":
         user = given.user or given.role
         asyncio.run(write_kubeconfig(settings, given.out, given.role, user, given.days))
@@ -384,8 +382,8 @@ def main() -> int:
     collect_garbage()
     try:
         settings = Settings.from_env()
-        configure_logs(style=settings.log_format, level=settings.log_level)
-        run(settings, given, make_agent)
+        log = configure_logs(style=settings.log_format, level=settings.log_level)
+        run(settings, given, make_agent, log.learn)
     except (ControlPlaneError, ExceptionGroup) as exc:
         print(explained(exc), file=sys.stderr)
         return 1
