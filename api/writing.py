@@ -6,6 +6,7 @@ Every write (create, update, each patch, apply, scale) goes through `draft_creat
 """
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +20,7 @@ from api.options import FieldValidation, WriteOptions
 from api.owners import check_owners
 from api.served import Served
 from api.suggest import meant
-from api.validation import name_error, prune, validate
+from api.validation import Pruned, name_error, prune, validate
 from controlplane import fields
 from controlplane.clock import rfc3339
 from resources.meta import FieldError, Record
@@ -104,18 +105,55 @@ class Judged:
     """An object of known fields and the model that accepted it."""
 
     obj: dict[str, Any]
-    model: Record
+    model: Record | None
+    """None where only what is stored so already is not accepted."""
 
 
-def judged(call: Call, served: Served, obj: Mapping[str, Any], options: WriteOptions) -> Judged:
-    """Prune, default and validate. Raises StatusError 400 or 422."""
+def judged(
+    call: Call,
+    served: Served,
+    obj: Mapping[str, Any],
+    options: WriteOptions,
+    base: "Base | None" = None,
+) -> Judged:
+    """Prune, default and validate. Raises StatusError 400 or 422.
+
+    As Kubernetes ratchets: a write of metadata or status alone is not held to rules that came
+    after the rest was stored; else no finalizer could be taken off such a record.
+    """
     found = prune(served, obj)
-    report_unknown(call, served, found.unknown, options.field_validation)
+    unknown = found.unknown
+    if unknown and base is not None:
+        known = {*_pruned(served, base).unknown}
+        unknown = [path for path in unknown if path not in known]
+    report_unknown(call, served, unknown, options.field_validation)
     model, wrong = validate(served, found.obj)
-    if wrong or model is None:
+    if wrong and base is not None:
+        wrong = _new_wrongs(served, base, found.obj, wrong)
+    if wrong:
         meta = found.obj.get("metadata") or {}
         raise errors.invalid(served.info, str(meta.get("name") or ""), wrong)
     return Judged(found.obj, model)
+
+
+def _new_wrongs(
+    served: Served, base: "Base", obj: Mapping[str, Any], wrong: list[FieldError]
+) -> list[FieldError]:
+    """Without those about what is stored so already, if all but metadata and status is."""
+    before = _pruned(served, base).obj
+    changed = {name for name in {*obj, *before} if obj.get(name) != before.get(name)}
+    if changed - {"metadata", "status"}:
+        return wrong
+    judged_anew = {"metadata", *changed}
+    return [each for each in wrong if re.split(r"[.[]", each.field)[0] in judged_anew]
+
+
+def _pruned(served: Served, base: "Base") -> Pruned:
+    """What is stored, as a write of it is judged."""
+    try:
+        return prune(served, base.obj)
+    except errors.StatusError:  # a list longer than may be: then so is that of the write
+        return Pruned({}, [])
 
 
 def draft_create(call: Call, served: Served, sent: dict[str, Any], options: WriteOptions) -> Draft:
@@ -284,7 +322,7 @@ def prepare_update(
     meta.pop("generateName", None)
     if "generateName" in base.obj["metadata"]:
         meta["generateName"] = base.obj["metadata"]["generateName"]
-    pruned = judged(call, served, sent, options)
+    pruned = judged(call, served, sent, options, base)
     obj = core_conventions(served, pruned.obj)
     if obj != base.obj:
         _check_changes(served, base, pruned.model, obj)
@@ -309,7 +347,9 @@ def _only_this_endpoint(
     return kept
 
 
-def _check_changes(served: Served, base: Base, model: Record, obj: Mapping[str, Any]) -> None:
+def _check_changes(
+    served: Served, base: Base, model: Record | None, obj: Mapping[str, Any]
+) -> None:
     """Immutable fields, and no new finalizers on what is being deleted."""
     name = obj["metadata"]["name"]
     before = base.obj["metadata"]
@@ -321,6 +361,8 @@ found new finalizers {sorted(new)}"
             raise errors.invalid(
                 served.info, name, [FieldError("metadata.finalizers", "FieldValueForbidden", why)]
             )
+    if model is None:
+        return  # what may be fixed is as it was
     old, _ = validate(served, base.obj)
     if old is None:
         return  # stored by an older version: an update is how it gets valid

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from controlplane.store.records import Actor
 from tests.integration.api.client import DATABASES, Answer, Client
 from tests.integration.api.conftest import APPS, CONFIGS, SECRETS, app_obj, config, database_obj
 
@@ -261,3 +262,61 @@ async def test_what_takes_long_is_not_done_on_the_loop(admin: Client) -> None:
     assert await given("PATCH", CONFIGS + "/large", label, type_=MERGE) == 1
     applied = CONFIGS + "/new?fieldManager=m"
     assert await given("PATCH", applied, config("new", **many), type_=APPLY, code=201) == 2
+
+
+BUCKETS = "/apis/bunker.cloud/v1/namespaces/default/buckets"
+
+
+async def _stored_before(admin: Client, **metadata: Any) -> str:
+    """A record that a rule of today refuses, and with a field of another release."""
+    obj = {
+        "apiVersion": "bunker.cloud/v1",
+        "kind": "Bucket",
+        "metadata": {"name": "old", "namespace": "default", **metadata},
+        "spec": {"paused": True, "policy": "no policy", "gone": 1},
+    }
+    await admin.served.records.create("Bucket", obj, actor=Actor("test", "test"))
+    return f"{BUCKETS}/old"
+
+
+async def test_a_rule_that_came_later_keeps_no_metadata_from_being_changed(admin: Client) -> None:
+    path = await _stored_before(admin, finalizers=["example.com/wait"])
+    strict = "?fieldValidation=Strict"
+    labels = {"metadata": {"labels": {"a": "b"}}}
+    labelled = await admin("PATCH", path + strict, labels, type=MERGE)
+    assert (labelled.code, labelled.body["metadata"]["labels"]) == (200, {"a": "b"})
+    sent = {**labelled.body, "metadata": {**labelled.body["metadata"], "annotations": {"c": "d"}}}
+    assert (await admin("PUT", path + strict, sent)).code == 200
+    status = {"status": {"bucket": "x"}}
+    assert (await admin("PATCH", f"{path}/status", status, type=MERGE)).code == 200
+    assert (await admin("DELETE", path)).code == 200
+    freed = await admin("PATCH", path, {"metadata": {"finalizers": None}}, type=MERGE)
+    assert freed.code == 200
+    assert (await admin("GET", path)).code == 404
+
+
+@pytest.mark.parametrize(
+    ("patch", "path", "code", "field"),
+    [
+        ({"spec": {"versioning": True}}, "", 422, ""),
+        ({"spec": {"policy": "another"}}, "", 422, ""),
+        ({"metadata": {"labels": {"a": "not a label"}}}, "", 422, "metadata.labels"),
+        ({"metadata": {"finalizers": ["a b"]}}, "", 422, "metadata.finalizers[0]"),
+        ({"status": {"accessKeys": 1}}, "/status", 422, "status.accessKeys"),
+        ({"spec": {"other": 1}}, "", 400, "spec.other"),
+    ],
+)
+async def test_what_a_write_brings_is_held_to_every_rule(
+    admin: Client, patch: dict[str, Any], path: str, code: int, field: str
+) -> None:
+    at = await _stored_before(admin)
+    answer = await admin("PATCH", f"{at}{path}?fieldValidation=Strict", patch, type=MERGE)
+    assert answer.code == code, answer.body
+    assert [cause.get("field", "") for cause in answer.causes][:1] == [field]
+
+
+async def test_a_record_that_a_later_rule_refuses_is_mended_by_an_edit(admin: Client) -> None:
+    path = await _stored_before(admin)
+    mended = await admin("PATCH", path, {"spec": {"policy": None}}, type=MERGE)
+    assert mended.code == 200
+    assert "policy" not in mended.body["spec"]
