@@ -222,6 +222,7 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
             Column("Policy", ".spec.deletionPolicy", priority=1, description="Retain or Delete"),
         ),
         needs_namespace_network=True,
+        bulk=("policy",),
     )
     spec: BucketSpec
     status: BucketStatus = Field(default_factory=BucketStatus)

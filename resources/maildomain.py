@@ -136,6 +136,7 @@ class MailDomain(Resource[MailDomainSpec, MailDomainStatus]):
         singular="maildomain",
         categories=("all", "mail"),
         sees_dependents=True,
+        bulk=("addresses",),
         refs=(("spec.zoneRef", "Zone"),),
         columns=(
             Column("Domain", ".spec.domain", description="The domain after the @"),

@@ -63,7 +63,7 @@ def _ipv4(value: str) -> str:
 
 STORED: Final = {"stored": True}
 """Validation context of what the store has: it was judged when it was written, and what takes long
-to judge and is read again anyway need not be."""
+to judge and is read again anyway need not be, nor by a rule that came later if it serves."""
 
 
 class Model(BaseModel):
@@ -378,7 +378,8 @@ class KindInfo:
     slow_bytes: int = 32 * 1024
     """Size from which judging a record takes so long, 2 ms, that it is better done on a thread."""
     bulk: tuple[str, ...] = ()
-    """Fields of the spec that may be large, and say nothing of whom it names or works on."""
+    """Fields of the spec that may be large, and say nothing of whom it names or works on, nor of
+    what becomes of that when the record is deleted."""
     dns_name: bool = True
     """metadata.name must be a DNS label (it becomes a host name), not just a subdomain."""
     lasting: tuple[str, ...] = ()

@@ -46,12 +46,24 @@ def parse(model: type[Record], stored: Stored) -> Record:
     try:
         return model.model_validate({**bare, "status": kept} if kept else bare, context=STORED)
     except ValidationError as exc:
+        if stored.deleting and (record := _to_remove(model, obj)) is not None:
+            return record
         first = exc.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise TerminalError(
             f"cannot read {stored.key}: {where}: {first['msg']}; edit it to mend it",
             reason=Reason.INVALID_RECORD,
         ) from exc
+
+
+def _to_remove(model: type[Record], obj: Mapping[str, Any]) -> Record | None:
+    """What is to be removed, and needs no mending for that: without fields that don't matter then,
+    and that a later version may not take any more."""
+    spec = {k: v for k, v in (obj.get("spec") or {}).items() if k not in model.info.bulk}
+    try:
+        return model.model_validate({**obj, "spec": spec}, context=STORED)
+    except ValidationError:
+        return None
 
 
 async def parsed(model: type[Record], stored: Stored) -> Record:

@@ -98,3 +98,19 @@ async def test_a_stored_zone_file_that_can_not_be_read_is_told_by_whoever_reads_
         assert server(platform).zones == {}
         told = platform.condition(ZONE)["message"]
         assert told.startswith("cannot read spec.zoneFile.text: in or before line 2")
+
+
+@in_virtual_time
+async def test_a_zone_with_what_is_not_taken_any_more_can_still_be_deleted() -> None:
+    async with Platform().running() as platform:
+        await dns_service(platform)
+        await zone(platform)
+        await platform.settle(5)
+        assert list(server(platform).zones) == [DOMAIN]
+        await zone(platform, recordSets=[{"name": "x", "type": "A", "records": ["no address"]}])
+        await platform.settle(5)
+        assert platform.condition(ZONE, "Stalled")["reason"] == "InvalidRecord"
+        await platform.delete(ZONE)
+        await platform.settle(5)
+        assert platform.find(ZONE) is None
+        assert not server(platform).zones
