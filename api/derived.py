@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from controlplane.records import Change, Held, Key, Stored, Subscription, View
+from controlplane.records import Change, Held, Key, Stored, Subscription, Verb, View
 from controlplane.store.shape import encode
 from resources.meta import GROUP, RESTARTED_AT
 
@@ -209,6 +209,17 @@ class DerivedView:
     async def wait_for(self, revision: int, /, *, timeout_s: float) -> None:
         await self.records.wait_for(revision, timeout_s=timeout_s)
 
+    def other(self, key: Key) -> tuple[Stored, bool] | None:
+        """What a record of another kind and the same name is seen as, and whether that one wins
+        the name from `key`."""
+        for kind in self.sources:
+            if kind == key.kind:
+                continue
+            stored = self.records.get(Key(kind, key.namespace, key.name))
+            if stored is not None and (found := self.derive(stored)) is not None:
+                return found, self.sources.index(kind) < self.sources.index(key.kind)
+        return None
+
     def derive(self, stored: Stored) -> Stored | None:
         """What a record is seen as, at its own revision."""
         return derive(stored, self.kind, self.render)
@@ -245,12 +256,20 @@ class _Derived:
             had = change.after
         if had is not None:
             before = self.view.derive(had)
+        if after is None and before is None:
+            return None
+        if (other := self.view.other(change.after.key)) is not None:
+            shown, wins = other
+            if wins:
+                return None
+            # this one takes its place, or leaves it to that one: one object of that name remains
+            shown = replace(shown, revision=change.revision)
+            after, before = after or shown, before or shown
         if after is not None:
             if before is not None and before.body == after.body and not change.synthetic:
                 return None
-            verb = change.verb if before is not None else "create"
+            verb: Verb = "create" if before is None else "update"
             return change._replace(verb=verb, after=after, before=before, memo={})
-        if before is None:
-            return None
+        assert before is not None
         gone = replace(before, revision=change.revision)
         return change._replace(verb="delete", after=gone, before=before, memo={})

@@ -1,6 +1,8 @@
 """Services and Deployments: records, translated, with the records' own versions."""
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -8,7 +10,7 @@ import pytest
 
 from api.derived import DerivedView, deployment, service
 from controlplane.engine.cache import Cache
-from controlplane.records import Key, Stored
+from controlplane.records import Change, Key, Stored, Subscription, Verb
 
 UID = "1f2e3d4c-0000-4000-8000-000000000001"
 
@@ -108,3 +110,65 @@ def test_a_restart_is_told_where_kubectl_looks_for_it(when: str | None) -> None:
     assert found is not None
     told = found["spec"]["template"]["metadata"].get("annotations")
     assert told == ({"kubectl.kubernetes.io/restartedAt": when} if when else None)
+
+
+def database(revision: int, port: int) -> Stored:
+    made = app(revision, endpoint=f"web:{port}")
+    return replace(made, key=made.key._replace(kind="Database"))
+
+
+Seen = tuple[str, int] | None
+"""A verb and a port, or that nothing is told."""
+
+
+async def test_two_records_of_one_name_are_one_service_in_a_watch_as_in_a_list() -> None:
+    cache = Cache()
+    services = DerivedView(cache, "Service", ("App", "Database"), service)
+    changes = services.watch(frozenset({"Service"}), 0)
+    steps: list[tuple[Verb, Stored, Seen]] = [
+        ("create", database(1, 5432), ("create", 5432)),
+        ("create", app(2), None),
+        ("update", app(3, endpoint="web:8080"), ("update", 8080)),
+        ("update", database(4, 5433), None),
+        ("update", app(5), ("update", 5433)),
+        ("update", app(6, endpoint="web:8081"), ("update", 8081)),
+        ("delete", app(7, endpoint="web:8081"), ("update", 5433)),
+        ("delete", database(8, 5433), ("delete", 5433)),
+    ]
+    coming = asyncio.ensure_future(_next_of(changes))
+    for verb, stored, seen in steps:
+        await asyncio.sleep(0)
+        cache.apply([(verb, stored)])
+        if seen is None:
+            continue  # what comes next is of a later one
+        change = await coming
+        coming = asyncio.ensure_future(_next_of(changes))
+        (port,) = orjson.loads(change.after.body)["spec"]["ports"]
+        assert (change.verb, port["port"]) == seen
+        assert change.revision == change.after.revision == stored.revision
+        left = [] if change.verb == "delete" else [change.after.body]
+        assert [each.body for each in services.list("Service", "shop")] == left
+    coming.cancel()
+
+
+async def _next_of(changes: Subscription) -> Change:
+    return await anext(changes)
+
+
+async def test_a_watch_that_is_behind_ends_at_the_one_that_is_left() -> None:
+    cache = Cache()
+    services = DerivedView(cache, "Service", ("App", "Database"), service)
+    changes = services.watch(frozenset({"Service"}), 0)
+    cache.apply([("create", app(1, endpoint="web:8080")), ("create", database(2, 5432))])
+    cache.apply([("delete", app(3, endpoint="web:8080")), ("create", other(4))])
+    last: dict[str, Change] = {}
+    while "other" not in last:
+        change = await anext(changes)
+        last[change.after.key.name] = change
+    left = services.get(Key("Service", "shop", "web"))
+    assert left is not None
+    assert (last["web"].verb, last["web"].after.body) == ("update", left.body)
+
+
+def other(revision: int) -> Stored:
+    return app(revision, name="other", endpoint="other:80")
