@@ -206,8 +206,8 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
     async def apply(self, step: ZoneStep, /) -> None:
         server = await self._server(step.at)
         match step:
-            case MakeZone(domain=domain, account=account, soa=soa, rrsets=rrsets):
-                await self.dns.ensure_zone(server, domain, account, soa, rrsets)
+            case MakeZone():
+                await self._make(server, step)
             case ChangeRecords(domain=domain, changes=todo, soa=soa):
                 await self._change(server, domain, todo, soa)
             case SignZone(domain=domain, signed=signed):
@@ -218,6 +218,20 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
                 await self.dns.delete_zone(server, domain, account)
             case _:
                 assert_never(step)
+
+    async def _make(self, server: DnsServer, step: MakeZone) -> None:
+        """With all its records; if the server refuses that, with its nameservers alone: the next
+        look finds what is missing, and adds what the server takes of it."""
+        head = (server, step.domain, step.account, step.soa)
+        try:
+            await self.dns.ensure_zone(*head, step.rrsets)
+        except TerminalError:
+            bare = tuple(
+                each for each in step.rrsets if (each.name, each.type) == (step.domain, "NS")
+            )
+            if bare == step.rrsets:
+                raise
+            await self.dns.ensure_zone(*head, bare)
 
     async def _change(
         self, server: DnsServer, domain: str, todo: tuple[RRset, ...], soa: Soa | None

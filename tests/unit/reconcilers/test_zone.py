@@ -133,6 +133,13 @@ class Picky(FakePowerDns):
             raise TerminalError("cannot ensure records: odd", reason="SpecRefused")
         await super().ensure_rrsets(server, name, changes, soa)
 
+    async def ensure_zone(
+        self, server: DnsServer, name: str, account: str, soa: Soa, rrsets: tuple[RRset, ...], /
+    ) -> None:
+        if any(each.name == f"odd.{DOMAIN}" for each in rrsets):
+            raise TerminalError("cannot ensure the zone: odd", reason="SpecRefused")
+        await super().ensure_zone(server, name, account, soa, rrsets)
+
 
 async def test_one_refused_record_set_keeps_no_other_from_being_served(world: ZoneWorld) -> None:
     await world.settle(zone(recordSets=[{**WWW, "name": "old"}]))
@@ -154,6 +161,20 @@ async def test_one_refused_record_set_keeps_no_other_from_being_served(world: Zo
     assert not served
     assert "not on the server yet" in message
     assert world.sources(report)["even"] == (True, "")
+
+
+async def test_one_refused_record_set_keeps_no_new_zone_from_being_made(world: ZoneWorld) -> None:
+    world.dns = Picky(anywhere=world.server)
+    odd = source("odd", name="odd", type="A", records=["192.0.2.3"])
+    world.dependents = (odd, source("even", name="even", type="A", records=["192.0.2.4"]))
+    wanted = zone(recordSets=[WWW])
+    with pytest.raises(TerminalError):
+        await world.settle(wanted)
+    assert world.answer("www", "A")
+    assert world.answer("even", "A")
+    _, report = await world.look(wanted)
+    assert report.ready
+    assert not world.sources(report)["odd"][0]
 
 
 # -- DNSSEC
