@@ -13,7 +13,7 @@ from api.answers import answer_stored, json_response
 from api.body import read_object
 from api.context import Call, Propagation
 from api.options import dry_run, not_supported, refused, write_options
-from api.records import ATTEMPTS, current, parse_version
+from api.records import ATTEMPTS, current, key_of, parse_version
 from api.routes import Handler
 from api.served import Served
 from controlplane.errors import ConflictError, NotFoundError
@@ -23,6 +23,11 @@ from controlplane.records import Stored
 async def delete(call: Call) -> web.StreamResponse:
     """Delete a record: at once, or mark it while finalizers hold it."""
     options = DeleteOptions(call, await read_object(call, optional=True))
+    async with call.ctx.turns.take(key_of(call)):
+        return await _delete(call, options)
+
+
+async def _delete(call: Call, options: "DeleteOptions") -> web.StreamResponse:
     served, name = call.target.served, call.target.name
     for _ in range(ATTEMPTS):
         stored = await current(call)

@@ -163,7 +163,8 @@ async def delete_collection(call: Call) -> web.StreamResponse:
     matching = await selected(_candidates(call, selector), selector)
     found = [each for each in matching if each.key.name not in lasting]
     for stored in found[: limit or None]:
-        shown = await _deleted(call, options, stored)
+        async with call.ctx.turns.take(stored.key):
+            shown = await _deleted(call, options, stored)
         if shown is not None:
             listing.add(shown)
     return listing.response({"resourceVersion": str(call.ctx.view.revision)})

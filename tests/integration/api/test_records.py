@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.records import Key
 from tests.integration.api.client import DATABASES, Client
 from tests.integration.api.conftest import APPS, CONFIGS, SECRETS, app_obj, config, database_obj
 
@@ -287,3 +288,20 @@ async def test_a_namespace_takes_as_many_records_as_its_quota_says(admin: Client
         "limited: records=3"
     )
     assert refused.causes[0]["reason"] == "QuotaExceeded"
+
+
+@pytest.mark.parametrize("query", ["", "?fieldSelector=metadata.name%3Da"], ids=["one", "all"])
+async def test_a_delete_waits_for_its_turn_among_writers(admin: Client, query: str) -> None:
+    """Else it loses to a busy record's writers again and again, and is answered 409."""
+    for name in "ab":
+        await admin.create(name)
+    path = f"{DATABASES}{query}" if query else f"{DATABASES}/a"
+    async with admin.served.ctx.turns.take(Key("Database", "default", "a")):
+        deleting = asyncio.create_task(admin("DELETE", path))
+        for _ in range(10):
+            await admin.label("b", turn="theirs")
+            await admin.label("b", turn=None)
+        assert (await admin("GET", f"{DATABASES}/a")).code == 200
+        assert not deleting.done()
+    assert (await deleting).code == 200
+    assert (await admin("GET", f"{DATABASES}/a")).code == 404
