@@ -98,9 +98,11 @@ class _Entry:
         try:
             handler, call, route = await self._understand(request)
             labels = _labels(call, route, labels)
-            response = await bounded(
-                self._ctx, self._load, lambda: handler(call), streams=_streams(call, route)
-            )
+            streams = _streams(call, route)
+            if streams and request.method == "HEAD":
+                # nothing of it would ever be sent, for as long as the stream goes on
+                raise errors.method_not_allowed({"GET"})
+            response = await bounded(self._ctx, self._load, lambda: handler(call), streams=streams)
         except Exception as exc:  # noqa: BLE001  # the outermost boundary: all become a Status
             response = failed(exc, call)
             if request.writer.output_size > 0:

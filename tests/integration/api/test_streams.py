@@ -480,3 +480,9 @@ async def until(so: Callable[[], bool]) -> None:
             if so():
                 return
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("path", ["log?follow=true", "exec?command=cat", "portforward"])
+async def test_a_stream_has_no_head(world: World, path: str) -> None:
+    answer = await world.client("HEAD", f"{POD}/{path}")
+    assert (answer.code, answer.headers["Allow"]) == (405, "GET")

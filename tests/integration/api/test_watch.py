@@ -377,3 +377,10 @@ async def test_idle_watchers_cost_little_and_hear_soon(
 
         async with asyncio.timeout(5):
             assert set(await asyncio.gather(*map(first, idle))) == {'"ADDED"'}
+
+
+@pytest.mark.parametrize("path", [DATABASES, "/api/v1/services", "/api/v1/pods"])
+async def test_nobody_watches_for_the_head_of_an_answer(client: Client, path: str) -> None:
+    answer = await client("HEAD", f"{path}?watch=true")
+    assert (answer.code, answer.headers["Allow"]) == (405, "GET")
+    assert (await client("HEAD", path)).code == 200
