@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from controlplane.clock import Clock
+from controlplane.errors import RetryableError
 from resources.meta import PLATFORM_NAMESPACE
 
 ADMINS: Final = "system:masters"
@@ -47,8 +48,11 @@ _NO_TENANTS: Final = frozenset({"", "kube-system", PLATFORM_NAMESPACE})
 _FRESH_S: Final = 2.0
 """How long a looked-up token is believed: revocation reaches every process within this."""
 _CACHED_TOKENS: Final = 4096
-"""Bounds the cache against floods of wrong tokens; each entry is about 200 bytes."""
+"""Bounds each cache, that of wrong tokens against floods; each entry is about 200 bytes."""
 _MAX_TOKEN_CHARS: Final = 512
+_UNKNOWN_AT_ONCE: Final = 64
+"""Look-ups at once of tokens that nobody is known by: who sends wrong ones, of which any number
+can be made up, keeps no others from the store, whose connections for this are four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,10 @@ class Access:
         self._tokens = tokens
         self._clock = clock
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
+        self._wrong: OrderedDict[bytes, _Seen] = OrderedDict()
+        """Apart, so that a flood of them makes none of the others unknown."""
         self._asked: dict[bytes, asyncio.Future[_Seen | None]] = {}
+        self._unknown = 0
 
     async def issue(self, user: str, groups: Sequence[str], *, ttl: timedelta) -> str:
         """Make a token and store its hash. The token itself is returned once, here."""
@@ -150,12 +157,14 @@ class Access:
         digest = token_hash(token)
         await self._tokens.drop(digest)
         self._seen.pop(digest, None)
+        self._wrong.pop(digest, None)
         self._asked.pop(digest, None)
 
     async def authenticate(self, token: str) -> User | None:
         """The user behind a token; None if it is unknown, revoked or expired.
 
-        Raises StoreUnavailableError when an unseen token can't be looked up.
+        Raises StoreUnavailableError when an unseen token can't be looked up, RetryableError when
+        too many that nobody is known by are being looked up.
         """
         if not token.isascii() or not 0 < len(token) <= _MAX_TOKEN_CHARS:
             return None
@@ -169,7 +178,7 @@ class Access:
         """What is known of it, or asked once for all who wait: else each request of a busy client
         would look its token up when the two seconds are over."""
         while True:
-            seen = self._seen.get(digest)
+            seen = self._seen.get(digest) or self._wrong.get(digest)
             if seen is not None and self._clock.monotonic() - seen.at <= _FRESH_S:
                 return seen
             asked = self._asked.get(digest)
@@ -198,6 +207,20 @@ class Access:
         return seen
 
     async def _look_up(self, digest: bytes) -> _Seen:
+        if digest in self._seen:
+            return await self._found(digest)
+        if self._unknown >= _UNKNOWN_AT_ONCE:
+            raise RetryableError(
+                "cannot look up the token: too many unknown ones are being looked up; try again",
+                retry_after_s=1.0,
+            )
+        self._unknown += 1
+        try:
+            return await self._found(digest)
+        finally:
+            self._unknown -= 1
+
+    async def _found(self, digest: bytes) -> _Seen:
         row = await self._tokens.find(digest)
         at = self._clock.monotonic()
         if row is None:
@@ -205,7 +228,11 @@ class Access:
         return _Seen(User(row.user, (*row.groups, AUTHENTICATED)), row.expires_at, at)
 
     def _keep(self, digest: bytes, seen: _Seen) -> None:
-        self._seen[digest] = seen
-        self._seen.move_to_end(digest)
-        while len(self._seen) > _CACHED_TOKENS:
-            self._seen.popitem(last=False)
+        kept, other = self._seen, self._wrong
+        if seen.user is None:
+            kept, other = other, kept
+        other.pop(digest, None)
+        kept[digest] = seen
+        kept.move_to_end(digest)
+        while len(kept) > _CACHED_TOKENS:
+            kept.popitem(last=False)

@@ -19,7 +19,7 @@ from controlplane.access import (
     allowed,
     token_hash,
 )
-from controlplane.errors import StoreUnavailableError
+from controlplane.errors import RetryableError, StoreUnavailableError
 from resources.meta import GROUP
 
 
@@ -173,7 +173,41 @@ async def test_a_flood_of_wrong_tokens_is_not_remembered_for_ever() -> None:
     access = Access(_Tokens(), _Clock())
     for number in range(5000):
         await access.authenticate(f"wrong-{number}")
-    assert len(access._seen) <= 4096
+    assert len(access._seen) + len(access._wrong) <= 4096
+
+
+async def test_a_flood_of_wrong_tokens_keeps_nobody_known_from_the_store() -> None:
+    tokens, clock = _SlowTokens(), _Clock()
+    access = Access(tokens, clock)
+    token = await access.issue("ann", (ADMINS,), ttl=timedelta(hours=1))
+    tokens.answering.set()
+    assert await access.authenticate(token) is not None
+    for number in range(5000):
+        await access.authenticate(f"before-{number}")
+    tokens.answering.clear()
+    tokens.lookups, clock.passed = 0, 5.0
+    flood = [asyncio.create_task(access.authenticate(f"wrong-{n}")) for n in range(500)]
+    await asyncio.sleep(0)
+    assert tokens.lookups <= 64
+    known = asyncio.create_task(access.authenticate(token))
+    await asyncio.sleep(0)
+    tokens.answering.set()
+    user = await known
+    assert user is not None
+    assert user.name == "ann"
+    told = await asyncio.gather(*flood, return_exceptions=True)
+    assert {type(each) for each in told} == {type(None), RetryableError}
+
+
+async def test_a_token_that_was_wrong_counts_once_it_is_issued() -> None:
+    tokens, clock = _Tokens(), _Clock()
+    access = Access(tokens, clock)
+    token = await access.issue("ann", (ADMINS,), ttl=timedelta(hours=1))
+    (row,) = tokens.rows.items()
+    for there in (False, True, False):
+        tokens.rows = dict([row]) if there else {}
+        clock.passed += 5.0
+        assert (await access.authenticate(token) is not None) is there
 
 
 @pytest.mark.parametrize(
