@@ -29,9 +29,11 @@ from drivers.mailcow_notes import (
     PASSWORD,
     Notes,
     by_address,
+    comment,
     comment_of,
     forwards_of,
     is_on,
+    named,
     notes_of,
     script_of,
     targets_of,
@@ -219,7 +221,7 @@ class MailcowMail:
         everything = await api.items(server, "alias/all")
         for each in everything:
             ours, mailbox = comment_of(each)
-            of_ours = ours == spec.owner and mailbox == spec.address
+            of_ours = ours == spec.owner and mailbox == named(spec.address)
             if of_ours and each["address"] not in spec.aliases:
                 await api.delete(server, "alias", [str(each["id"])])
         for address in spec.aliases:
@@ -335,7 +337,7 @@ async def _own_aliases(server: MailServer, address: str, owner: str) -> list[Map
     return [
         each
         for each in found
-        if comment_of(each) == (owner, address) and targets_of(each) == (address,)
+        if comment_of(each) == (owner, named(address)) and targets_of(each) == (address,)
     ]
 
 
@@ -347,7 +349,7 @@ async def _put_alias(
         "goto": ",".join(spec.targets),
         "active": _flag(spec.active),
         "sogo_visible": "0",
-        "private_comment": f"{OWNER}{spec.owner} {mailbox}".strip(),
+        "private_comment": comment(spec.owner, mailbox),
     }
     found = by_address(everything, spec.address)
     if found is None:

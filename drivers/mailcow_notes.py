@@ -4,6 +4,7 @@ Tags of domains and mailboxes (`bunker-owner:`, `bunker-claim:`, `bunker-passwor
 the private comment of an alias, the description of a filter.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,8 @@ CLAIM: Final = "bunker-claim:"
 PASSWORD: Final = "bunker-password:"  # noqa: S105  # the name of a tag
 KEPT: Final = "bunker-kept"
 FORWARD: Final = "bunker-forward"
+_LONGEST: Final = 160 - len(OWNER) - 36 - len(" ")
+"""Of an address that a comment has room for, beside the uid of its owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +73,22 @@ def forwards_of(filters: list[Mapping[str, Any]]) -> tuple[tuple[str, ...], bool
 
 
 def comment_of(found: Mapping[str, Any]) -> tuple[str, str]:
-    """(owner, mailbox whose own alias it is) from an alias's private comment."""
+    """(owner, mailbox whose own alias it is, as `named`) from an alias's private comment."""
     words = str(found.get("private_comment") or "").split()
     owner = next((w.removeprefix(OWNER) for w in words if w.startswith(OWNER)), "")
     return owner, words[1] if owner and len(words) > 1 else ""
+
+
+def comment(owner: str, mailbox: str = "") -> str:
+    """The private comment of an alias; `mailbox` is the one whose own it is."""
+    return f"{OWNER}{owner} {named(mailbox)}".strip()
+
+
+def named(mailbox: str) -> str:
+    """How a comment names a mailbox: Mailcow takes no comment over 160 bytes."""
+    if len(mailbox) <= _LONGEST:
+        return mailbox
+    return hashlib.sha256(mailbox.encode()).hexdigest()
 
 
 def targets_of(found: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -255,3 +255,31 @@ async def test_without_imap_a_password_is_known_by_its_version(world: World) -> 
 
 def _fields(spec: MailboxSpec) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in spec.__slots__}
+
+
+@pytest.mark.parametrize("length", [60, 110, 111, 180])
+async def test_aliases_of_a_mailbox_with_a_long_address_are_its_own(
+    world: World, length: int
+) -> None:
+    """A comment of over 160 bytes is refused."""
+    domain = ".".join(["d" * (length - len("alice@") - 46), "d" * 40, "test"])
+    box = MailboxSpec(
+        f"alice@{domain}",
+        "1f2e3d4c-0000-4000-8000-000000000001",
+        "claim-a",
+        10 << 20,
+        aliases=(f"info@{domain}",),
+    )
+    assert len(box.address) == length
+    await world.driver.ensure_domain(world.server, replace(DOMAIN, name=domain))
+    for _ in range(2):
+        await world.driver.ensure_mailbox(world.server, box, PASSWORD)
+    found = await world.driver.observe_mailbox(world.server, box.address, PASSWORD)
+    assert found is not None
+    assert found.aliases == box.aliases
+    assert [each.what for each in await world.driver.list_owned(world.server)] == [
+        "domain",
+        "mailbox",
+    ]
+    await world.driver.ensure_mailbox(world.server, replace(box, aliases=()), PASSWORD)
+    assert not world.mailcow.aliases

@@ -105,6 +105,8 @@ class Mailcow:
         address = given["address"]
         if address in self.mailboxes or self._alias(address):
             return [danger("is_alias_or_mailbox", address)]
+        if len(given.get("private_comment", "")) > 160:
+            return [danger("comment_too_long")]
         if address.rpartition("@")[2] not in self.domains:
             return [danger("domain_not_found", address.rpartition("@")[2])]
         identity = self._id()
