@@ -4,12 +4,13 @@ import hashlib
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import orjson
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from resources.changes import fixed
 from resources.columns import AGE, REASON, Column, ready
 from resources.meta import (
     MAP_BY_NAME,
+    STORED,
     Bool,
     FieldError,
     Int,
@@ -166,11 +167,13 @@ class BucketSpec(BaseSpec):
     not empty stays until it is."""
 
     @model_validator(mode="after")
-    def _names_once(self) -> Self:
+    def _names_once(self, info: ValidationInfo) -> Self:
         for field, items in (("accessKeys", self.access_keys), ("lifecycle", self.lifecycle)):
             names = [item.name for item in items]
             if twice := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"{field} names '{min(twice)}' twice; names are given once")
+        if "" in self.tags and info.context != STORED:
+            raise ValueError("tags has an empty key; give the tag a name")
         if own := [key for key in self.tags if key.startswith(OWN_TAGS)]:
             raise ValueError(f"tags '{min(own)}' is the platform's own; use another key")
         return self

@@ -3,11 +3,12 @@
 from ipaddress import IPv4Network
 from typing import Annotated, ClassVar, Final, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from resources._vpnlease import VpnLease
 from resources.columns import AGE, REASON, Column, ready
 from resources.meta import (
+    STORED,
     Bool,
     FieldError,
     Footprint,
@@ -27,12 +28,19 @@ SIZE: Final = Resources.model_validate({"cpu": "250m", "memory": "64Mi"})
 interface takes 0.4 s and setting it 0.7 s, and a removed peer is out a second later."""
 
 
-def _subnet(value: str) -> str:
+_NO_HOSTS: Final = IPv4Network("0.0.0.0/8")
+"""Means this network, wherever one is; `is_private` as 240.0.0.0/4 is."""
+
+
+def _subnet(value: str, info: ValidationInfo) -> str:
     net = IPv4Network(value)
     # 253 peers: what the gateway tells of itself is read in one piece of 64 KiB
     if not 24 <= net.prefixlen <= 29:
         raise ValueError(f"{value!r} is of an odd size: write a prefix from /24 to /29")
-    if not net.is_private or net.is_loopback or net.is_link_local:
+    odd = net.is_loopback or net.is_link_local
+    if info.context != STORED:  # Linux takes some of these, most other systems none
+        odd = odd or net.is_reserved or net.overlaps(_NO_HOSTS)
+    if not net.is_private or odd:
         raise ValueError(
             f"{value!r} is not for private use: write a part of 10.0.0.0/8, 172.16.0.0/12 or "
             "192.168.0.0/16, such as '10.99.0.0/24'"

@@ -1,5 +1,6 @@
 """Zone: a DNS domain and its records, on a DNS server of the platform. No I/O."""
 
+import re
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, Strict, ValidationInfo, model_validator
@@ -29,12 +30,21 @@ MAX_ZONE_FILE: Final = 64 * 1024
 """Characters: some 2,500 records, read in about a tenth of a second. A bigger file is read from a
 ConfigMap, and not while somebody waits for the answer to a write."""
 
+_EMAIL: Final = "a mail address, such as 'hostmaster@example.org'"
+_IN_DNS: Final = re.compile(r"[^@]{1,63}@([^.]{1,63}[.])+[^.]{1,63}")
+
+
+def _fits_dns(value: str, info: ValidationInfo) -> str:
+    """In the SOA it is a name, of which each part has 1 to 63 characters."""
+    if info.context != STORED and not _IN_DNS.fullmatch(value):
+        raise ValueError(f"{value!r} is not {_EMAIL}")
+    return value
+
+
 Email = Annotated[
     str,
-    Matches(
-        r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]+[.][A-Za-z0-9-]+",
-        "a mail address, such as 'hostmaster@example.org'",
-    ),
+    Matches(r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]+[.][A-Za-z0-9-]+", _EMAIL),
+    AfterValidator(_fits_dns),
 ]
 Seconds = Annotated[int, Strict(), Field(ge=60, le=2**31 - 1)]
 

@@ -41,6 +41,7 @@ REFUSED = [
     pytest.param({"accessKeys": [{"name": "a", "access": "admin"}]}, "'read'", id="access"),
     pytest.param({"tags": {"bunker.cloud/owner": "me"}}, "platform's own", id="owner tag"),
     pytest.param({"tags": {"a": "b\n"}}, "tag", id="newline"),
+    pytest.param({"tags": {"": "b"}}, "empty key", id="tag without a name"),
     pytest.param({"policy": "{"}, "no JSON", id="no JSON"),
     pytest.param({"policy": "[]"}, "list of statements", id="no statements"),
     pytest.param({"policy": policy(Effect="Maybe")}, "Allow or Deny", id="effect"),

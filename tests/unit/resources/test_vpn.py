@@ -45,6 +45,8 @@ def peer(**spec: Any) -> VpnPeer:
         pytest.param("VpnNetwork", {"subnet": "10.9.0.0/30"}, "spec.subnet", "/29", id="small"),
         pytest.param("VpnNetwork", {"subnet": "8.8.8.0/24"}, "spec.subnet", "10.0", id="public"),
         pytest.param("VpnNetwork", {"subnet": "127.0.0.0/24"}, "spec.subnet", "10.", id="loop"),
+        pytest.param("VpnNetwork", {"subnet": "0.0.0.0/24"}, "spec.subnet", "10.", id="no host"),
+        pytest.param("VpnNetwork", {"subnet": "240.0.0.0/24"}, "spec.subnet", "10.", id="class E"),
         pytest.param(
             "VpnNetwork", {"subnet": "10.9.0.0/255.255.255.0"}, "spec.subnet", "/24'", id="mask"
         ),

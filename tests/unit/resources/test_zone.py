@@ -83,6 +83,8 @@ REFUSED_ZONES = {
         {"zoneFile": {"text": "", "configMapRef": {"name": "a"}}}, "set text, or configMapRef",
     ),
     "no mail address": ({"soa": {"email": "hostmaster"}}, "a mail address"),
+    "an empty label": ({"soa": {"email": "a@b..org"}}, "a mail address"),
+    "a long label": ({"soa": {"email": f"{'a' * 64}@b.org"}}, "a mail address"),
 }  # fmt: skip
 
 
