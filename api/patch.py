@@ -127,6 +127,10 @@ class _Patched:
         self._add(target, copy.deepcopy(value))
 
     def _test(self, path: list[str], value: Any) -> None:
+        if value is None and path:
+            parent = _get(self.document, path[:-1])
+            if isinstance(parent, dict) and path[-1] not in parent:
+                return  # as kube-apiserver has it: a field that isn't there is null
         if not _same(_get(self.document, path), value):
             raise PatchError(f"the test at {_told(path)} failed")
 

@@ -38,6 +38,11 @@ OBJ: dict[str, Any] = {"a": {"b": 1}, "l": [1, 2], "x/y": {"~": 0}}
             {"l": [2]},
             id="test passes",
         ),
+        pytest.param(
+            [{"op": "test", "path": "/a/gone", "value": None}, {"op": "remove", "path": "/l/0"}],
+            {"l": [2]},
+            id="what isn't there is null",
+        ),
     ],
 )
 def test_json_patch(operations: list[Any], want: dict[str, Any]) -> None:
@@ -51,6 +56,10 @@ def test_json_patch(operations: list[Any], want: dict[str, Any]) -> None:
     [
         {"op": "test", "path": "/a/b", "value": 2},
         {"op": "test", "path": "/a/b", "value": True},
+        {"op": "test", "path": "/a/b", "value": None},
+        {"op": "test", "path": "/a/gone", "value": 1},
+        {"op": "test", "path": "/gone/b", "value": None},
+        {"op": "test", "path": "/l/2", "value": None},
         {"op": "remove", "path": "/nope"},
         {"op": "remove", "path": "/l/2"},
         {"op": "remove", "path": "/l/01"},
