@@ -98,6 +98,17 @@ class FolderSweeper:
 
 
 @dataclass(frozen=True, slots=True)
+class _Own:
+    """A server of our own."""
+
+    name: str
+    """Of its Platform record."""
+    url: str
+    secret: str
+    """Name of the Secret with its keys."""
+
+
+@dataclass(frozen=True, slots=True)
 class ZoneSweeper:
     """Zones on DNS servers of our own whose record is gone. What is kept for a namespace has
     another account, and what was made by hand none."""
@@ -108,12 +119,15 @@ class ZoneSweeper:
 
     async def list_owned(self) -> Sequence[Outside]:
         found: list[Outside] = []
-        for name, server in await self._servers():
-            # one that doesn't answer keeps no other sweep from being made
+        for platform in _own_servers(self.view, "dns", "api"):
+            # one that doesn't answer, or whose key can't be read, keeps no other sweep from being
+            # made
             with contextlib.suppress(ControlPlaneError):
+                if (server := await self._server(platform)) is None:
+                    continue
                 heads = await self.dns.list_zones(server)
                 found += [
-                    Outside(head.account, "", "", head.name, ZONE, f"{name}/{head.name}")
+                    Outside(head.account, "", "", head.name, ZONE, f"{platform.name}/{head.name}")
                     for head in heads
                     if UID.fullmatch(head.account) and head.account not in self._live()
                 ]
@@ -121,20 +135,20 @@ class ZoneSweeper:
 
     async def remove(self, item: Outside, /) -> None:
         name, _, domain = item.id.partition("/")
-        for each, server in await self._servers():
-            if each == name and item.uid not in self._live():
+        for platform in _own_servers(self.view, "dns", "api"):
+            if platform.name != name:
+                continue
+            server = await self._server(platform)
+            if server is not None and item.uid not in self._live():
                 await self.dns.delete_zone(server, domain, item.uid)
 
     def _live(self) -> frozenset[str]:
         return frozenset(stored.uid for stored in self.view.list(ZONES))
 
-    async def _servers(self) -> list[tuple[str, DnsServer]]:
-        found = []
-        for name, url, secret in _own_servers(self.view, "dns", "api"):
-            values = await self.values.read("Secret", PLATFORM_NAMESPACE, secret)
-            if key := (values or {}).get("api-key"):
-                found.append((name, DnsServer(url, key.decode())))
-        return found
+    async def _server(self, platform: _Own) -> DnsServer | None:
+        """None: its Secret has no key."""
+        login = await _login(self.values, platform, "api-key")
+        return DnsServer(platform.url, *login) if login else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,37 +162,48 @@ class S3UserSweeper:
 
     async def list_owned(self) -> Sequence[Outside]:
         found: list[Outside] = []
-        for name, server in await self._servers():
-            # one that doesn't answer keeps no other sweep from being made
+        for platform in _own_servers(self.view, "s3", "s3"):
+            # one that doesn't answer, or whose key can't be read, keeps no other sweep from being
+            # made
             with contextlib.suppress(ControlPlaneError):
+                if (server := await self._server(platform)) is None:
+                    continue
                 for user in await self.s3.list_users(server, USER_PREFIX):
                     uid = USER.fullmatch(user)
                     if uid and uid[1] not in self._live():
-                        found.append(Outside(uid[1], "", "", user, S3_USER, f"{name}/{user}"))
+                        place = f"{platform.name}/{user}"
+                        found.append(Outside(uid[1], "", "", user, S3_USER, place))
         return found
 
     async def remove(self, item: Outside, /) -> None:
         name, _, user = item.id.partition("/")
-        for each, server in await self._servers():
-            if each == name and item.uid not in self._live():
+        for platform in _own_servers(self.view, "s3", "s3"):
+            if platform.name != name:
+                continue
+            server = await self._server(platform)
+            if server is not None and item.uid not in self._live():
                 await self.s3.delete_user(server, user)
 
     def _live(self) -> frozenset[str]:
         return frozenset(stored.uid for stored in self.view.list(BUCKETS))
 
-    async def _servers(self) -> list[tuple[str, S3Server]]:
-        found = []
-        for name, url, secret in _own_servers(self.view, "s3", "s3"):
-            values = await self.values.read("Secret", PLATFORM_NAMESPACE, secret) or {}
-            if {"access-key", "secret-key"} <= values.keys():
-                login = (values["access-key"].decode(), values["secret-key"].decode())
-                found.append((name, S3Server(url, *login)))
-        return found
+    async def _server(self, platform: _Own) -> S3Server | None:
+        """None: its Secret has no key."""
+        login = await _login(self.values, platform, "access-key", "secret-key")
+        return S3Server(platform.url, *login) if login else None
 
 
-def _own_servers(view: View, service: str, port: str) -> list[tuple[str, str, str]]:
-    """(name, URL, Secret) of the Platform records of a service that run. One that somebody else
-    runs is not among them: it may have things of another installation."""
+async def _login(values: SecretReader, platform: _Own, *keys: str) -> tuple[str, ...]:
+    """Those keys of its Secret; none if one is missing, or is what no server has as a key."""
+    held = await values.read("Secret", PLATFORM_NAMESPACE, platform.secret) or {}
+    found = [held.get(key, b"").decode(errors="replace") for key in keys]
+    usable = all(each and each.isascii() and each.isprintable() for each in found)
+    return tuple(found) if usable else ()
+
+
+def _own_servers(view: View, service: str, port: str) -> list[_Own]:
+    """The Platform records of a service that run. One that somebody else runs is not among them:
+    it may have things of another installation."""
     found = []
     for stored in view.list(PLATFORM, PLATFORM_NAMESPACE):
         spec, status = stored.obj["spec"], stored.obj.get("status") or {}
@@ -186,7 +211,7 @@ def _own_servers(view: View, service: str, port: str) -> list[tuple[str, str, st
         secret = (status.get("secretRef") or {}).get("name")
         if spec.get("service") == service and not spec.get("external") and address and secret:
             url = address if "://" in address else f"http://{address}"
-            found.append((stored.key.name, url, secret))
+            found.append(_Own(stored.key.name, url, secret))
     return found
 
 

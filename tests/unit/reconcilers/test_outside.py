@@ -6,11 +6,14 @@ from typing import Any
 import orjson
 import pytest
 
+from controlplane.errors import SecretsUnavailableError
 from controlplane.records import Key, Stored
+from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.s3 import FakeS3, FakeS3Server, FakeUser
-from reconcilers.outside import S3UserSweeper
+from reconcilers.outside import S3UserSweeper, ZoneSweeper
 from tests.unit.reconcilers.world import Values
 
+KEYS = ("api-key", "access-key", "secret-key")
 LIVE, GONE = (f"{n}1111111-1111-1111-1111-111111111111" for n in (0, 1))
 
 
@@ -64,3 +67,42 @@ async def test_a_server_of_somebody_else_is_not_swept(server: FakeS3Server) -> N
 async def test_a_server_that_is_away_keeps_no_other_sweep(server: FakeS3Server) -> None:
     server.away = True
     assert await sweeper(server, platform()).list_owned() == []
+
+
+class Sealed(Values):
+    """A backend of Secrets that is away."""
+
+    async def read(self, kind: str, namespace: str, name: str, /) -> Mapping[str, bytes] | None:
+        raise SecretsUnavailableError("cannot read Secret: Vault is sealed")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(Sealed(), id="sealed"),
+        pytest.param(Values(), id="no Secret"),
+        pytest.param(Values({("Secret", "login"): {}}), id="no key"),
+        pytest.param(
+            Values({("Secret", "login"): dict.fromkeys(KEYS, b"\xff\xfe")}), id="no text"
+        ),
+        pytest.param(Values({("Secret", "login"): dict.fromkeys(KEYS, b"a\n")}), id="two lines"),
+    ],
+)
+async def test_a_server_whose_key_cannot_be_read_keeps_no_other_sweep(
+    values: Values, server: FakeS3Server
+) -> None:
+    own = [
+        stored(
+            "Platform",
+            service,
+            service,
+            spec={"service": service},
+            status={"endpoints": {port: "10.0.0.2:1"}, "secretRef": {"name": "login"}},
+        )
+        for service, port in (("dns", "api"), ("s3", "s3"))
+    ]
+    view: Any = Records(*own)
+    dns = FakePowerDns({"http://10.0.0.2:1": FakeDnsServer()})
+    assert await ZoneSweeper(dns, values, view).list_owned() == []
+    s3 = FakeS3({"http://10.0.0.2:1": server})
+    assert await S3UserSweeper(s3, values, view).list_owned() == []
