@@ -7,6 +7,7 @@ After a reboot nothing is there until it is written again. What is in the files,
 reconcilers' to say; nothing here resolves a Secret.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -273,7 +274,9 @@ class HostSecretFiles:
 
     def _replace(self, path: Path, content: bytes, owner: tuple[int, int], mode: int) -> None:
         # Staged outside the container's folder: it never sees half a file or a strange name.
-        staged = self._root / _STAGING / str(path.relative_to(self._root)).replace("/", ":")
+        # By a hash: folder and key together may be longer than any name of a file.
+        whole = str(path.relative_to(self._root)).encode()
+        staged = self._root / _STAGING / hashlib.sha256(whole).hexdigest()
         _remove(staged)
         handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:

@@ -100,6 +100,14 @@ async def test_ensure_files_writes_folders_for_everyone(place: Place) -> None:
     assert place.content("uid-1") == fewer
 
 
+async def test_ensure_files_takes_names_as_long_as_keys_of_secrets(place: Place) -> None:
+    folder, key = "f" * 253, "k" * 253
+    files = {key: b"1", f"bindings/{folder}/{key}": b"2"}
+    made = await place.files.ensure_files("uid-1", files, version="v1", user=ME)
+    assert made.intact
+    assert place.content("uid-1") == files
+
+
 async def test_ensure_files_twice_is_once(place: Place) -> None:
     first = await place.files.ensure_files("uid-1", {"a": b"1"}, version="v1", user=ME)
     assert first == await place.files.ensure_files("uid-1", {"a": b"1"}, version="v1", user=ME)
