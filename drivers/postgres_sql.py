@@ -18,6 +18,12 @@ SCRAM_ITERATIONS: Final = 4096
 """PostgreSQL's own default (scram_iterations)."""
 SALT_BYTES: Final = 16
 """As PostgreSQL makes them."""
+PATIENCE_S: Final = 4
+"""What each statement that sets a password may take, and any may wait for a lock: behind a lock
+that a user holds, psql ends before whoever runs it has gone (nothing could end it then)."""
+CONNECT: Final = f"dbname=postgres connect_timeout={PATIENCE_S}"
+"""Where to run a script, for psql's `-d`: a server that hangs doesn't keep it, and hears no old
+password when it goes on."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 
@@ -95,14 +101,18 @@ def alter_password(user: str, password: str, *, salt: bytes) -> str:
 def prepare_script(user: str, password: str, database: str, *, salt: bytes) -> str:
     """A script for psql that makes role, password and database as wanted, whatever is there.
 
-    Run it as `psql -X -q -v ON_ERROR_STOP=1 -d postgres` over the server's own socket; a second
+    Run it as `psql -X -q -v ON_ERROR_STOP=1 -d CONNECT` over the server's own socket; a second
     run changes nothing but the salt. It mends a server whose first start was cut short.
     """
     role, name = quote_identifier(user), quote_identifier(database)
     return "\n".join(
         (
+            f"SET lock_timeout = '{PATIENCE_S}s';",
+            f"SET statement_timeout = '{PATIENCE_S}s';",
             _unless_exists(f"CREATE ROLE {role} SUPERUSER", "pg_roles", "rolname", user),
             alter_password(user, password, salt=salt),
+            # copies files, and that takes as long as the disk does
+            "SET statement_timeout = 0;",
             _unless_exists(
                 f"CREATE DATABASE {name} OWNER {role}", "pg_database", "datname", database
             ),

@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol
 from controlplane.errors import RetryableError
 from drivers.containers import Containers
 from drivers.postgres import Postgres
-from drivers.postgres_sql import SALT_BYTES, prepare_script
+from drivers.postgres_sql import CONNECT, SALT_BYTES, prepare_script
 from drivers.redis import Redis
 
 HEAL_TIMEOUT_S: Final = 20.0
@@ -98,7 +98,7 @@ class NetworkServers:
             login.username, password, login.database, salt=secrets.token_bytes(SALT_BYTES)
         )
         # over the socket in the container, where its own user needs no password
-        argv = ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", login.username, "-d", "postgres")
+        argv = ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", login.username, "-d", CONNECT)
         code, _ = await self.containers.exec_container(
             container_id, argv, stdin=script.encode(), timeout_s=HEAL_TIMEOUT_S
         )
@@ -106,7 +106,8 @@ class NetworkServers:
             # psql's words may repeat the statement: they are not told
             raise RetryableError(
                 f"cannot set the password of {engine} user '{login.username}': psql ended with "
-                f"code {code}; if its data was made with another user, write that as spec.username",
+                f"code {code}; a session there may hold a lock on its roles, and if its data was "
+                "made with another user, write that as spec.username",
                 reason="PasswordNotSet",
             )
 

@@ -8,7 +8,7 @@ import pytest
 
 from drivers.fake.postgres import FakePostgres, FakePostgresServer
 from drivers.postgres import NetworkPostgres, Postgres, PostgresState
-from drivers.postgres_sql import SALT_BYTES, prepare_script
+from drivers.postgres_sql import CONNECT, SALT_BYTES, prepare_script
 from reconcilers._images import image_for
 from tests.clock import settle
 from tests.containers import Running, bench, wait_until
@@ -53,7 +53,7 @@ class RealWorld:
 
     def prepare(self, user: str, password: str, database: str) -> None:
         script = prepare_script(user, password, database, salt=secrets.token_bytes(SALT_BYTES))
-        psql = ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", "postgres")
+        psql = ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", CONNECT)
         self.server.exec(*psql, stdin=script)
 
 
