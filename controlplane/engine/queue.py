@@ -23,6 +23,9 @@ CAP_S: Final = 300.0
 EVENT_FLOOR_S: Final = 10.0
 """A key in backoff that something happened to runs earlier than its backoff, but no sooner after
 its last failure than BASE_S x 2^n capped here: its own failed steps are events, too."""
+FORGOTTEN_S: Final = 3 * CAP_S
+"""A failure longer ago than this counts no more, even if its key has only waited since: longer
+than the longest backoff and a pass that took all its time to fail again."""
 IMMEDIATELY_S: Final = 0.0
 TOGETHER_S: Final = 1.0
 FAR_OFF_S: Final = 100.0
@@ -99,6 +102,9 @@ class Queue:
     def retry(self, key: Key, priority: Priority, *, at_least_s: float = 0.0) -> float:
         """Run `key` again after its next backoff; returns the delay in seconds."""
         now = self._clock.monotonic()
+        before = self._failing.get(key)
+        if before is not None and now - before.last_s > FORGOTTEN_S:
+            self.forget(key)
         count = min(self.failures(key) + 1, 64)
         self._failing[key] = _Failing(count, now)
         # full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from controlplane.engine.queue import CAP_S, TOGETHER_S, Item, Priority, Queue
+from controlplane.engine.queue import CAP_S, FORGOTTEN_S, TOGETHER_S, Item, Priority, Queue
 from controlplane.records import Key
 from tests.support.virtual import LoopClock, in_virtual_time
 
@@ -96,6 +96,18 @@ async def test_backoff_grows_to_its_cap_with_full_jitter_and_is_forgotten() -> N
     work.forget(A)
     assert work.retry(A, Priority.RESYNC) <= 1.0
     assert work.retry(B, Priority.RESYNC, at_least_s=99.0) >= 99.0
+
+
+@in_virtual_time
+async def test_backoff_of_long_ago_is_forgotten() -> None:
+    work = queue()
+    for _ in range(20):
+        work.retry(A, Priority.RESYNC)
+    await asyncio.sleep(FORGOTTEN_S)
+    work.retry(A, Priority.RESYNC)
+    assert work.failures(A) == 21
+    await asyncio.sleep(FORGOTTEN_S + 1)
+    assert work.retry(A, Priority.RESYNC) <= 1.0
 
 
 @in_virtual_time
