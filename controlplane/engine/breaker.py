@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.clock import Clock
+from controlplane.records import Key
 
 THRESHOLD: Final = 5
 """Failures in a row, no success between, that open it: one lost packet doesn't, an outage of a
@@ -26,6 +27,8 @@ class _Breaker:
     open_until_s: float = 0.0
     open_s: float = 0.0
     probing: bool = False
+    prober: Key | None = None
+    """Who comes back in time to ask again; all others wait as long as their backoff is."""
     kinds: set[str] = field(default_factory=set)
 
     @property
@@ -39,6 +42,8 @@ class Held:
 
     driver: str
     retry_after_s: float
+    probes: bool = False
+    """It asks for all others then: it must come in time."""
 
     @property
     def message(self) -> str:
@@ -54,33 +59,41 @@ class Breakers:
         self._rng = rng
         self._breakers: dict[str, _Breaker] = {}
 
-    def admit(self, kind: str) -> Held | None:
+    def admit(self, key: Key) -> Held | None:
         """None: go on (perhaps as the probe). Else whom to wait for, and how long."""
         now = self._clock.monotonic()
         probed: list[_Breaker] = []
         for driver, breaker in self._breakers.items():
-            if not breaker.is_open or kind not in breaker.kinds:
+            if not breaker.is_open or key.kind not in breaker.kinds:
                 continue
             if now >= breaker.open_until_s and not breaker.probing:
                 probed.append(breaker)
                 continue
             wait_s = max(breaker.open_until_s - now, FIRST_OPEN_S)
+            if breaker.prober is None and not breaker.probing:
+                breaker.prober = key
+            if any(each.prober == key for each in self._breakers.values()):
+                return Held(driver, wait_s, probes=True)
             # spread those that wait, or all of them come back in one instant
             return Held(driver, wait_s * self._rng.uniform(1.0, 1.5))
         # only now: who has to wait for one driver is no probe of another
         for breaker in probed:
             breaker.probing = True
+            breaker.prober = None
         return None
 
-    def failed(self, driver: str, kind: str) -> None:
-        """A pass of `kind` found `driver` unavailable."""
+    def failed(self, driver: str, key: Key) -> float | None:
+        """A pass of `key` found `driver` unavailable. Returns in how many seconds it is to ask
+        again for all others; None: that is somebody else's, or nobody's as it isn't open."""
         breaker = self._breakers.setdefault(driver, _Breaker())
-        breaker.kinds.add(kind)
+        breaker.kinds.add(key.kind)
         breaker.failures += 1
         if breaker.failures >= THRESHOLD and (breaker.probing or not breaker.is_open):
             breaker.open_s = min(max(FIRST_OPEN_S, breaker.open_s * 2), MAX_OPEN_S)
             breaker.open_until_s = self._clock.monotonic() + breaker.open_s
+            breaker.prober = key
         breaker.probing = False
+        return breaker.open_s if breaker.prober == key else None
 
     def succeeded(self, kind: str) -> tuple[str, ...]:
         """A pass of `kind` reached all it needs. Returns the kinds that waited for a driver
@@ -116,3 +129,4 @@ def _close(breaker: _Breaker) -> None:
     breaker.open_s = 0.0
     breaker.open_until_s = 0.0
     breaker.probing = False
+    breaker.prober = None

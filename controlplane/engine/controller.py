@@ -17,7 +17,7 @@ from controlplane.engine.failure import Failure, classify
 from controlplane.engine.outcome import Story, told
 from controlplane.engine.parts import Parts
 from controlplane.engine.pass_ import Pass, Result
-from controlplane.engine.queue import Item, Priority, Queue
+from controlplane.engine.queue import CAP_S, Item, Priority, Queue
 from controlplane.engine.resolve import AnyReconciler, forget_parsed
 from controlplane.engine.writer import Change
 from controlplane.errors import (
@@ -123,7 +123,7 @@ class Controller:
                 forget_parsed(stored)
 
     async def _run(self, run: Pass) -> Result:
-        held = self._breakers.admit(self.kind)
+        held = self._breakers.admit(run.key)
         if held is not None:
             return await self._held_back(run, held)
         known = True
@@ -169,24 +169,30 @@ class Controller:
     async def _held_back(self, run: Pass, held: Held) -> Result:
         """A driver is away: say so, touch nothing, keep no room that others could use."""
         run.base = self._parts.view.get(run.key)
+        at_most_s = held.retry_after_s if held.probes else CAP_S
         if run.base is not None:
             self._parts.admission.stop_waiting(run.base.uid)
             if _says_unavailable(run.base):
-                return Result("retry", held.retry_after_s, error=held.message)
+                result = Result("retry", held.retry_after_s, error=held.message)
+                return replace(result, at_most_s=at_most_s)
         problem = DriverUnavailableError(
             held.driver, held.message, retry_after_s=held.retry_after_s
         )
-        return await self._failed(run, classify(problem), counted=False)
+        result = await self._failed(run, classify(problem), counted=False)
+        return replace(result, at_most_s=at_most_s)
 
     async def _failed(self, run: Pass, failure: Failure, *, counted: bool = True) -> Result:
         """Say so in the conditions, and choose when to try again."""
-        if failure.driver and counted:
-            self._breakers.failed(failure.driver, self.kind)
-        if failure.is_bug:
-            _log.error("reconcile_failed", exc_info=failure.cause)
         failed = Result(
             failure.outcome, failure.retry_after_s, tuple(run.steps), error=failure.message
         )
+        if failure.driver and counted:
+            probe_s = self._breakers.failed(failure.driver, run.key)
+            if probe_s is not None:
+                at_least_s = max(probe_s, failure.retry_after_s or 0.0)
+                failed = replace(failed, requeue_s=at_least_s, at_most_s=probe_s)
+        if failure.is_bug:
+            _log.error("reconcile_failed", exc_info=failure.cause)
         if run.base is None or failure.silent:
             return failed
         self._parts.admission.failed(run.base.uid, failure.reason)
@@ -222,7 +228,10 @@ class Controller:
                     self.queue.forget(key)
                 self.queue.add_after(key, *self._next(result, item.priority))
             case "retry" | "error":
-                self.queue.retry(key, Priority.RESYNC, at_least_s=result.requeue_s or 0.0)
+                at_least_s = result.requeue_s or 0.0
+                self.queue.retry(
+                    key, Priority.RESYNC, at_least_s=at_least_s, at_most_s=result.at_most_s
+                )
             case "conflict":
                 count = self._conflicts[key] = self._conflicts.get(key, 0) + 1
                 delay_s = 0.0 if count == 1 else CONFLICT_S * 2 ** min(count, 8)

@@ -13,6 +13,7 @@ from controlplane.conditions import Fact, Reason, Summary, find, truth
 from controlplane.engine.admission import allocation
 from controlplane.engine.held import first_start
 from controlplane.engine.parts import Parts
+from controlplane.engine.queue import CAP_S
 from controlplane.engine.resolve import NAMESPACE, AnyReconciler, allocation_of, former, parsed
 from controlplane.engine.writer import Change
 from controlplane.errors import ConflictError
@@ -54,6 +55,8 @@ class Result:
     stuck: bool = False
     error: str = ""
     """What went wrong, as its condition says it."""
+    at_most_s: float = CAP_S
+    """When to try again at the latest, however often it has failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,14 @@ class Queue:
             due_s = math.ceil(due_s / TOGETHER_S) * TOGETHER_S
         self._schedule(key, due_s, priority)
 
-    def retry(self, key: Key, priority: Priority, *, at_least_s: float = 0.0) -> float:
+    def retry(
+        self,
+        key: Key,
+        priority: Priority,
+        *,
+        at_least_s: float = 0.0,
+        at_most_s: float = CAP_S,
+    ) -> float:
         """Run `key` again after its next backoff; returns the delay in seconds."""
         now = self._clock.monotonic()
         before = self._failing.get(key)
@@ -108,7 +115,8 @@ class Queue:
         count = min(self.failures(key) + 1, 64)
         self._failing[key] = _Failing(count, now)
         # full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-        delay_s = max(at_least_s, self._rng.uniform(0.0, _bound(count)))
+        jitter_s = self._rng.uniform(0.0, _bound(count))
+        delay_s = max(at_least_s, min(jitter_s, at_most_s))
         self._schedule(key, now + delay_s, priority)
         return delay_s
 

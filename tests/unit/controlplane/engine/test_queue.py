@@ -111,6 +111,14 @@ async def test_backoff_of_long_ago_is_forgotten() -> None:
 
 
 @in_virtual_time
+async def test_backoff_may_be_bounded_but_not_below_what_is_asked_for() -> None:
+    work = queue()
+    for _ in range(20):
+        assert work.retry(A, Priority.RESYNC, at_most_s=30.0) <= 30.0
+    assert work.retry(A, Priority.RESYNC, at_least_s=60.0, at_most_s=30.0) == 60.0
+
+
+@in_virtual_time
 async def test_edit_runs_at_once_whatever_the_backoff() -> None:
     work = queue()
     for _ in range(20):
