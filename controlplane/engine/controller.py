@@ -196,7 +196,7 @@ class Controller:
         if run.base is None or failure.silent:
             return failed
         self._parts.admission.failed(run.base.uid, failure.reason)
-        summary = failure.summary(run.base, run.report, run.admitted)
+        summary = failure.summary(run.base, run.report, run.admitted_so_far)
         try:
             before = run.base
             status = None if run.report is None else run.report.status

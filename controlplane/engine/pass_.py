@@ -41,6 +41,7 @@ TELL_WAIT_S: Final = 0.1
 """A wait that is looked at again sooner is not written while the record says that it progresses:
 each of many Apps would else pay a commit between its start and its being Ready."""
 ADMITTED: Final = Fact("True", Reason.ADMITTED)
+NOT_YET: Final = Fact("Unknown", Reason.PENDING, "asked for before the first step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Pass:
     expired: bool = False
     """Set by the controller on timeout: no further step begins."""
     asked: bool = False
+    needs_room: bool = False
     steps: list[str] = field(default_factory=list)
 
     async def run(self) -> Result:
@@ -104,7 +106,16 @@ class Pass:
         if isinstance(granted, Refused):
             return await self._refuse(record, stored, granted)
         self.admitted = ADMITTED
+        self.needs_room = record.footprint != Footprint()
         return await self._converge(record, stored, granted)
+
+    @property
+    def admitted_so_far(self) -> Fact | None:
+        """Of a pass that fails: what it was granted is held from its first write on, and given
+        back where there was none."""
+        if self.admitted is not ADMITTED or not self.needs_room or self.base is None:
+            return self.admitted
+        return NOT_YET if allocation_of(self.base) is None else ADMITTED
 
     # --- the loop ---
 
@@ -176,7 +187,7 @@ class Pass:
             return await self._let_go(look)
         held = self._held(record, look, granted)
         if held is None and not record.deleting and record.footprint != Footprint():
-            self.admitted = Fact("Unknown", Reason.PENDING, "asked for before the first step")
+            self.admitted = NOT_YET
         change = Change(
             self._summary(look, self._synced(record, look)),
             look.report.status,
@@ -276,7 +287,7 @@ class Pass:
         summary = Summary(
             Fact("True", Reason.PENDING, wait.message),
             ready=Fact("False", wait.reason, wait.message),
-            admitted=Fact("Unknown", Reason.PENDING, "asked for before the first step"),
+            admitted=NOT_YET,
         )
         changed = await self._write(Change(summary))
         return Result("waiting", wait.recheck_after_s, changed=changed)

@@ -194,6 +194,10 @@ def settled(stored: Stored) -> bool:
     return condition(stored, "Synced").get("status") == "True"
 
 
+def failing(stored: Stored) -> bool:
+    return condition(stored, "Synced").get("status") == "False"
+
+
 def refused(stored: Stored) -> bool:
     """For lack of room, of a name, or of a port."""
     return condition(stored, "Admitted").get("status") == "False"
@@ -203,7 +207,8 @@ def excused(stage: Stage, stored: Stored) -> bool:
     """Paused, not admitted, stopped until an edit, or waiting for another record."""
     record = MODELS[stored.key.kind].model_validate(stored.obj)
     spec = getattr(record, "spec", None)
-    asks = condition(stored, "Admitted").get("status") != "True"
+    # one that fails before it holds anything is no better than one that fails later
+    asks = condition(stored, "Admitted").get("status") != "True" and not failing(stored)
     return (
         (isinstance(spec, Spec) and spec.paused)
         or refused(stored)

@@ -28,6 +28,31 @@ async def test_box_becomes_ready_and_says_so() -> None:
 
 
 @in_virtual_time
+async def test_what_fails_before_it_holds_anything_is_not_called_admitted() -> None:
+    for error in (RetryableError("no", reason="Odd"), TerminalError("never", reason="Odd")):
+        async with Bench().running() as bench:
+            await bench.namespace()
+            await bench.settle(10)
+            bench.world.away = error
+            await bench.box("a", cpu="1", memory="1Gi")
+            await bench.settle(30)
+            assert bench.condition(A, "Synced")["reason"] == "Odd"
+            assert "allocation" not in bench.status(A)
+            told = bench.condition(A, "Admitted")
+            assert (told["status"], told["reason"]) == ("Unknown", "Pending")
+
+
+@in_virtual_time
+async def test_what_fails_while_it_holds_its_room_stays_admitted() -> None:
+    async with Bench().shop("a", cpu="1") as bench:
+        bench.world.away = RetryableError("no", reason="Odd")
+        await bench.edit(A, size=2)
+        await bench.settle(30)
+        assert bench.condition(A, "Synced")["reason"] == "Odd"
+        assert bench.condition(A, "Admitted")["status"] == "True"
+
+
+@in_virtual_time
 async def test_converged_record_costs_no_write_for_a_day() -> None:
     async with Bench().running() as bench:
         await bench.namespace()
