@@ -64,9 +64,14 @@ from reconcilers._secrets import is_whole, secret_ref, tells_truth
 from reconcilers._servers import SILENT, DatabaseServers, Told
 from reconcilers._volumes import Keeping, mounted, release, volume_steps, volume_wait
 from resources.database import VERSIONS, Database, DatabaseStatus
+from resources.meta import ConditionType
 
 SERVED_RECHECK_S: Final = 60.0
 """A server whose container lives seldom stops serving; what kills the container is an event."""
+SETTLED_S: Final = 2.0
+ASK_AGAIN_S: Final = 1.0
+"""After the first silence of one that served: a busy one may not answer for once, and to tell that
+stirs all that refer to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +120,15 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         image_here = container is not None and container.image == reference
         if not image_here:
             image_here = await self.containers.observe_image(reference) is not None
+        age_s = box.age_s(container, self.clock.now()) if container else 0.0
         told = SILENT
         address = container.networks.get(want.network) if container else None
         if container and container.running and not container.paused and address and values:
             password = values.get("password", b"").decode(errors="replace")
-            told = await self.servers.ask(
-                record.spec.engine, address, record.port, login_of(record), password
-            )
+            told = await self._ask(record, address, password)
+            if told.answer == "silent" and age_s >= SETTLED_S and _was_ready(record):
+                await self.clock.sleep(ASK_AGAIN_S)
+                told = await self._ask(record, address, password)
         return DatabaseSeen(
             container,
             image_here,
@@ -130,8 +137,12 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             files.version if files and files.intact else None,
             told,
             values is None or tells_truth(values, secret_keys(record)),
-            box.age_s(container, self.clock.now()) if container else 0.0,
+            age_s,
         )
+
+    async def _ask(self, record: Database, address: str, password: str) -> Told:
+        login = login_of(record)
+        return await self.servers.ask(record.spec.engine, address, record.port, login, password)
 
     def plan(self, want: Want[Database], seen: DatabaseSeen, /) -> Plan[DatabaseStep]:
         if want.deleting:
@@ -248,6 +259,13 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
     async def _password(self, namespace: str, secret_name: str) -> str:
         values = await self.values.read("Secret", namespace, secret_name)
         return (values or {}).get("password", b"").decode()
+
+
+def _was_ready(record: Database) -> bool:
+    return any(
+        each.type == ConditionType.READY and each.status == "True"
+        for each in record.status.conditions
+    )
 
 
 def volume_name(record: Database, namespace_uid: str) -> str:

@@ -1,13 +1,15 @@
 """What is planned for a Database: how it serves, what it waits for, how it is mended."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from controlplane.plan import EnsureChild, Plan
 from drivers.containers import Limits, VolumeMount
-from reconcilers.database import volume_name
-from resources.meta import Footprint
+from reconcilers.database import ASK_AGAIN_S, volume_name
+from resources.database import DatabaseStatus
+from resources.meta import Condition, Footprint
 from tests.unit.reconcilers.databases import NAME, SECRET, VOLUME
 from tests.unit.reconcilers.world import NETWORK, NS_UID, UID, World, database, names, world
 
@@ -155,6 +157,22 @@ async def test_a_starting_server_is_waited_for() -> None:
     plan, _ = await made.look(database())
     assert plan.wait is not None
     assert plan.wait.recheck_after_s == 0.005
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_one_that_served_is_asked_again_before_its_silence_is_told(answers: bool) -> None:
+    made = await world()
+    await made.settle(database())
+    made.clock.elapsed_s = 60.0
+    ready = Condition(type="Ready", status="True", reason="Serving")
+    served = database().model_copy(update={"status": DatabaseStatus(conditions=(ready,))})
+    made.servers.silent = True
+    look = asyncio.create_task(made.look(served))
+    await made.clock.advance(ASK_AGAIN_S / 2)
+    made.servers.silent = not answers
+    await made.clock.advance(ASK_AGAIN_S)
+    _, report = await look
+    assert report.ready == answers
 
 
 async def test_a_missing_image_is_fetched_first() -> None:
