@@ -1,18 +1,22 @@
 """The names of an App in its namespace's Zones, as RecordSets that come and go with it. Pure."""
 
+import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from controlplane.plan import ChildRef, EnsureChild, RecordStep, RemoveChild, Want
 from resources.app import App
 from resources.meta import Condition
 
 RECORD_SET = "RecordSet"
+MAX_NAME: Final = 253
+"""Characters in the name of a record."""
 
 
 def children_of(record: App) -> tuple[ChildRef, ...]:
     """Those it has now, and those it had before: a name that was dropped has to go."""
-    named = {_name(record, d.host) for d in record.spec.domains if d.zone_ref is not None}
+    hosts = [domain.host for domain in record.spec.domains if domain.zone_ref is not None]
+    named = {name for host in hosts for name in (_plain(record, host), _hashed(record, host))}
     return tuple(ChildRef(RECORD_SET, name) for name in sorted(named | set(record.status.names)))
 
 
@@ -63,8 +67,24 @@ def _is_ours(kind: str, child: Any) -> bool:
     return kind == RECORD_SET and bool(child.owned)
 
 
-def _name(record: App, host: str) -> str:
+def _name(want: Want[App], host: str) -> str:
+    """The plain one, unless it is too long or another's: App `a-b` may have `c.org`, and `a` have
+    `b-c.org`."""
+    plain, hashed = _plain(want.record, host), _hashed(want.record, host)
+    there, other = (want.children.get((RECORD_SET, name)) for name in (plain, hashed))
+    taken = there is not None and not there.owned
+    stays = other is not None and other.owned
+    return hashed if taken or stays or len(plain) > MAX_NAME else plain
+
+
+def _plain(record: App, host: str) -> str:
     return f"{record.metadata.name}-{host}"
+
+
+def _hashed(record: App, host: str) -> str:
+    """Nobody's plain one, as it has no dot after the App's name."""
+    whole = f"{record.metadata.name}/{host}".encode()
+    return f"{record.metadata.name}-{hashlib.sha256(whole).hexdigest()[:16]}"
 
 
 def _address(want: Want[App]) -> str:
@@ -82,7 +102,7 @@ def _wanted(want: Want[App]) -> Mapping[str, Mapping[str, Any]]:
     for domain in record.spec.domains:
         if domain.zone_ref is None:
             continue
-        name = _name(record, domain.host)
+        name = _name(want, domain.host)
         known = want.children.get((RECORD_SET, name))
         if address:
             found[name] = {

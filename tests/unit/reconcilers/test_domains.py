@@ -3,10 +3,15 @@
 from typing import Any
 
 from controlplane.plan import EnsureChild, Owned, Plan, RemoveChild, Resolved
+from resources.kinds import KIND_INFOS
+from tests.support.platform import Platform
+from tests.support.running import USER
+from tests.support.virtual import in_virtual_time
 from tests.unit.reconcilers.world import World, app, record
 
 SHOP = {"host": "shop.example.org", "zoneRef": {"name": "example"}}
 WWW = {"host": "www.example.org", "zoneRef": {"name": "example"}}
+INGRESS = {"service": "ingress", "settings": {"address": "192.0.2.80"}}
 ELSEWHERE = {"host": "shop.example.net"}
 
 
@@ -80,12 +85,44 @@ async def test_without_an_address_nothing_is_said_and_nothing_taken_back() -> No
     assert len(names(world)) == 1
 
 
-async def test_a_name_of_somebody_else_is_left_to_the_engine_to_refuse() -> None:
+async def test_a_record_set_of_somebody_else_is_left_alone_and_another_name_taken() -> None:
     world = await settled()
     theirs = Owned("RecordSet", "shop-shop.example.org", "u", True, {}, {}, owned=False)
     world.children[("RecordSet", "shop-shop.example.org")] = theirs
     (step,) = (await world.look(app(domains=[SHOP])))[0].steps
     assert isinstance(step, EnsureChild)
+    assert step.name != theirs.name
+    await world.settle(app(domains=[SHOP]))
+    assert names(world)[step.name]["name"] == "shop.example.org"
+    assert (await world.look(app(domains=[SHOP])))[0] == Plan()
+    # it stays so when the other is gone
+    del world.children[("RecordSet", theirs.name)]
+    assert (await world.look(app(domains=[SHOP])))[0] == Plan()
+    none = record("App", {"image": "shop:1", "domains": []}, status={"names": [step.name]})
+    assert (await world.look(none))[0].steps == (RemoveChild("RecordSet", step.name),)
+
+
+@in_virtual_time
+async def test_names_that_read_alike_are_those_of_their_own_apps() -> None:
+    hosts = {"a": "b-c.org", "a-b": "c.org", "long": ".".join([*["x" * 61] * 4, "org"])}
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        for kind, meta, rest in (
+            ("Namespace", {"name": "platform"}, {}),
+            ("Platform", {"name": "ingress", "namespace": "platform"}, {"spec": INGRESS}),
+        ):
+            version = KIND_INFOS[kind].api_version
+            obj = {"apiVersion": version, "kind": kind, "metadata": meta, **rest}
+            await platform.records.create(kind, obj, actor=USER)
+        for name, host in hosts.items():
+            domain = {"host": host, "zoneRef": {"name": "example"}}
+            await platform.apply("App", name, image="web:1", port=80, domains=[domain])
+        await platform.settle(60)
+        told = {
+            str(stored.meta["ownerReferences"][0]["name"]): stored.obj["spec"]["name"]
+            for stored in platform.store.cache.list("RecordSet", "shop")
+        }
+        assert told == hosts
 
 
 async def test_a_name_that_is_not_served_yet_says_so() -> None:

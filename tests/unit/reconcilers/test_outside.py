@@ -82,9 +82,7 @@ class Sealed(Values):
         pytest.param(Sealed(), id="sealed"),
         pytest.param(Values(), id="no Secret"),
         pytest.param(Values({("Secret", "login"): {}}), id="no key"),
-        pytest.param(
-            Values({("Secret", "login"): dict.fromkeys(KEYS, b"\xff\xfe")}), id="no text"
-        ),
+        pytest.param(Values({("Secret", "login"): dict.fromkeys(KEYS, b"\xff\xfe")}), id="no text"),
         pytest.param(Values({("Secret", "login"): dict.fromkeys(KEYS, b"a\n")}), id="two lines"),
     ],
 )
