@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from controlplane.plan import Wait, Want
 from drivers.containers import ContainerState
+from reconcilers._container import held
 from resources.app import App
 
 DRAIN_RECHECK_S = 5.0
@@ -40,16 +41,25 @@ class Rollout:
 
 
 def rollout(
-    replicas: tuple[Replica, ...], outdated: Set[int], total: int, surge: int, *, busy: bool
+    replicas: tuple[Replica, ...],
+    outdated: Set[int],
+    total: int,
+    surge: int,
+    *,
+    busy: bool,
+    kept: tuple[Replica, ...] = (),
 ) -> Rollout:
     """The next step towards `total` replicas, none of them outdated.
 
     `outdated` are the slots whose replica is of another spec; `surge` is how many more than `total`
-    may be there meanwhile; `busy`: something is being mended, so nothing is exchanged.
+    may be there meanwhile; `busy`: something is being mended, so nothing is exchanged. `kept` are
+    the stand-ins.
     """
-    slots = range(total + surge if total else 0)
-    if strangers := _strangers(replicas, slots):
+    slots = slots_of(total, surge)
+    strangers = [each for each in _strangers(replicas, slots) if each not in kept]
+    if strangers:
         return Rollout(leaving=tuple(reversed(strangers)), surplus=True)
+    replicas = tuple(replica for replica in replicas if replica not in kept)
     free = tuple(sorted(set(slots) - {replica.slot for replica in replicas}))
     if len(replicas) < total:
         return Rollout(free[: total - len(replicas)])
@@ -57,6 +67,27 @@ def rollout(
     if not old and len(replicas) > total:
         return Rollout(leaving=(_least(replicas),), surplus=True)
     return Rollout() if busy else _exchange(replicas, old, free, total)
+
+
+def slots_of(total: int, surge: int) -> range:
+    return range(total + surge if total else 0)
+
+
+def stand_ins(want: Want[App], replicas: tuple[Replica, ...]) -> tuple[Replica, ...]:
+    """Those above the slots that serve while some in the slots don't: an App that is scaled down
+    is not left with its broken ones. Only as many as there is room for besides all that it may
+    have by its spec."""
+    spec = want.record.spec
+    slots = slots_of(spec.replicas, spec.surge)
+    strangers = _strangers(replicas, slots)
+    missing = spec.replicas - sum(each.serves for each in replicas if each not in strangers)
+    above = [each for each in strangers if each.serves and each.slot >= slots.stop]
+    kept: list[Replica] = []
+    for replica in above[: max(0, missing)]:
+        states = [each.state for each in (*kept, replica)]
+        if (want.record.footprint + held(*states)).fits(want.held):
+            kept.append(replica)
+    return tuple(kept)
 
 
 def _exchange(

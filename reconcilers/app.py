@@ -28,8 +28,18 @@ from reconcilers import _container as box
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
 from reconcilers._domains import children_of, name_steps, names_of, published
 from reconcilers._lifecycle import host_address, not_placed, removal
-from reconcilers._rollout import Replica, Rollout, backends, drained, rollout, routed
+from reconcilers._rollout import (
+    Replica,
+    Rollout,
+    backends,
+    drained,
+    rollout,
+    routed,
+    slots_of,
+    stand_ins,
+)
 from resources.app import App, AppStatus, HealthCheck
+from resources.meta import Footprint
 
 STOP_TIMEOUT_S: Final = 10
 SETTLED_S: Final = 2.0
@@ -153,7 +163,8 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
                 outdated.add(replica.slot)
             elif box.plan_container(made, replica.state, seen.network_id):
                 busy = True
-        return rollout(seen.replicas, outdated, spec.replicas, spec.surge, busy=busy)
+        kept = stand_ins(want, seen.replicas)
+        return rollout(seen.replicas, outdated, spec.replicas, spec.surge, busy=busy, kept=kept)
 
     def _files_steps(
         self, want: Want[App], seen: AppSeen, inputs: Inputs, then: tuple[box.ContainerStep, ...]
@@ -245,8 +256,8 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     def status(self, want: Want[App], seen: AppSeen, /) -> Report:
         record = want.record
         total = record.spec.replicas
-        slots = range(total + record.spec.surge if total else 0)
-        live = [replica for replica in seen.replicas if replica.slot in slots]
+        slots, kept = slots_of(total, record.spec.surge), stand_ins(want, seen.replicas)
+        live = [each for each in seen.replicas if each.slot in slots or each in kept]
         routes = self._backends(want, seen)
         serving = sum(replica.serves for replica in live)
         updated = self._updated(want, live)
@@ -276,7 +287,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             reason,
             message,
             published(want),
-            in_use=box.held(*(replica.state for replica in seen.replicas)),
+            in_use=_in_use(want, seen, kept),
             recheck_after_s=float(check.interval_seconds) if probed else None,
         )
 
@@ -298,6 +309,14 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
 
 def _name(want: Want[App], slot: int) -> str:
     return f"{want.record.owned_name}-{slot}"
+
+
+def _in_use(want: Want[App], seen: AppSeen, kept: tuple[Replica, ...]) -> Footprint:
+    """What its containers hold; while some stand in for others, with the room for those, too."""
+    whole = box.held(*(replica.state for replica in seen.replicas))
+    if not kept:
+        return whole
+    return whole.at_least(want.record.footprint + box.held(*(each.state for each in kept)))
 
 
 def _remove(replica: Replica) -> box.RemoveContainer:

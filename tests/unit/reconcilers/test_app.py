@@ -123,6 +123,46 @@ async def test_scaling_down_removes_the_highest_and_frees_what_it_held() -> None
     assert report.reason == "ScaledToZero"
 
 
+@pytest.mark.parametrize(
+    ("room", "left"),
+    [
+        pytest.param(3, ["0", "1"], id="one stands in"),
+        pytest.param(2, ["0", "1"], id="just room for it"),
+        pytest.param(1, ["0"], id="no room for it"),
+    ],
+)
+async def test_scaling_down_leaves_it_to_one_that_serves_until_the_others_do(
+    room: int, left: list[str]
+) -> None:
+    made = await world()
+    await made.settle(app(replicas=3, port=None))
+    each = Footprint(250, 256 * 2**20, 0)
+    made.held = each.times(room)
+    made.engine.crash(f"{NAME}-0")
+    report = await made.settle(app(replicas=1, port=None))
+    assert sorted(slots(made)) == left
+    assert report.ready == (len(left) == 2)
+    assert report.in_use == each.times(len(left))
+    made.clock.elapsed_s = 60.0
+    report = await made.settle(app(replicas=1, port=None))
+    assert sorted(slots(made)) == ["0"]
+    assert report.ready
+    assert report.in_use == each
+
+
+async def test_a_stand_in_leaves_room_for_a_replica_that_is_still_to_be_made() -> None:
+    made = await world()
+    await made.settle(app(replicas=3))
+    each = Footprint(250, 256 * 2**20, 0)
+    made.held = each.times(3)
+    made.engine.remove(f"{NAME}-0")
+    made.engine.remove(f"{NAME}-2")
+    plan, report = await made.look(app(replicas=1))
+    assert names(plan) == ["RunContainer"]
+    assert report.ready
+    assert report.in_use == each.times(2)
+
+
 async def test_scaled_to_zero_leaves_no_secret_files() -> None:
     made = await world()
     made.bind("db")
