@@ -13,18 +13,18 @@ from typing import Final, Protocol
 from controlplane.records import Key, Stored, Verb
 from controlplane.store.batch import EMPTY_HEAD
 from controlplane.store.connect import LOST, Connection, Database, Row
+from controlplane.store.portions import OF_SIZE, log_sql, of_every_size
 
 CHANNEL: Final = "bunker_changes"
 _POLL_S: Final = 1.0
-_READ_LIMIT: Final = 1000
 
-_CHANGES_SQL: Final = """
-SELECT revision, verb, uid, kind, namespace, name, generation, body, managed_fields, hash
-FROM changes WHERE revision > $1 ORDER BY revision LIMIT $2
-"""
-_OBJECTS_SQL: Final = """
-SELECT revision, uid, kind, namespace, name, generation, body, managed_fields FROM objects
-"""
+_CHANGES_SQL: Final = log_sql(
+    "revision, verb, uid, kind, namespace, name, generation, body, managed_fields, hash"
+)
+_OBJECTS_SQL: Final = f"""
+SELECT revision, uid, kind, namespace, name, generation, body, managed_fields
+FROM objects o WHERE {OF_SIZE}
+"""  # noqa: S608  # a constant
 # the hash of the change the tail stands at: NULL when that change is gone or never was
 _POSITION_SQL: Final = """
 SELECT revision, head, (SELECT hash FROM changes WHERE revision = $1) AS hash,
@@ -88,7 +88,8 @@ class Tail:
             await self._relist(conn)
         while True:
             after = self._sink.revision
-            rows = await conn.fetch(_CHANGES_SQL, after, _READ_LIMIT)
+            found = await conn.fetch(_CHANGES_SQL, after)
+            rows = [row for row in found if row["revision"] > after]
             if not rows:
                 return
             whole = rows[0]["revision"] == after + 1 and all(r["body"] is not None for r in rows)
@@ -115,7 +116,7 @@ class Tail:
         async with conn.transaction(isolation="repeatable_read", readonly=True):
             counter = await conn.fetchrow("SELECT revision, head FROM counter")
             assert counter is not None
-            snapshot = [_stored(row) async for row in conn.cursor(_OBJECTS_SQL, prefetch=1000)]
+            snapshot = [_stored(row) async for row in of_every_size(conn, _OBJECTS_SQL)]
         force = self._head == not_from  # else the other reader was here first
         if force or not self.synced.is_set() or counter["revision"] > self._sink.revision:
             self._sink.reset(snapshot, counter["revision"])

@@ -13,8 +13,7 @@ from controlplane.errors import CompactedError
 from controlplane.records import Key, Stored, Verb, Write
 from controlplane.store.batch import chain, content_digest, microseconds
 from controlplane.store.connect import Connection, Database, Row
-
-_READ_AHEAD: Final = 500
+from controlplane.store.portions import OF_SIZE, log_sql, of_every_size
 
 # tips: where the record's chains of changes end, once for each time the name was used
 _WALK_SQL: Final = """
@@ -54,15 +53,14 @@ FROM target t LEFT JOIN LATERAL (
 ) c ON true
 """
 )
-_LOG_SQL: Final = """
-SELECT revision, at, verb, actor, manager, uid, kind, namespace, name, generation, body,
-    body_sha256, managed_fields, hash, epoch, previous
-FROM changes ORDER BY revision
-"""
-_OBJECTS_SQL: Final = """
+_LOG_SQL: Final = log_sql(
+    "revision, at, verb, actor, manager, uid, kind, namespace, name, generation, body, "
+    "body_sha256, managed_fields, hash, epoch, previous"
+)
+_OBJECTS_SQL: Final = f"""
 SELECT o.kind, o.namespace, o.name, o.revision, o.body, o.managed_fields, c.body_sha256
-FROM objects o LEFT JOIN changes c USING (revision)
-"""
+FROM objects o LEFT JOIN changes c USING (revision) WHERE {OF_SIZE}
+"""  # noqa: S608  # a constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +148,18 @@ async def _verify(conn: Connection, exported: Head | None) -> Audit:
     head = Head(counter["revision"], counter["head"].hex())
     walk = _Walk(counter["anchor"], counter["anchor_hash"], exported)
     problem = walk.check_exported()
-    async for row in conn.cursor(_LOG_SQL, prefetch=_READ_AHEAD):
-        problem = problem or walk.step(row)
-        if problem is not None:
-            break
+    after = -1  # the first revision is 0 or more
+    while problem is None and (rows := await _after(conn, after)):
+        for row in rows:
+            problem = problem or walk.step(row)
+        after = rows[-1]["revision"]
     problem = problem or walk.finish(head) or await _check_objects(conn, walk)
     return Audit(walk.revision - counter["anchor"], counter["anchor"] + 1, head, problem)
+
+
+async def _after(conn: Connection, revision: int) -> list[Row]:
+    rows = await conn.fetch(_LOG_SQL, revision)
+    return [row for row in rows if row["revision"] > revision]
 
 
 class _Walk:
@@ -202,7 +206,7 @@ class _Walk:
 
 async def _check_objects(conn: Connection, walk: _Walk) -> str | None:
     """The current records are the newest changes, byte for byte, and none is missing."""
-    async for row in conn.cursor(_OBJECTS_SQL, prefetch=_READ_AHEAD):
+    async for row in of_every_size(conn, _OBJECTS_SQL):
         revision = row["revision"]
         if revision <= walk.anchor:
             continue  # its change is older than what the log still has

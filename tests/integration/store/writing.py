@@ -58,6 +58,8 @@ class Proxy:
         self.lose: str = ""
         """`reply`: it is carried out, and the answer is lost; anything else: it never arrives."""
         self.lost = 0
+        self.largest_reply = 0
+        """Most bytes that came for one thing asked, on one connection."""
 
     @asynccontextmanager
     async def listening(self, path: str) -> AsyncIterator[None]:
@@ -69,11 +71,11 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_unix_connection(self.upstream)
-        losing = asyncio.Event()
+        losing, reply = asyncio.Event(), [0]
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._up(reader, up_writer, losing))
-                tasks.create_task(self._down(up_reader, writer, losing))
+                tasks.create_task(self._up(reader, up_writer, losing, reply))
+                tasks.create_task(self._down(up_reader, writer, losing, reply))
         except* ConnectionError:
             pass
         finally:
@@ -81,9 +83,14 @@ class Proxy:
             up_writer.close()
 
     async def _up(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        losing: asyncio.Event,
+        reply: list[int],
     ) -> None:
         while data := await reader.read(65536):
+            reply[0] = 0
             if self.lose and self.word in data:
                 how, self.lose = self.lose, ""
                 self.lost += 1
@@ -94,10 +101,16 @@ class Proxy:
         raise ConnectionError("closed")
 
     async def _down(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        losing: asyncio.Event,
+        reply: list[int],
     ) -> None:
         while data := await reader.read(65536):
             if losing.is_set():
                 raise ConnectionError("lost on the way back")
+            reply[0] += len(data)
+            self.largest_reply = max(self.largest_reply, reply[0])
             writer.write(data)
         raise ConnectionError("closed")
