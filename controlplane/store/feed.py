@@ -83,32 +83,41 @@ class Tail:
         return True
 
     async def catch_up(self, conn: Connection) -> None:
-        """Bring the sink to the log's end, by changes where they continue, else by a snapshot."""
+        """Bring the sink to the log's end, by changes where they continue, else by a snapshot.
+
+        Where it stands is compared each time: a dump may be restored while we are connected.
+        """
         if not self.synced.is_set():
             await self._relist(conn)
         while True:
-            after = self._sink.revision
+            after, head = self._sink.revision, self._head
             found = await conn.fetch(_CHANGES_SQL, after)
             rows = [row for row in found if row["revision"] > after]
+            # that change is gone from a log that begins after it; `check` knows such a one
+            stands = len(rows) < len(found) and found[0]["hash"] == head
+            if not stands and not await self.check(conn):
+                return  # listed again, and so at the end
             if not rows:
                 return
             whole = rows[0]["revision"] == after + 1 and all(r["body"] is not None for r in rows)
             if not whole or not self.offer([_change(row) for row in rows], rows[-1]["hash"]):
                 await self._relist(conn)
 
-    async def check(self, conn: Connection) -> None:
-        """After a reconnect: list again unless the log still continues what we have.
+    async def check(self, conn: Connection) -> bool:
+        """List again unless the log still continues what we have; True if it does.
 
         A database restored from a backup may have another history behind the same revisions.
         """
         if not self.synced.is_set():
-            return
+            return True
         # the writer may move both while PostgreSQL is asked
         revision, head = self._sink.revision, self._head
         row = await conn.fetchrow(_POSITION_SQL, revision)
         assert row is not None
-        if (row["anchor_hash"] if row["anchor"] == revision else row["hash"]) != head:
-            await self._relist(conn, not_from=head)
+        if (row["anchor_hash"] if row["anchor"] == revision else row["hash"]) == head:
+            return True
+        await self._relist(conn, not_from=head)
+        return False
 
     async def _relist(self, conn: Connection, *, not_from: bytes | None = None) -> None:
         """Objects and revision from one snapshot; an older one than we have is dropped, unless

@@ -299,3 +299,33 @@ async def test_a_server_that_has_lost_changes_is_noticed_before_another_is_made(
     assert [each.revision for each in made] == [1001, 1002]
     assert cache.get(lost.key) is None
     assert [cache.get(each.key) for each in (kept, *made)] == [kept, *made]
+
+
+@pytest.mark.parametrize(
+    "restore",
+    [
+        pytest.param(
+            "DELETE FROM objects WHERE revision = 1001; DELETE FROM changes WHERE revision = 1001;"
+            "UPDATE counter SET revision = 1000, "
+            "head = (SELECT hash FROM changes WHERE revision = 1000)",
+            id="older",
+        ),
+        pytest.param(
+            "DELETE FROM objects WHERE revision = 1001;"
+            "UPDATE changes SET hash = 'other' WHERE revision = 1001;"
+            "UPDATE counter SET head = 'other'",
+            id="another of the same length",
+        ),
+    ],
+)
+async def test_a_dump_restored_under_open_connections_is_noticed(
+    store: PostgresStore, cache: Cache, database: Database, restore: str
+) -> None:
+    kept = await store.write(create("kept"))
+    lost = await store.write(create("lost"))
+    async with database.reading("cannot restore") as conn:
+        await conn.execute(f"BEGIN; {restore}; COMMIT")
+    await eventually(lambda: cache.get(lost.key) is None)
+    made = await store.write(create("made"))
+    assert [cache.get(each.key) for each in (kept, made)] == [kept, made]
+    assert cache.revision == made.revision
