@@ -14,7 +14,7 @@ from api import errors, tables
 from api.context import Call
 from api.listing import Listing
 from api.negotiate import As, representation
-from api.reading import opened, shows_values
+from api.reading import all_opened, shows_values
 from api.served import Served
 from api.splice import wire_bytes
 from api.tables import Include
@@ -76,10 +76,13 @@ async def answer_stored_list(
         async for some in stretches(found, _PLAIN_RECORDS):
             listing.add_wire(map(wire_bytes, some))
         return listing.response(meta)
-    opens = shows_values(served.info.kind, asked(call), include(call))
+    if shows_values(served.info.kind, asked(call), include(call)):
+        async for shown in all_opened(call.ctx, found):
+            listing.add(shown)
+        return listing.response(meta)
     stretch = Stretch()
     for stored in found:
-        listing.add(await opened(call.ctx, stored) if opens else decode(stored))
+        listing.add(decode(stored))
         await stretch.worked_on(len(stored.body))
     return listing.response(meta)
 

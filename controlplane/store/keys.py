@@ -4,9 +4,12 @@ A key is durable before anything is sealed with it, and goes in the transaction 
 record (writer.py); a key whose record never came is swept by compaction.
 """
 
-from dataclasses import dataclass
-from typing import Final
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
+from controlplane.errors import StoreUnavailableError
 from controlplane.store.connect import Database
 
 BACKEND: Final = "backend"
@@ -14,19 +17,66 @@ BACKEND: Final = "backend"
 a uid, and a process that knows nothing of it finds that something was sealed."""
 
 
+class _Answer(NamedTuple):
+    """What was read for one who asked."""
+
+    wrapped: bytes | None
+    given_up: bool = False
+    """Whoever read it for all was stopped: ask again."""
+
+
+class _Asked(NamedTuple):
+    uid: str
+    answer: asyncio.Future[_Answer]
+
+
 @dataclass(frozen=True, slots=True)
 class StoredKeys:
     """Implements secrets.ObjectKeys on the table object_keys."""
 
     database: Database
+    _asked: list[_Asked] = field(default_factory=list, repr=False, compare=False)
 
     async def get(self, uid: str, /) -> bytes | None:
-        """The wrapped key, or None if there is none (any more)."""
+        """The wrapped key, or None if there is none (any more). All who ask at once share one
+        read: else a list of Secrets is a round trip for each."""
+        while True:
+            asked = _Asked(uid, asyncio.get_running_loop().create_future())
+            self._asked.append(asked)
+            if len(self._asked) == 1:
+                await self._answer_all()
+            found = await asked.answer
+            if not found.given_up:
+                return found.wrapped
+
+    async def _answer_all(self) -> None:
+        """Whoever is the first to ask reads for all that ask in the same turn of the loop."""
+        asked: Sequence[_Asked] = ()
+        try:
+            try:
+                await asyncio.sleep(0)
+            finally:
+                asked = (*self._asked,)
+                self._asked.clear()
+            kept = await self._read([each.uid for each in asked])
+            for uid, answer in asked:
+                if not answer.done():
+                    answer.set_result(_Answer(kept.get(uid)))
+        except StoreUnavailableError as exc:
+            for _, answer in asked:
+                if not answer.done():
+                    answer.set_exception(StoreUnavailableError(str(exc)))
+        finally:
+            for _, answer in asked:
+                if not answer.done():
+                    answer.set_result(_Answer(None, given_up=True))
+
+    async def _read(self, uids: Sequence[str]) -> dict[str, bytes]:
         async with self.database.reading("cannot read a Secret's key") as conn:
-            found: bytes | None = await conn.fetchval(
-                "SELECT wrapped FROM object_keys WHERE uid = $1", uid
+            rows = await conn.fetch(
+                "SELECT uid, wrapped FROM object_keys WHERE uid = ANY ($1::text[])", uids
             )
-        return found
+        return {row["uid"]: row["wrapped"] for row in rows}
 
     async def put(self, uid: str, wrapped: bytes, /) -> bytes:
         """Keep it unless there is one already; returns the one that is kept."""

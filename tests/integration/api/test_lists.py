@@ -1,7 +1,9 @@
 """LIST: order, selectors, versions, pages."""
 
 import asyncio
+import base64
 import ssl
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,11 @@ import pytest
 
 from api.context import Limits
 from controlplane.store.connect import Database
+from controlplane.store.embedded import EmbeddedPostgres
 from tests.integration.api.client import Client, client_of, deaf
 from tests.integration.api.conftest import CONFIGS, config
 from tests.integration.api.server import api_on
+from tests.integration.store.writing import Proxy
 
 pytestmark = pytest.mark.postgres
 
@@ -183,3 +187,26 @@ async def test_a_large_list_is_not_kept_for_who_does_not_read_it(
                     got += len(piece)
     assert b"Content-Length: 72" in head
     assert got < 7_000_000
+
+
+async def test_a_list_of_secrets_asks_for_many_keys_at_once(
+    postgres_cluster: EmbeddedPostgres, database: Database, tmp_path: Path
+) -> None:
+    run, socket, number = str(postgres_cluster.home / "run"), ".s.PGSQL.5432", 100
+    secrets = "/api/v1/namespaces/default/secrets"
+    proxy = Proxy(f"{run}/{socket}")
+    with tempfile.TemporaryDirectory(prefix="bunker-px-") as folder:
+        through = Database(database.dsn.replace(run, folder))
+        async with (
+            proxy.listening(f"{folder}/{socket}"),
+            api_on(through, tmp_path) as served,
+            client_of(served, served.admin) as admin,
+        ):
+            for each in range(number):
+                secret = {"metadata": {"name": f"s-{each:03}"}, "stringData": {"n": str(each)}}
+                assert (await admin("POST", secrets, secret)).code == 201
+            before = proxy.asked
+            found = (await admin("GET", secrets)).body
+            assert proxy.asked - before < number / 2
+    values = [base64.b64decode(item["data"]["n"]).decode() for item in found["items"]]
+    assert values == [str(each) for each in range(number)]

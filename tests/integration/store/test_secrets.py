@@ -1,5 +1,6 @@
 """Secrets at rest: never in clear in any table, no-ops recognised, keys destroyed with them."""
 
+import asyncio
 import base64
 import os
 from typing import Any
@@ -123,3 +124,16 @@ async def test_a_database_is_known_by_what_its_first_agent_made(
     obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}}
     made = await records.create("Namespace", obj, actor=ALICE)
     assert await keys.identity() == made.uid
+
+
+async def test_a_read_of_keys_is_for_all_who_ask_even_if_the_first_is_gone(
+    database: Database,
+) -> None:
+    keys = StoredKeys(database)
+    for uid in ("a", "b"):
+        await keys.put(uid, uid.encode())
+    first, *others = [asyncio.ensure_future(keys.get(uid)) for uid in ("a", "b", "none", "a")]
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await asyncio.gather(*others) == [b"b", None, b"a"]
+    assert await keys.get("a") == b"a"

@@ -58,6 +58,8 @@ class Proxy:
         self.lose: str = ""
         """`reply`: it is carried out, and the answer is lost; anything else: it never arrives."""
         self.lost = 0
+        self.asked = 0
+        """How often something was sent to the server."""
         self.largest_reply = 0
         """Most bytes that came for one thing asked, on one connection."""
 
@@ -90,7 +92,7 @@ class Proxy:
         reply: list[int],
     ) -> None:
         while data := await reader.read(65536):
-            reply[0] = 0
+            self.asked, reply[0] = self.asked + 1, 0
             if self.lose and self.word in data:
                 how, self.lose = self.lose, ""
                 self.lost += 1
