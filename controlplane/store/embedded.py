@@ -21,7 +21,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,8 @@ _SOCKET_PATH_MAX: Final = 107
 """sizeof(sockaddr_un.sun_path) - 1, unix(7)."""
 _START_TIMEOUT_S: Final = 60
 _LAUNCH_ATTEMPTS: Final = 6
+_QUIT_S: Final = 15.0
+"""PostgreSQL itself gives its processes 5 s to end at once, and kills them then."""
 _HALF: Final = "data.new"
 _SETTINGS: Final = {
     "listen_addresses": "",
@@ -150,6 +152,15 @@ class EmbeddedPostgres:
             self._stopped.unlink(missing_ok=True)
         return self.dsn
 
+    def start_again(self) -> bool:
+        """As `start`, for one that has crashed: False if it was stopped meanwhile, or runs."""
+        with self._locked():
+            if not self.crashed:
+                return False
+            self._check_major()
+            self._bring_up()
+        return True
+
     def _bring_up(self) -> None:
         try:
             self._make_folders()
@@ -163,19 +174,36 @@ class EmbeddedPostgres:
                 f"{self.log_path}, look to the disk, and start again"
             ) from exc
 
-    def stop(self, *, timeout_s: float = 30.0) -> None:
-        """Fast shutdown, then immediate when it takes longer than `timeout_s`. Idempotent."""
-        with suppress(OSError):  # no cluster, or no room left: it ends all the same
-            self._stopped.touch()
-        for what, patience_s in ((signal.SIGINT, timeout_s), (signal.SIGQUIT, 5.0)):
+    def stop(self, *, timeout_s: float = 30.0, quit_s: float = _QUIT_S) -> None:
+        """Fast shutdown, then immediate when it takes longer than `timeout_s`. Idempotent. A start
+        under way ends first, as it would undo this.
+
+        Raises StoreUnavailableError when it still runs `quit_s` later.
+        """
+        with ExitStack() as stack:
+            with suppress(OSError):  # no cluster, or no room left: it ends all the same
+                stack.enter_context(self._locked())
+            with suppress(OSError):
+                self._stopped.touch()
+            self._end(timeout_s, quit_s)
+
+    def _end(self, timeout_s: float, quit_s: float) -> None:
+        for what, patience_s in ((signal.SIGINT, timeout_s), (signal.SIGQUIT, quit_s)):
             pid = self.pid()
             if pid is None:
                 return
-            os.kill(pid, what)
+            with suppress(ProcessLookupError):
+                os.kill(pid, what)
             self._wait_gone(patience_s)
+        if (pid := self.pid()) is not None:
+            raise StoreUnavailableError(
+                f"cannot stop the embedded PostgreSQL in '{self.home}': its process {pid} does not "
+                f"end, as on a disk that hangs; see {self.log_path}, look to the disk, and stop it "
+                "again before its files are copied or removed"
+            )
 
     def destroy(self) -> None:
-        """Stop it and remove every file of it: the records go with it."""
+        """Stop it and remove every file of it: the records go with it. Raises as `stop`."""
         self.stop()
         shutil.rmtree(self.home, ignore_errors=True)
 

@@ -28,7 +28,7 @@ class Server(Protocol):
     @property
     def crashed(self) -> bool: ...
 
-    def start(self) -> str: ...
+    def start_again(self) -> bool: ...
 
 
 @asynccontextmanager
@@ -50,9 +50,10 @@ async def keep_up(server: Server, clock: Clock) -> None:
         if not server.crashed:
             continue
         try:
-            await asyncio.to_thread(server.start)
+            started = await asyncio.to_thread(server.start_again)
         except (ControlPlaneError, OSError) as exc:
             _log.error("postgresql_not_restarted", error=str(exc))
             await clock.sleep(AGAIN_S)
             continue
-        _log.warning("postgresql_restarted")
+        if started:
+            _log.warning("postgresql_restarted")

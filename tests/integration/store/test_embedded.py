@@ -16,6 +16,7 @@ from controlplane.errors import StoreUnavailableError, TerminalError
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.migrate import ensure_schema
+from tests.integration.store.writing import eventually
 
 pytestmark = pytest.mark.postgres
 
@@ -110,16 +111,52 @@ def test_a_start_that_hangs_is_told_and_leaves_nothing_half_done(private: Path) 
     assert not (patient.home / "data.new").exists()
 
 
-async def test_a_server_that_still_starts_is_told_as_such_and_is_waited_for(private: Path) -> None:
-    cluster = EmbeddedPostgres(private / "postgres")
+async def slow_to_start(home: Path) -> EmbeddedPostgres:
+    """A server that recovers from an archive, which takes its time to say that it has nothing:
+    until there is `data/go`."""
+    cluster = EmbeddedPostgres(home)
     await asyncio.to_thread(cluster.start)
     await ensure_schema(Database(cluster.dsn))
     await asyncio.to_thread(cluster.stop)
-    # it recovers from an archive that takes its time to say that it has nothing
     data = cluster.home / "data"
     (data / "recovery.signal").touch()
     with (data / "postgresql.auto.conf").open("a") as settings:
         settings.write("restore_command = 'until [ -e go ]; do sleep 0.1; done; exit 1'\n")
+    return cluster
+
+
+async def test_a_start_under_way_does_not_undo_a_stop(private: Path) -> None:
+    cluster = await slow_to_start(private / "postgres")
+    starting = asyncio.ensure_future(asyncio.to_thread(cluster.start))
+    await eventually(lambda: cluster.pid() is not None, timeout_s=30)
+    stopping = asyncio.ensure_future(asyncio.to_thread(cluster.stop))
+    await asyncio.sleep(0.5)  # in the midst of both
+    (cluster.home / "data" / "go").touch()
+    await asyncio.gather(starting, stopping)
+    assert cluster.pid() is None
+    assert not cluster.crashed
+    assert not cluster.start_again()
+
+
+async def test_a_server_that_does_not_end_is_told(private: Path) -> None:
+    cluster = EmbeddedPostgres(private / "postgres")
+    await asyncio.to_thread(cluster.start)
+    pid = cluster.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailableError) as refused:
+            await asyncio.to_thread(cluster.stop, timeout_s=0.1, quit_s=0.1)
+        assert str(pid) in str(refused.value)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await asyncio.to_thread(cluster.stop)
+    assert cluster.pid() is None
+
+
+async def test_a_server_that_still_starts_is_told_as_such_and_is_waited_for(private: Path) -> None:
+    cluster = await slow_to_start(private / "postgres")
+    data = cluster.home / "data"
     hasty = EmbeddedPostgres(cluster.home, start_timeout_s=3)
     with pytest.raises(StoreUnavailableError) as refused:
         await asyncio.to_thread(hasty.start)

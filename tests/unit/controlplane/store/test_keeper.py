@@ -18,12 +18,12 @@ class Server:
     refuses: int = 0
     starts: int = 0
 
-    def start(self) -> str:
+    def start_again(self) -> bool:
         self.starts += 1
         if self.starts <= self.refuses:
             raise StoreUnavailableError("cannot start: the disk is full")
         self.crashed = False
-        return ""
+        return True
 
 
 @in_virtual_time
@@ -63,6 +63,7 @@ def test_stopped_is_not_crashed(tmp_path: Path) -> None:
     assert ended(server)
     server.stop()
     assert not ended(server)
+    assert not server.start_again(), "who saw it before it was stopped"
 
 
 def ended(server: EmbeddedPostgres) -> bool:
