@@ -65,7 +65,7 @@ async def _page(call: Call, selector: Selector) -> _Page:
     if not limit or len(found) <= limit:
         return _Page(found, revision)
     until = call.ctx.clock.monotonic() + call.ctx.limits.continue_s
-    snapshot = Snapshot(_question(call), revision, tuple(found), until)
+    snapshot = Snapshot(_question(call), revision, tuple(found), until, call.user.name)
     return _cut(call.ctx.snapshots.keep(snapshot), snapshot, 0, limit)
 
 

@@ -5,7 +5,7 @@ late, is 410 Expired, and the client lists again.
 """
 
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,8 @@ class Snapshot:
     revision: int
     found: tuple[Stored, ...]
     until: float
+    reader: str
+    """Whose list it is."""
 
 
 class Snapshots:
@@ -35,11 +37,14 @@ class Snapshots:
         return len(self._by_id)
 
     def keep(self, snapshot: Snapshot) -> str:
-        """Remember a snapshot; the oldest gives way."""
+        """Remember a snapshot; the oldest of the reader with the most gives way, so that nobody
+        ends the lists of others."""
         token = secrets.token_urlsafe(9)
         self._by_id[token] = snapshot
-        while len(self._by_id) > _SNAPSHOTS:
-            self._by_id.popitem(last=False)
+        if len(self._by_id) > _SNAPSHOTS:
+            # of several with as many, the first counted: whose oldest is the oldest
+            ((most, _),) = Counter(each.reader for each in self._by_id.values()).most_common(1)
+            del self._by_id[next(t for t, each in self._by_id.items() if each.reader == most)]
         return token
 
     def find(self, token: str, now: float) -> Snapshot | None:

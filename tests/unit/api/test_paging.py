@@ -3,8 +3,8 @@
 from api.paging import Snapshot, Snapshots
 
 
-def _snapshot(until: float) -> Snapshot:
-    return Snapshot(("ConfigMap", "", "", ""), 1, (), until)
+def _snapshot(until: float, reader: str = "ann") -> Snapshot:
+    return Snapshot(("ConfigMap", "", "", ""), 1, (), until, reader)
 
 
 def test_a_snapshot_is_found_until_its_time_is_over() -> None:
@@ -29,3 +29,12 @@ def test_the_oldest_gives_way_to_the_newest() -> None:
     assert len(snapshots) == 64
     assert snapshots.find(first, 0.0) is None
     assert snapshots.find(last, 0.0) is not None
+
+
+def test_nobody_ends_the_lists_of_another() -> None:
+    snapshots = Snapshots()
+    anns = [snapshots.keep(_snapshot(10.0)) for _ in range(3)]
+    bobs = [snapshots.keep(_snapshot(10.0, "bob")) for _ in range(100)]
+    assert len(snapshots) == 64
+    assert all(snapshots.find(each, 0.0) for each in (*anns, *bobs[-61:]))
+    assert snapshots.find(bobs[-62], 0.0) is None
