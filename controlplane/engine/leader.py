@@ -34,6 +34,9 @@ TRY_S: Final = 0.5
 LEAST_S: Final = 0.02
 """Between two looks at a lease that is about to end."""
 
+_FIRMWARE_ID: Final = "/sys/class/dmi/id/product_uuid"
+"""Hypervisors make a new one for each clone."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -182,12 +185,17 @@ def this_process() -> Holder:
 def host_id() -> str:
     """Where a pid means the same process: a machine and a pid namespace of it. Containers of one
     image may share a machine-id and all call themselves pid 1; without the namespace one would
-    take the other for dead. A container without a machine-id uses its name."""
+    take the other for dead. So do hosts cloned from one image, each with a boot of its own: their
+    names tell them apart, and the firmware's id, which root alone may read."""
+    marks = (_text("/etc/machine-id"), socket.gethostname(), _text(_FIRMWARE_ID))
+    return "/".join((*marks, os.readlink("/proc/self/ns/pid")))
+
+
+def _text(path: str) -> str:
     try:
-        found = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()
     except OSError:
-        found = ""
-    return f"{found or socket.gethostname()}/{os.readlink('/proc/self/ns/pid')}"
+        return ""
 
 
 def process_alive(holder: Holder) -> bool:

@@ -1,6 +1,7 @@
 """Leadership: one at a time, stopped by its own clock, taken over in time."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from controlplane.engine.leader import (
     TTL_S,
     Leader,
     Leadership,
+    host_id,
     process_alive,
     this_process,
 )
@@ -176,3 +178,12 @@ def test_this_process_is_alive_and_another_start_is_not() -> None:
     assert process_alive(me)
     assert not process_alive(replace(me, start_time=me.start_time + 1))
     assert not process_alive(replace(me, pid=2**22 + 1))
+
+
+def test_hosts_cloned_from_one_image_are_not_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share a machine-id, and another boot would be taken for a reboot."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "one")
+    one = host_id()
+    assert host_id() == one
+    monkeypatch.setattr(socket, "gethostname", lambda: "two")
+    assert host_id() != one
