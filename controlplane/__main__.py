@@ -97,7 +97,9 @@ def embedded(settings: Settings) -> EmbeddedPostgres | None:
     """The bundled PostgreSQL, unless another is configured."""
     if settings.database_url is not None:
         return None
-    return EmbeddedPostgres(settings.data_dir / "postgres")
+    return EmbeddedPostgres(
+        settings.data_dir / "postgres", connections=settings.bundled_connections
+    )
 
 
 async def open_database(settings: Settings) -> Database:

