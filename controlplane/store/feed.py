@@ -70,10 +70,17 @@ class Tail:
         """The record as the sink has it."""
         return self._sink.get(key)
 
-    def offer(self, changes: Sequence[tuple[Verb, Stored]], head: bytes) -> bool:
-        """Apply those that are new; False if something between is missing (nothing applied)."""
+    def offer(
+        self, changes: Sequence[tuple[Verb, Stored]], head: bytes, *, here: bytes | None = None
+    ) -> bool:
+        """Apply those that are new; False if something between is missing, or `here`, the hash
+        that their log has where we stand, is not ours (nothing applied)."""
         known = self._sink.revision
-        if not changes or changes[-1][1].revision <= known:
+        if not changes:
+            return True
+        if here is not None and here != self._head:
+            return False
+        if changes[-1][1].revision <= known:
             return True
         first = changes[0][1].revision
         if first > known + 1 or not self.synced.is_set():

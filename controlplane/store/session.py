@@ -108,6 +108,13 @@ class Attempt:
     def first_revision(self) -> int:
         return self.verdict.accepted[0].revision
 
+    def hash_at(self, revision: int) -> bytes | None:
+        """That the log has there; None where this batch doesn't know."""
+        accepted, after = self.verdict.accepted, revision - self.base.revision
+        if after == 0:
+            return self.base.head
+        return accepted[after - 1].hash if 0 < after <= len(accepted) else None
+
     def claim(self) -> str:
         """The statement that moves the counter from what it was decided on to its end."""
         base, verdict = self.base, self.verdict

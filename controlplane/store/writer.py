@@ -18,7 +18,7 @@ import asyncpg
 
 from controlplane.errors import StoreUnavailableError, TerminalError
 from controlplane.records import Key, Stored, Write
-from controlplane.store.batch import Accepted, Verdict
+from controlplane.store.batch import Accepted
 from controlplane.store.connect import LOST, Connection, Database, Dedicated
 from controlplane.store.feed import Feed, Tail
 from controlplane.store.session import LOCK_SQL, SETTINGS, Attempt, Session
@@ -178,7 +178,7 @@ class Writer:
         for index, error in verdict.refused.items():
             _answer(batch[index], error)
         won = [p for index, p in enumerate(batch) if index not in verdict.refused]
-        await self._acknowledge(session.conn, won, verdict)
+        await self._acknowledge(session.conn, won, attempt)
 
     async def _store(self, session: Session, writes: Sequence[Write]) -> Attempt:
         async with asyncio.timeout(_DEADLINE_S):
@@ -217,11 +217,14 @@ class Writer:
         return found
 
     async def _acknowledge(
-        self, conn: Connection, won: Sequence[_Pending], verdict: Verdict
+        self, conn: Connection, won: Sequence[_Pending], attempt: Attempt
     ) -> None:
-        """Into the cache first, then to the callers; reads what other processes wrote between."""
+        """Into the cache first, then to the callers; reads what other processes wrote between, and
+        what a dump that was restored meanwhile has."""
+        verdict = attempt.verdict
         changes = [(item.write.verb, _stored(item)) for item in verdict.accepted]
-        if not self._tail.offer(changes, verdict.head):
+        here = attempt.hash_at(self._tail.revision)
+        if not self._tail.offer(changes, verdict.head, here=here):
             await self._read_gap(conn)
         for pending, (_, after) in zip(won, changes, strict=True):
             if not pending.done.done():

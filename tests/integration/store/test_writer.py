@@ -301,7 +301,7 @@ async def test_a_server_that_has_lost_changes_is_noticed_before_another_is_made(
     assert [cache.get(each.key) for each in (kept, *made)] == [kept, *made]
 
 
-@pytest.mark.parametrize(
+RESTORED = pytest.mark.parametrize(
     "restore",
     [
         pytest.param(
@@ -318,6 +318,9 @@ async def test_a_server_that_has_lost_changes_is_noticed_before_another_is_made(
         ),
     ],
 )
+
+
+@RESTORED
 async def test_a_dump_restored_under_open_connections_is_noticed(
     store: PostgresStore, cache: Cache, database: Database, restore: str
 ) -> None:
@@ -329,3 +332,23 @@ async def test_a_dump_restored_under_open_connections_is_noticed(
     made = await store.write(create("made"))
     assert [cache.get(each.key) for each in (kept, made)] == [kept, made]
     assert cache.revision == made.revision
+
+
+@RESTORED
+async def test_a_dump_is_noticed_when_a_batch_is_written_onto_it_first(
+    database: Database, restore: str
+) -> None:
+    """Before the feed has looked: the batch continues where the cache is, or passes it."""
+    cache = Cache()
+    tail = Tail(cache)
+    writer = Writer(database, tail, Feed(database, tail))
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(writer.run())
+        await writer.served.wait()
+        kept, lost = [await writer.write(create(name)) for name in ("kept", "lost")]
+        async with database.reading("cannot restore") as conn:
+            await conn.execute(f"BEGIN; {restore}; COMMIT")
+        made = await asyncio.gather(writer.write(create("c")), writer.write(create("d")))
+        running.cancel()
+    assert cache.get(lost.key) is None
+    assert [cache.get(each.key) for each in (kept, *made)] == [kept, *made]
