@@ -136,5 +136,15 @@ class Compactor:
 
 
 async def _stepwise(conn: Connection, sql: str, after: int, upto: int, *rest: int) -> None:
-    for start in range(after, upto, _STEP):
-        await conn.execute(sql, start, min(start + _STEP, upto), *rest)
+    """In smaller steps where one takes too long: bodies may be large, and the disk busy; at the
+    next look it would be the same again."""
+    step = _STEP
+    while after < upto:
+        try:
+            await conn.execute(sql, after, min(after + step, upto), *rest)
+        except (TimeoutError, asyncpg.QueryCanceledError):
+            if step == 1:
+                raise
+            step = max(1, step // 8)
+        else:
+            after += step

@@ -230,3 +230,27 @@ async def test_compaction_that_is_refused_ends_nothing(database: Database) -> No
     over.cancel()
     assert not running.done(), running.exception()
     running.cancel()
+
+
+async def test_steps_that_take_too_long_are_made_smaller(
+    store: PostgresStore, database: Database
+) -> None:
+    """As with large bodies on a busy disk: forgetting 40 takes longer than PostgreSQL is given."""
+    base = await store.write(create("a"))
+    for number in range(40):
+        base = await store.write(update(base, str(number)))
+    await execute(
+        database,
+        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql "
+        "AS 'BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END';"
+        "CREATE TRIGGER slowly BEFORE UPDATE ON changes FOR EACH ROW EXECUTE FUNCTION slowly()",
+    )
+    async with database.reading("cannot ask") as conn:
+        name = await conn.fetchval("SELECT current_database()")
+        await conn.execute(f"ALTER DATABASE {name} SET statement_timeout = '1s'")
+    with closing(Database(database.dsn)) as limited:
+        assert await Compactor(limited, SystemClock(), NOTHING_KEPT).once()
+    async with database.reading("cannot count") as conn:
+        left = await conn.fetchval("SELECT count(*) FROM changes WHERE body IS NOT NULL")
+    assert left == 1
+    assert (await History(database).verify()).problem is None
