@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.store.connect import Database
 from tests.integration.api.client import Client, session_to
+from tests.integration.api.pods import World, world_on
 from tests.integration.api.server import Served, api_on
 
 
@@ -82,3 +83,10 @@ def app_obj(name: str = "app", **spec: Any) -> dict[str, Any]:
             **spec,
         },
     }
+
+
+@pytest.fixture
+async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
+    """An API with one Pod."""
+    async with world_on(database, tmp_path) as made:
+        yield made

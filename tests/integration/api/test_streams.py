@@ -2,126 +2,20 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 import pytest
 
-from api import spdy
 from api.channels import SPDY, V4, V5
-from api.context import Limits
-from controlplane.clock import SystemClock
-from controlplane.engine.board import Board
-from controlplane.engine.cache import Cache
 from controlplane.records import Key
-from controlplane.store.connect import Database
 from controlplane.store.records import Actor
-from drivers.containers import ContainerSpec, NetworkAttachment, NetworkSpec, Owner
-from drivers.containers import Limits as Size
-from drivers.fake.containers import FakeContainers
-from drivers.fake.engine import FakeEngine
-from drivers.fake.streams import FakeStreams
-from reconcilers.podboard import PodBoard
-from reconcilers.podstreams import PodStreams
-from tests.integration.api.client import Client, client_of
-from tests.integration.api.server import Served, api_on
+from tests.integration.api.pods import POD, SPEC, Spdy, World, received, until
 
 pytestmark = pytest.mark.postgres
-
-OWNER = Owner("1f2e3d4c-0000-4000-8000-000000000001", "App", "default", "web")
-SPEC = ContainerSpec(
-    "app-default-web-1f2e3d4c-0",
-    OWNER,
-    "demo",
-    "v1:1",
-    Size(100, 2**26),
-    networks=(NetworkAttachment("net"),),
-)
-POD = "/api/v1/namespaces/default/pods/app-web-0"
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """An API with a Pod, and what its streams are made of."""
-
-    served: Served
-    client: Client
-    viewer: Client
-    engine: FakeEngine
-    streams: FakeStreams
-    container_id: str
-
-    @asynccontextmanager
-    async def socket(
-        self, path: str, protocol: str = V5, token: str = ""
-    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        headers = {"Authorization": f"Bearer {token or self.served.admin}"}
-        async with (
-            asyncio.timeout(20),
-            self.client.session.ws_connect(
-                f"{self.served.url}{POD}/{path}",
-                protocols=(protocol,),
-                headers=headers,
-            ) as ws,
-        ):
-            assert ws.protocol == protocol
-            yield ws
-
-    async def status(self, path: str, protocol: str, token: str = "") -> int:
-        """The code an upgrade is refused with."""
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            async with self.socket(path, protocol, token):
-                pass
-        return refused.value.status
-
-
-@pytest.fixture
-async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
-    engine = FakeEngine("test")
-    engine.add_image("demo")
-    containers, streams, clock = FakeContainers(engine), FakeStreams(engine), SystemClock()
-    board = PodBoard(containers, Cache(), frozenset(), clock, Board(clock))
-    limits = Limits(write_s=1.0, ping_s=0.4)
-    async with (
-        api_on(
-            database, tmp_path, pods=board, streams=PodStreams(board, streams), limits=limits
-        ) as served,
-        client_of(served) as client,
-        client_of(served, served.viewer) as viewer,
-        asyncio.TaskGroup() as tasks,
-    ):
-        following = tasks.create_task(board.run())
-        await containers.ensure_network(NetworkSpec("net", OWNER, "10.0.0.0/24"))
-        state = await containers.ensure_container(SPEC)
-        await containers.start_container(state.id)
-        changes = board.view.watch(frozenset({"Pod"}), board.view.revision)
-        while not _running(board):
-            await anext(changes)
-        changes.close()
-        yield World(served, client, viewer, engine, streams, state.id)
-        following.cancel()
-    assert streams.open == set(), "a stream was left open"
-
-
-def _running(board: PodBoard) -> bool:
-    return any(b'"running"' in stored.body for stored in board.view.list("Pod"))
-
-
-async def received(ws: aiohttp.ClientWebSocketResponse) -> dict[int, bytes]:
-    """What came on each channel, to the end."""
-    found: dict[int, bytes] = {}
-    async for message in ws:
-        assert message.type is aiohttp.WSMsgType.BINARY
-        number = message.data[0]
-        found[number] = found.get(number, b"") + message.data[1:]
-    return found
-
 
 # --- what is refused -----------------------------------------------------------------------------
 
@@ -330,122 +224,6 @@ async def _dump(ws: aiohttp.ClientWebSocketResponse, pieces: list[bytes]) -> Non
     await ws.send_bytes(b"\xff\0")
 
 
-class Spdy:
-    """kubectl's side of a tunnel."""
-
-    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        self._ws = ws
-        self._reader, self._writer = spdy.Reader(), spdy.Writer()
-        self.got: dict[int, bytes] = {}
-        self.ended: set[int] = set()
-        self.other: list[spdy.Event] = []
-
-    async def connect(self, port: str, first: int) -> None:
-        """A pair of streams, as kubectl opens them."""
-        for stream, kind in ((first, "error"), (first + 2, "data")):
-            headers = {"streamtype": kind, "port": port, "requestid": str(first)}
-            await self.send(self._writer.opened(stream, headers))
-        await self.send(spdy.data(first, b"", fin=True))
-
-    async def send(self, frame: bytes) -> None:
-        """In two pieces: a tunnel's messages cut frames anywhere."""
-        await self._ws.send_bytes(frame[:5])
-        await self._ws.send_bytes(frame[5:])
-
-    async def until(self, so: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not so():
-                for event in self._reader.feed(await self._ws.receive_bytes()):
-                    self._take(event)
-
-    def _take(self, event: spdy.Event) -> None:
-        if not isinstance(event, spdy.Data):
-            self.other.append(event)
-            return
-        self.got[event.stream] = self.got.get(event.stream, b"") + event.data
-        if event.fin:
-            self.ended.add(event.stream)
-
-
-async def test_connections_in_a_tunnel(world: World) -> None:
-    world.streams.ports.add(8080)
-    async with world.socket("portforward", SPDY) as ws:
-        tunnel = Spdy(ws)
-        for first in (1, 5, 9):
-            await tunnel.connect("8080", first)
-            await tunnel.send(spdy.data(first + 2, b"hello %d" % first))
-        await tunnel.until(lambda: {3, 7, 11} <= tunnel.got.keys())
-        assert {tunnel.got[n] for n in (3, 7, 11)} == {b"hello 1", b"hello 5", b"hello 9"}
-        await tunnel.send(spdy.data(7, b"", fin=True))
-        await tunnel.until(lambda: {5, 7} <= tunnel.ended)
-        await tunnel.send(spdy.reset(11, spdy.CANCEL))
-        await tunnel.send(spdy.ping(1))
-        await tunnel.until(lambda: spdy.Ping(1) in tunnel.other)
-        await until(lambda: len(world.streams.open) == 1)
-        await tunnel.send(spdy.data(3, b", still there"))
-        await tunnel.until(lambda: tunnel.got[3].endswith(b"still there"))
-        assert tunnel.got.get(5, b"") == b""
-
-
-@pytest.mark.parametrize(
-    ("port", "told"), [("9", b"nobody listens"), ("none", b"number from 1 to 65535")]
-)
-async def test_what_goes_wrong_comes_on_the_error_stream(
-    world: World, port: str, told: bytes
-) -> None:
-    async with world.socket("portforward", SPDY) as ws:
-        tunnel = Spdy(ws)
-        await tunnel.connect(port, 1)
-        await tunnel.until(lambda: {1, 3} <= tunnel.ended)
-    assert told in tunnel.got[1]
-
-
-async def test_a_tunnel_of_garbage_is_closed(world: World) -> None:
-    async with world.socket("portforward", SPDY) as ws:
-        await ws.send_bytes(b"\xff" * 64)
-        message = await ws.receive()
-    assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1002)
-
-
-@pytest.mark.parametrize("stream", [0, 1])
-async def test_a_tunnel_whose_streams_are_not_told_apart_is_closed(
-    world: World, stream: int
-) -> None:
-    """Each was kept, with its headers: more than the bound on streams."""
-    async with world.socket("portforward", SPDY) as ws:
-        writer = spdy.Writer()
-        for number in range(2):
-            headers = {"streamtype": "error", "port": "1", "requestid": str(number)}
-            await ws.send_bytes(writer.opened(stream, headers))
-        async for message in ws:
-            assert message.type is aiohttp.WSMsgType.BINARY
-    assert ws.close_code == 1002
-
-
-async def test_a_tunnel_has_so_many_connections(world: World) -> None:
-    world.streams.ports.add(8080)
-    async with world.socket("portforward", SPDY) as ws:
-        tunnel = Spdy(ws)
-        for index in range(257):
-            await tunnel.connect("8080", 4 * index + 1)
-        await tunnel.until(lambda: spdy.Reset(4 * 256 + 1) in tunnel.other)
-        assert len(world.streams.open) <= 256
-
-
-async def test_ports_in_v4_channels(world: World) -> None:
-    world.streams.ports |= {8080, 9090}
-    async with world.socket("portforward?ports=8080&ports=9090,7", V4) as ws:
-        heads = [(await ws.receive_bytes()) for _ in range(6)]
-        refusal = await ws.receive_bytes()
-        await ws.send_bytes(b"\0hello")
-        await ws.send_bytes(b"\2there")
-        echoes = {await ws.receive_bytes() for _ in range(2)}
-    ports = [8080, 8080, 9090, 9090, 7, 7]
-    assert heads == [bytes([i]) + port.to_bytes(2, "little") for i, port in enumerate(ports)]
-    assert refusal.startswith(b"\5cannot connect to port 7")
-    assert echoes == {b"\0hello", b"\2there"}
-
-
 async def test_a_follower_that_reads_nothing_is_cut_off(world: World) -> None:
     headers = {"Authorization": f"Bearer {world.served.admin}"}
     url = f"{world.served.url}{POD}/log?follow=1"
@@ -472,14 +250,6 @@ async def test_a_log_that_breaks_is_cut_off(world: World) -> None:
         got += await reader.read()
     writer.close()
     assert (got.count(b"HTTP/1.1"), got.endswith(b"hello\n\r\n")) == (1, True)
-
-
-async def until(so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            if so():
-                return
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("path", ["log?follow=true", "exec?command=cat", "portforward"])
