@@ -45,6 +45,30 @@ def dns_requests(dns: PowerDns, seam: Seam) -> None:
     dns.__dict__["_call"] = call
 
 
+class _Waiting:
+    """What the seam is asked by one verb, until its process is dead: nothing asked later is
+    answered, and a thread that was in the midst of a look asks later."""
+
+    def __init__(self) -> None:
+        self._asked: list[Future[Any]] = []
+        self._over = False
+        self._lock = threading.Lock()
+
+    def add(self, asked: Future[Any]) -> None:
+        with self._lock:
+            self._asked.append(asked)
+            over = self._over
+        if over:
+            asked.cancel()
+
+    def end(self) -> None:
+        with self._lock:
+            self._over = True
+            asked = tuple(self._asked)
+        for each in asked:
+            each.cancel()
+
+
 def s3_requests(s3: S3, seam: Seam) -> None:
     """Its requests are made on threads, the seam is on the loop: each waits for the other."""
     assert isinstance(s3, NetworkS3)
@@ -54,7 +78,7 @@ def s3_requests(s3: S3, seam: Seam) -> None:
     """`waiting`: what the seam is asked by the verb that this thread carries out."""
 
     async def run(what: str, verb: Callable[[], Any]) -> Any:
-        waiting: list[Future[Any]] = []
+        waiting = _Waiting()
         loop = asyncio.get_running_loop()
 
         def on_thread() -> Any:
@@ -66,8 +90,7 @@ def s3_requests(s3: S3, seam: Seam) -> None:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
             # its process is dead: a driver waits for its threads, so let them go first
-            for each in waiting:
-                each.cancel()
+            waiting.end()
             running.cancel()
             await asyncio.wait([running])
             raise
@@ -86,7 +109,7 @@ def s3_requests(s3: S3, seam: Seam) -> None:
         asked = asyncio.run_coroutine_threadsafe(
             _pass(seam, Call("s3-api", operation, make, (what,))), mine.loop
         )
-        mine.waiting.append(asked)
+        mine.waiting.add(asked)
         return asked.result()
 
     calls.__dict__.update(call=call, run=run)
