@@ -60,14 +60,11 @@ async def until(
     claim: Callable[[ModelState], bool],
     *,
     within_s: float = 20,
-    restarts: bool = False,
 ) -> ModelState:
-    """`restarts`: its server may end meanwhile, and holds nothing until it has started again."""
     end = asyncio.get_running_loop().time() + within_s
     while True:
-        found = await world.models.observe_model(world.server, world.name)
-        assert found is not None or restarts
-        if found is not None and claim(found):
+        found = await state_of(world)
+        if claim(found):
             return found
         assert asyncio.get_running_loop().time() < end, found
         await asyncio.sleep(0.02)
