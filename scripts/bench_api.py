@@ -23,7 +23,8 @@ import uvloop
 from aiohttp import web
 from bench_lib import beside, tell
 
-from api.app import SILENT
+from api.app import SILENT, WRITE_S
+from api.context import Limits
 from api.serve import serving
 from api.tls import ensure_certificates
 from controlplane.__main__ import collect_garbage
@@ -35,7 +36,8 @@ from controlplane.store.migrate import ensure_schema
 from controlplane.store.shape import encode
 from resources.database import Database as DatabaseKind
 
-PATH = "/apis/bunker.cloud/v1/namespaces/default/databases"
+HOME = "/apis/bunker.cloud/v1/namespaces/default"
+PATH = f"{HOME}/databases"
 
 WARM_UP_S = 0.3
 
@@ -75,7 +77,7 @@ def bare_app(served: Any) -> web.Application:
         return web.Response(body=stored.body, status=201, content_type="application/json")
 
     app = web.Application()
-    app[SILENT] = set()
+    app[SILENT], app[WRITE_S] = set(), Limits().write_s
     app.router.add_post("/{path:.*}", create)
     return app
 
@@ -105,6 +107,23 @@ async def client(url: str, token: str, prefix: str, clients: int, seconds: float
         await asyncio.gather(*(run(n) for n in range(clients)))
     took.sort()
     print(json.dumps([len(took) / seconds, took[len(took) // 2], took[int(len(took) * 0.99)]]))
+
+
+async def make_room(url: str, token: str) -> None:
+    """A namespace holds 100,000 records, unless a Quota says otherwise."""
+    quota = {
+        "apiVersion": "bunker.cloud/v1",
+        "kind": "Quota",
+        "metadata": {"name": "room"},
+        "spec": {"records": 10**9, "recordBytes": "1Ti"},
+    }
+    headers = {"Authorization": f"Bearer {token}"}
+    connector = aiohttp.TCPConnector(ssl=False)
+    async with (
+        aiohttp.ClientSession(connector=connector, headers=headers) as http,
+        http.post(f"{url}{HOME}/quotas", json=quota) as response,
+    ):
+        assert response.status == 201, await response.text()
 
 
 async def measure(url: str, token: str, prefix: str, options: argparse.Namespace) -> list[float]:
@@ -138,6 +157,7 @@ async def bench(folder: Path, options: argparse.Namespace) -> None:
 
 async def rounds(served: Any, bare_url: str, options: argparse.Namespace) -> None:
     real, bare = [], []
+    await make_room(served.url, served.admin)
     for number in range(options.rounds):
         bare.append(await measure(bare_url, "none", f"b{number}", options))
         real.append(await measure(served.url, served.admin, f"r{number}", options))
