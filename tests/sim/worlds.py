@@ -2,7 +2,7 @@
 
 By default a kind needs nothing here: its record is manifests/kinds/<kind>.yaml, its values come
 from its schema, what it refers to is made from the other kinds' examples, and its fakes are those
-of tests/support/platform.py. Said here: names, values and fields that mean something special, and
+of tests/support/fakes.py. Said here: names, values and fields that mean something special, and
 an oracle `expected`, written from the kind's documentation without a look at its plan(). Over 400
 lines, as whoever adds a kind looks here alone.
 """
