@@ -12,6 +12,7 @@ from controlplane.errors import RetryableError
 from controlplane.plan import SecretReader
 from drivers.s3 import S3, S3Quotas, S3Server
 from drivers.s3_documents import CorsRule, LifecycleRule
+from reconcilers._credentials import credential
 from resources.meta import PLATFORM_NAMESPACE
 
 REGION: Final = "us-east-1"
@@ -166,7 +167,8 @@ class BucketSteps:
     clock: Clock
 
     async def login(self, where: Where) -> S3Server:
-        """The server with its credentials. Raises RetryableError (ServiceCredentialsMissing)."""
+        """The server with its credentials. Raises RetryableError (ServiceCredentialsMissing,
+        SecretInvalid)."""
         found = await self.values.read("Secret", PLATFORM_NAMESPACE, where.secret_name) or {}
         if not {"access-key", "secret-key"} <= found.keys():
             raise RetryableError(
@@ -175,9 +177,12 @@ class BucketSteps:
                 retry_after_s=10.0,
                 reason="ServiceCredentialsMissing",
             )
-        text = {key: value.decode(errors="replace") for key, value in found.items()}
-        region = text.get("region") or REGION
-        return S3Server(where.endpoint, text["access-key"], text["secret-key"], region)
+        secret, use = f"{PLATFORM_NAMESPACE}/{where.secret_name}", f"log in at {where.endpoint}"
+        access_key, secret_key = (
+            credential(found, key, secret=secret, use=use) for key in ("access-key", "secret-key")
+        )
+        region = found.get("region", b"").decode(errors="replace").strip() or REGION
+        return S3Server(where.endpoint, access_key, secret_key, region)
 
     async def apply(self, step: BucketStep) -> None:
         """One effect."""

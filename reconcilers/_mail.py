@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeVar
 
+from controlplane.errors import RetryableError
 from controlplane.plan import Plan, RecordStep, RemoveChild, Resolved, SecretReader, Wait, Want
 from drivers.mail import Mail, MailServer, Password
+from reconcilers._credentials import credential
 from resources.meta import PLATFORM_NAMESPACE
 
 API_KEY: Final = "api-key"
@@ -51,8 +53,15 @@ class MailServers:
         """The driver for a place, and the server as that driver wants it."""
         if place.make == "builtin":
             return self.builtin, MailServer(place.endpoint)
+        if not place.secret_name:
+            raise RetryableError(
+                "cannot reach the mail server: set spec.external.secretRef of its Platform record, "
+                f"a Secret with the key '{API_KEY}'",
+                reason="SecretMissing",
+            )
         values = await self.values.read("Secret", PLATFORM_NAMESPACE, place.secret_name)
-        key = (values or {}).get(API_KEY, b"").decode(errors="replace").strip()
+        secret = f"{PLATFORM_NAMESPACE}/{place.secret_name}"
+        key = credential(values, API_KEY, secret=secret, use="reach the mail server")
         return self.mailcow, MailServer(place.endpoint, key, place.imap)
 
 

@@ -30,6 +30,7 @@ from drivers.probe import Probe, Target
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers import _modelserver as made
+from reconcilers._credentials import credential
 from reconcilers._images import LLAMACPP
 from reconcilers._lifecycle import file_steps, host_address, not_placed, removal, served
 from reconcilers._modelplan import (
@@ -148,7 +149,11 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
 
     async def _server(self, url: str, namespace: str, admin_name: str) -> ModelServer:
         values = await self.values.read("Secret", namespace, admin_name)
-        return ModelServer(url, (values or {}).get("token", b"").decode(errors="replace"))
+        if not (values or {}).get("token"):
+            return ModelServer(url)
+        secret = f"{namespace}/{admin_name}"
+        token = credential(values, "token", secret=secret, use="reach the model server")
+        return ModelServer(url, token)
 
     # --- plan ---
 

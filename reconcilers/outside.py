@@ -17,6 +17,7 @@ from drivers.containers import Containers, Owner, OwnerChanged
 from drivers.powerdns import DnsServer, PowerDns
 from drivers.s3 import S3, S3Server
 from drivers.secretfiles import SecretFiles
+from reconcilers._credentials import is_credential
 from resources.meta import PLATFORM_NAMESPACE
 
 CONTAINER: Final = "container"
@@ -196,9 +197,8 @@ class S3UserSweeper:
 async def _login(values: SecretReader, platform: _Own, *keys: str) -> tuple[str, ...]:
     """Those keys of its Secret; none if one is missing, or is what no server has as a key."""
     held = await values.read("Secret", PLATFORM_NAMESPACE, platform.secret) or {}
-    found = [held.get(key, b"").decode(errors="replace") for key in keys]
-    usable = all(each and each.isascii() and each.isprintable() for each in found)
-    return tuple(found) if usable else ()
+    found = [held.get(key, b"").strip().decode(errors="replace") for key in keys]
+    return tuple(found) if all(is_credential(each) for each in found) else ()
 
 
 def _own_servers(view: View, service: str, port: str) -> list[_Own]:

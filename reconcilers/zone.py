@@ -10,9 +10,10 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
-from controlplane.errors import RetryableError, TerminalError
+from controlplane.errors import TerminalError
 from controlplane.plan import Plan, Reconciler, Report, Resolved, SecretReader, Wait, Want
 from drivers.powerdns import DnsServer, PowerDns, RRset, ServerState, Soa, ZoneState
+from reconcilers._credentials import credential
 from reconcilers._zone import NO_FILE, Merged, asks_for_more, changes, merged
 from reconcilers._zonetold import as_found, completeness
 from resources.meta import PLATFORM_NAMESPACE
@@ -162,14 +163,9 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
 
     async def _server(self, at: At) -> DnsServer:
         values = await self.values.read("Secret", PLATFORM_NAMESPACE, at.secret_name)
-        key = (values or {}).get("api-key")
-        if not key:
-            raise RetryableError(
-                f"cannot reach the DNS server: Secret '{at.secret_name}' in namespace "
-                f"'{PLATFORM_NAMESPACE}' has no key 'api-key'",
-                reason="SecretMissing",
-            )
-        return DnsServer(at.url, key.decode())
+        secret = f"{PLATFORM_NAMESPACE}/{at.secret_name}"
+        key = credential(values, "api-key", secret=secret, use="reach the DNS server")
+        return DnsServer(at.url, key)
 
     def plan(self, want: Want[Zone], seen: ZoneSeen, /) -> Plan[ZoneStep]:
         if want.deleting:

@@ -42,7 +42,10 @@ async def test_what_no_record_owns_is_removed_and_its_mail_kept() -> None:
 @in_virtual_time
 async def test_a_server_of_somebody_else_is_never_swept() -> None:
     platform = Platform()
-    external = {"endpoint": "https://mail.example.net:443"}
+    external = {
+        "endpoint": "https://mail.example.net:443",
+        "secretRef": {"name": "mailcow"},
+    }
     async with platform.running():
         await platform.settle(1)
         await serve_mail(platform, external=external)
@@ -62,6 +65,11 @@ async def serve_mail(platform: Platform, **spec: object) -> None:
         "metadata": {"name": "mail", "namespace": "platform"},
         "spec": {"service": "mail", **spec},
     }
+    if "external" in spec:
+        meta = {"name": "mailcow", "namespace": "platform"}
+        secret: dict[str, object] = {"apiVersion": "v1", "kind": "Secret", "metadata": meta}
+        secret["stringData"] = {"api-key": "key"}
+        await platform.records.create("Secret", secret, actor=USER)
     await platform.records.create("Platform", service, actor=USER)
     await platform.apply("MailDomain", "live", domain="live.test")
     jane = await platform.apply("Mailbox", "jane", domainRef={"name": "live"})
