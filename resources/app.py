@@ -26,6 +26,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
+from resources.network import network_claim
 from resources.text import DnsLabel, EnvName, HttpPath, ImageReference, Moment, PublicHost, Text
 
 Seconds = Annotated[int, Strict(), Field(ge=1, le=3600)]
@@ -268,7 +269,10 @@ class App(Resource[AppSpec, AppStatus]):
 
     @property
     def claims(self) -> tuple[NameClaim, ...]:
-        return tuple(NameClaim(scope="host", name=d.host, subtree=True) for d in self.spec.domains)
+        return (
+            network_claim(self.metadata.name, self.metadata.namespace),
+            *(NameClaim(scope="host", name=d.host, subtree=True) for d in self.spec.domains),
+        )
 
     @property
     def host_ports(self) -> tuple[int | None, ...]:

@@ -11,6 +11,7 @@ from resources.meta import (
     Footprint,
     KindInfo,
     Model,
+    NameClaim,
     Publish,
     Resource,
     Resources,
@@ -18,6 +19,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
+from resources.network import network_claim
 from resources.quantity import Bytes, at_least
 from resources.text import DnsSubdomain, SqlName
 
@@ -179,6 +181,10 @@ class Database(Resource[DatabaseSpec, DatabaseStatus]):
     def footprint(self) -> Footprint:
         """CPU and memory; its disk is charged to its Volume."""
         return self.spec.limits.footprint
+
+    @property
+    def claims(self) -> tuple[NameClaim, ...]:
+        return (network_claim(self.metadata.name, self.metadata.namespace),)
 
     @property
     def host_ports(self) -> tuple[int | None, ...]:

@@ -11,6 +11,7 @@ from resources.meta import (
     FieldError,
     Footprint,
     KindInfo,
+    NameClaim,
     Publish,
     Resource,
     Resources,
@@ -19,6 +20,7 @@ from resources.meta import (
 from resources.meta import Model as BaseModel
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
+from resources.network import network_claim
 from resources.quantity import Bytes, at_least
 from resources.text import DnsLabel, ImageReference, Matches
 
@@ -249,6 +251,10 @@ class Model(Resource[ModelSpec, ModelStatus]):
     def footprint(self) -> Footprint:
         """CPU and memory of its container; its disk is charged to its Volume, or to the service."""
         return self.spec.limits.footprint
+
+    @property
+    def claims(self) -> tuple[NameClaim, ...]:
+        return (network_claim(self.metadata.name, self.metadata.namespace),)
 
     @property
     def host_ports(self) -> tuple[int | None, ...]:

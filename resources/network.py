@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
+from resources.meta import NameClaim
 from resources.text import Matches
 
 NET_EXAMPLE: Final = "such as '192.168.7.0/24'"
@@ -47,6 +48,12 @@ HostPort = Annotated[
     ),
 ]
 """A host name or an IPv4 address, and perhaps a port."""
+
+
+def network_claim(name: str, namespace: str) -> NameClaim:
+    """What containers are reached under by their neighbours in the namespace's network, whatever
+    kind they are of: two records of one name would be answered for by each other."""
+    return NameClaim(scope="network", name=f"{name} in {namespace}")
 
 
 def overlaps(one: str, other: str) -> bool:

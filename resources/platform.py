@@ -14,6 +14,7 @@ from resources.meta import (
     Footprint,
     KindInfo,
     Model,
+    NameClaim,
     Publish,
     Resource,
     Resources,
@@ -21,6 +22,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
+from resources.network import network_claim
 from resources.quantity import Bytes, at_least
 from resources.text import DnsLabel, ImageReference, Matches, Text
 
@@ -202,6 +204,12 @@ class Platform(Resource[PlatformSpec, PlatformStatus]):
         if self.spec.external is not None or not self.at_home:
             return Footprint()
         return self.spec.limits.footprint
+
+    @property
+    def claims(self) -> tuple[NameClaim, ...]:
+        if self.spec.external is not None or not self.at_home:
+            return ()
+        return (network_claim(self.metadata.name, self.metadata.namespace),)
 
     @property
     def host_ports(self) -> tuple[int | None, ...]:

@@ -82,13 +82,15 @@ def allocation_of(stored: Stored) -> Allocation | None:
 
 
 def former(model: type[Record], stored: Stored) -> Record | None:
-    """The record by the spec that its allocation was committed for, while a later one waits to be
-    admitted; None if there is none, or nothing is to be done by it."""
+    """The record by the spec that its allocation was committed for: an earlier one while an edit
+    waits to be admitted, else its own, of which a new release may ask more than it holds. None if
+    there is none, or nothing is to be done by it."""
     held = allocation_of(stored)
-    if held is None or held.spec is None:
+    if held is None:
         return None
+    obj = stored.obj if held.spec is None else {**stored.obj, "spec": held.spec}
     try:
-        record = model.model_validate({**stored.obj, "spec": held.spec}, context=STORED)
+        record = model.model_validate(obj, context=STORED)
     except ValidationError:
         return None
     spec = getattr(record, "spec", None)

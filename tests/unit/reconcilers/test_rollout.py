@@ -171,10 +171,11 @@ def ingress_with(backends: list[str]) -> Resolved:
 
 def test_a_host_is_claimed_and_an_app_without_domains_needs_no_ingress() -> None:
     made = app(domains=DOMAIN)
-    assert [(c.name, c.subtree) for c in made.claims] == [("shop.example.org", True)]
+    hosts = [(c.name, c.subtree) for c in made.claims if c.scope == "host"]
+    assert hosts == [("shop.example.org", True)]
     assert made.services == ("ingress",)
     assert app().services == ()
-    assert app().claims == ()
+    assert [c.scope for c in app().claims] == ["network"]
 
 
 @pytest.mark.parametrize(
