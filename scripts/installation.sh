@@ -129,6 +129,16 @@ with socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET) as probe:
 PYTHON
 }
 
+# installation_listens: prints "ADDRESS PORT" of the control plane's API; one that runs has those it
+# started with, whatever the settings are by now.
+installation_listens() {
+  if live_pid "$DATA/control-plane.pid" >/dev/null && [ -s "$DATA/control-plane.listens" ]; then
+    cat "$DATA/control-plane.listens"
+  else
+    printf '%s %s\n' "${CP_API_ADDRESS:-127.0.0.1}" "$CP_API_PORT"
+  fi
+}
+
 # code_is_newer FILE: whether what the control plane runs from has changed since FILE was written.
 code_is_newer() {
   (cd "$ROOT" && find api controlplane drivers reconcilers resources -name '*.py' -newer "$1" \

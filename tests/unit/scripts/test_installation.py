@@ -207,6 +207,25 @@ def test_a_control_plane_that_runs_keeps_its_environment(host: Host, tmp_path: P
     assert python.read_text().endswith("exit 0\n")
 
 
+def test_one_that_runs_is_looked_for_where_it_listens(host: Host, tmp_path: Path) -> None:
+    """Not where it will with the settings that it is given now."""
+    venv = tmp_path / "venv"
+    venv.joinpath("bin").mkdir(parents=True)
+    venv.joinpath("pyvenv.cfg").touch()
+    python = venv / "bin" / "python"
+    python.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/called\n')
+    python.chmod(0o755)
+    host.make(f"installation_remember; remember_pid {host.data}/control-plane.pid {os.getpid()}")
+    (host.data / "control-plane.listens").write_text("127.0.0.1 8443\n")
+    done = host.script("up", CP_VENV=str(venv), CP_IMAGES="local", CP_API_PORT="9443")
+    assert done.returncode == 0, done.stderr
+    assert "take effect after: scripts/down && scripts/up" in done.stderr + done.stdout
+    (waited,) = (
+        line for line in (tmp_path / "called").read_text().splitlines() if "up_wait" in line
+    )
+    assert "--address 127.0.0.1 --port 8443" in waited
+
+
 def test_wrong_settings_are_not_remembered(host: Host) -> None:
     remember = "installation_load; installation_create; check_settings; installation_remember"
     done = host.shell(remember, CP_LOG_LEVEL="loud")
