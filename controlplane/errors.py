@@ -19,6 +19,16 @@ class RetryableError(ControlPlaneError):
         self.reason = reason
 
 
+class UnderWayError(ControlPlaneError):
+    """What was asked for goes on by itself and isn't over: asked for again after look_again_s, as
+    often as it takes."""
+
+    def __init__(self, message: str, *, reason: str, look_again_s: float) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.look_again_s = look_again_s
+
+
 class DriverUnavailableError(RetryableError):
     """The outside system does not answer; counts against that driver's breaker."""
 

@@ -13,7 +13,7 @@ from controlplane.plan import Outcome
 from resources.meta import ConditionType, Footprint
 
 PASS_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
-"""Seconds: a no-op pass takes under 1 ms, one that pulls an image minutes."""
+"""Seconds: a no-op pass takes under 1 ms, one that starts a busy server many seconds."""
 CALL_BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0)
 """Seconds: few, as each verb of each driver has them for each outcome. A look at a container takes
 2 ms, a start 0.3 s, an image minutes."""

@@ -139,8 +139,8 @@ class Settings(BaseModel):
 
     reconcile_timeout_s: Seconds = 120.0
     """Seconds one pass over one record may take. Long enough for a slow container start. A call
-    that takes longer, such as a pull, is not cut off: the pass ends after it, and the next one goes
-    on from there."""
+    that takes longer, such as a removal on a busy disk, is not cut off: the pass ends after it, and
+    the next one goes on from there. A pull of an image is waited for beside all passes."""
 
     resync_s: Seconds = 600.0
     """Seconds between looks at a converged record, ±20 %. Events tell sooner; this catches what

@@ -279,7 +279,8 @@ class Containers(Protocol):
     async def observe_image(self, reference: str, /) -> ImageState | None: ...
 
     async def ensure_image(self, reference: str, /) -> ImageState:
-        """Present already: that. Else pull (upstream) or TerminalError naming the fix (local)."""
+        """Present already: that. Else it is pulled: UnderWayError (Pulling) if that takes longer
+        than a moment, and RetryableError (ImageNotFound, PullFailed) if it can't be."""
         ...
 
     async def observe_routes(self) -> tuple[str, ...]:

@@ -161,6 +161,7 @@ class DockerContainers:
             watch.stop()
 
     async def aclose(self) -> None:
+        self._images.close()
         self._calls.close()
 
     async def _snapshot(self) -> Snapshot:

@@ -1,11 +1,14 @@
 """Runs the blocking SDK on threads of its own, so that the event loop never waits for Docker.
 
 Bounded pools: quick calls (inspect, list, create) are not held up behind slow ones (stop, remove,
-exec), which take seconds each, nor either behind starts, nor any behind pulls, which take minutes.
+exec), which take seconds each, nor either behind starts. What takes minutes (pulls) has threads of
+its own, with which the process can end.
 """
 
+import asyncio
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -17,12 +20,12 @@ if TYPE_CHECKING:
     from drivers.docker_sdk import Engine
 
 T = TypeVar("T")
-Pool = Literal["quick", "slow", "start", "pull"]
+Pool = Literal["quick", "slow", "start"]
 
 QUICK_THREADS: Final = 8
 SLOW_THREADS: Final = 8
-PULL_THREADS: Final = 4
-"""The engine itself fetches three layers at once (dockerd: max-concurrent-downloads)."""
+APART: Final = 4
+"""Connections kept for what runs apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,6 @@ class DockerCalls:
             "quick": QUICK_THREADS,
             "slow": SLOW_THREADS,
             "start": config.starts,
-            "pull": PULL_THREADS,
         }
         self._pools = {
             pool: ThreadPoolExecutor(count, thread_name_prefix=f"docker-{pool}")
@@ -73,7 +75,7 @@ class DockerCalls:
         """Ask for it on a thread: the first time imports the SDK, 0.1 s that no start waits for."""
         from drivers.docker_sdk import Engine
 
-        pool_size = QUICK_THREADS + SLOW_THREADS + self.config.starts + PULL_THREADS + 2
+        pool_size = QUICK_THREADS + SLOW_THREADS + self.config.starts + APART + 2
         return self._given or Engine(
             self.config.url, timeout_s=self.config.timeout_s, pool_size=pool_size
         )
@@ -119,6 +121,25 @@ class DockerCalls:
         """Run any blocking call on a pool, its errors translated."""
         try:
             return await on_thread(call, pool=self._pools[pool])
+        except EngineError as exc:
+            raise translate(exc, what) from exc
+
+    async def run_apart(self, what: str, call: Callable[[], T], /) -> T:
+        """Run a call that takes minutes on a thread of its own. Whoever is cancelled is let go at
+        once, and neither they nor the end of the process wait for it: for what may act on."""
+        result: Future[T] = Future()
+
+        def work() -> None:
+            if not result.set_running_or_notify_cancel():
+                return
+            try:
+                result.set_result(call())
+            except BaseException as exc:  # noqa: BLE001  # raised where it is awaited
+                result.set_exception(exc)
+
+        threading.Thread(target=work, name="docker-apart", daemon=True).start()
+        try:
+            return await asyncio.wrap_future(result)
         except EngineError as exc:
             raise translate(exc, what) from exc
 

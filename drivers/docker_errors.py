@@ -53,6 +53,11 @@ def one_line(text: str) -> str:
     return flat if len(flat) <= _MESSAGE_CHARS else flat[: _MESSAGE_CHARS - 1] + "…"
 
 
+def is_stopping(text: str) -> bool:
+    """Whether an engine that is about to end says so, whatever it was asked."""
+    return "shutting down" in text or "context canceled" in text
+
+
 def translate(error: EngineError, what: str) -> ControlPlaneError:
     """The errors.py type for `error`; `what` reads "start container 'x'"."""
     message = f"cannot {what}: {one_line(str(error))}"
@@ -97,7 +102,7 @@ def _conflict(error: EngineRefusedError, message: str) -> RetryableError:
 
 def _server_error(error: EngineRefusedError, message: str, what: str) -> ControlPlaneError:
     text = str(error)
-    if error.status == 503 or "shutting down" in text or "context canceled" in text:
+    if error.status == 503 or is_stopping(text):
         return DriverUnavailableError(DRIVER, message)
     if "iptables" in text and "No chain/target/match" in text:
         told = (

@@ -43,7 +43,7 @@ class Tuning:
     workers: int = 16
     """Keys of one kind worked on at once; drivers bound their own calls further."""
     timeout_s: float = 300.0
-    """A pass that takes longer begins no further step: an image pull takes minutes."""
+    """A pass that takes longer begins no further step."""
     resync_s: float = 600.0
     """Every record is looked at this often even if nothing happens, +-20 %."""
 

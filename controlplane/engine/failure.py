@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from controlplane.conditions import Fact, Reason, Summary, find
-from controlplane.engine.pass_ import ready_fact
+from controlplane.engine.facts import ready_fact
 from controlplane.errors import (
     AlreadyExistsError,
     ConflictError,

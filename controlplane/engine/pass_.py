@@ -9,14 +9,15 @@ from typing import Final
 
 from controlplane import events
 from controlplane.budget import Refused
-from controlplane.conditions import Fact, Reason, Summary, find, truth
+from controlplane.conditions import Fact, Reason, Summary, find
 from controlplane.engine.admission import allocation
+from controlplane.engine.facts import doing, is_destructive, ready_fact
 from controlplane.engine.held import first_start
 from controlplane.engine.parts import Parts
 from controlplane.engine.queue import CAP_S
 from controlplane.engine.resolve import NAMESPACE, AnyReconciler, allocation_of, former, parsed
 from controlplane.engine.writer import Change
-from controlplane.errors import ConflictError
+from controlplane.errors import ConflictError, UnderWayError
 from controlplane.plan import (
     EnsureChild,
     EnsureSecret,
@@ -35,8 +36,6 @@ MAX_ROUNDS: Final = 20
 """Plans carried out in one pass before others get a turn: a rolling change of 10 replicas is
 about two rounds each."""
 RECORD_STEPS: Final = (EnsureChild, EnsureSecret, OrphanChild, RemoveChild)
-DESTRUCTIVE: Final = ("Remove", "Drop", "Replace", "Delete")
-"""Steps whose names begin so can lose something: the record is read again before."""
 TELL_WAIT_S: Final = 0.1
 """A wait that is looked at again sooner is not written while the record says that it progresses:
 each of many Apps would else pay a commit between its start and its being Ready."""
@@ -129,8 +128,11 @@ class Pass:
             if self.parts.progress.stuck(self.key, base.generation, look.plan):
                 return await self._no_progress(look)
             await self._commit(record, look, granted)
-            for step in look.plan.steps:
-                await self._apply(step)
+            try:
+                for step in look.plan.steps:
+                    await self._apply(step)
+            except UnderWayError as exc:
+                return await self._goes_on(look, exc)
             self.parts.progress.carried_out(self.key, base.generation, look.plan)
             self._check_unchanged(base)
         return Result("progressing", 0.0, tuple(self.steps), changed=True)
@@ -150,7 +152,7 @@ class Pass:
         assert self.base is not None
         if not record.deleting:
             change = Change(
-                self._summary(look, Fact("False", Reason.PROGRESSING, _doing(look.plan))),
+                self._summary(look, Fact("False", Reason.PROGRESSING, doing(look.plan))),
                 look.report.status,
                 granted,
                 hold=True,
@@ -158,7 +160,7 @@ class Pass:
             )
             if self._worth_telling(look, granted):
                 self.base = await self.parts.writer.write(self.base, change)
-        if record.deleting or any(_destructive(step) for step in look.plan.steps):
+        if record.deleting or is_destructive(look.plan):
             live = await self.parts.live(self.base)
             if live is None or live.generation != self.base.generation:
                 raise ConflictError(f"cannot go on with {self.key}: it has changed meanwhile")
@@ -249,8 +251,19 @@ class Pass:
         self.parts.admission.release(self.base.uid)
         return Result("converged", None, tuple(self.steps), changed=True)
 
+    async def _goes_on(self, look: _Look, step: UnderWayError) -> Result:
+        """A step takes longer than a worker waits, and no other can be made before it is over."""
+        wait = Wait(step.reason, str(step), step.look_again_s)
+        synced = Fact("False", Reason.PROGRESSING, wait.message)
+        if self.refused is not None:
+            synced = Fact("False", self.refused.reason, self.refused.message)
+        summary = self._summary(replace(look, plan=Plan(wait=wait)), synced)
+        changed = await self._write(Change(summary, look.report.status))
+        # not the step itself: it would be told anew at each look
+        return Result("waiting", step.look_again_s, tuple(self.steps[:-1]), changed=changed)
+
     async def _no_progress(self, look: _Look) -> Result:
-        text = f"{_doing(look.plan)}: done before, and needed again without having worked"
+        text = f"{doing(look.plan)}: done before, and needed again without having worked"
         self.parts.metrics.no_progress.labels(self.key.kind).inc()
         await self._write(
             Change(self._summary(look, Fact("False", Reason.NO_PROGRESS, text)), look.report.status)
@@ -376,18 +389,3 @@ class Pass:
     def _check_time(self) -> None:
         if self.expired:
             raise TimeoutError
-
-
-def ready_fact(report: Report, wait: Wait | None) -> Fact:
-    """Ready as observed; while it isn't, what is waited for says more than what is seen."""
-    if wait is not None and not report.ready:
-        return Fact("False", wait.reason, wait.message)
-    return Fact(truth(report.ready), report.reason, report.message)
-
-
-def _doing(plan: Plan[object]) -> str:
-    return ", ".join(dict.fromkeys(type(step).__name__ for step in plan.steps))
-
-
-def _destructive(step: object) -> bool:
-    return type(step).__name__.startswith(DESTRUCTIVE)

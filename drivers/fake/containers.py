@@ -215,6 +215,8 @@ class FakeContainers:
 
     async def observe_image(self, reference: str, /) -> ImageState | None:
         self._enter("observe_image")
+        if reference in self.engine.pulling:
+            return None
         if self._images == "any" and reference not in self.engine.images:
             self.engine.add_image(reference)
         found = self.engine.images.get(reference)
@@ -229,8 +231,7 @@ class FakeContainers:
                     retry_after_s=5.0,
                     reason="ImageNotFound",
                 )
-            self.engine.count("pull_image")
-            self.engine.add_image(reference)
+            self.engine.pull_image(reference)
         _raise(lost)
         return ImageState(reference, self.engine.images[reference], "")
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from controlplane.errors import ControlPlaneError, DriverUnavailableError
+from controlplane.errors import ControlPlaneError, DriverUnavailableError, UnderWayError
 from drivers.containers import (
     LABEL_INSTANCE,
     ContainerSpec,
@@ -76,6 +76,8 @@ class FakeEngine:
         self._on_start: list[Callable[[Container], None]] = []
         self.images: dict[str, str] = {}
         """reference -> id"""
+        self.pulling: set[str] = set()
+        """Images that are being pulled, until they are taken out."""
         self.routes: set[str] = {"172.17.0.0/16"}
         self.crashing: dict[str, int] = {}
         """Image -> exit code with which its process ends as soon as it is started."""
@@ -202,6 +204,13 @@ class FakeEngine:
 
     def add_image(self, reference: str) -> None:
         self.images[reference] = "sha256:" + self.new_id()
+
+    def pull_image(self, reference: str) -> None:
+        if reference in self.pulling:
+            message = f"image '{reference}' is being pulled"
+            raise UnderWayError(message, reason="Pulling", look_again_s=2.0)
+        self.count("pull_image")
+        self.add_image(reference)
 
     # -- what the driver side needs
 

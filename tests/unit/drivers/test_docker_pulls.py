@@ -1,25 +1,36 @@
-"""Pulls of the Docker driver beside its other calls."""
+"""Pulls of the Docker driver: beside its other calls, and behind nobody's back."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
+
+from controlplane.errors import RetryableError, UnderWayError
+from drivers import docker_images
+from drivers.containers import ImageState
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
 from drivers.docker_errors import EngineRefusedError
 from drivers.docker_sdk import Engine
 
 GIVE_UP_S = 5.0
+ENDS_S = 30.0
 
 
 class SlowRegistry(Engine):
     """An engine that does at once what it is asked, but whose registry waits for `go`."""
 
-    def __init__(self) -> None:
+    def __init__(self, failure: str = "") -> None:
         super().__init__("unix:///nowhere", timeout_s=1, pool_size=1)
         self.go = threading.Event()
+        self.failure = failure
+        self.here: set[str] = set()
         self.missed = 0
+        self.asked: list[str] = []
 
     def call(
         self,
@@ -30,7 +41,7 @@ class SlowRegistry(Engine):
         body: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> Any:
-        if path == "/images/{}/json" and not self.go.is_set():
+        if path == "/images/{}/json" and args[0] not in self.here:
             self.missed += 1
             raise EngineRefusedError(404, "No such image")
         if path == "/containers/{}/json":
@@ -38,8 +49,27 @@ class SlowRegistry(Engine):
         return {"Id": "sha256:1"}
 
     def pull(self, reference: str) -> Iterator[Mapping[str, Any]]:
-        self.go.wait()
+        self.asked.append(reference)
+        self.go.wait(ENDS_S)
+        if self.failure:
+            yield {"error": self.failure}
+            return
+        self.here.add(reference)
         yield {"status": "Pull complete"}
+
+
+@pytest.fixture
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_images, "PULL_WAIT_S", 0.01)
+
+
+async def pulled(driver: DockerContainers, reference: str) -> ImageState:
+    """As the engine asks: again and again."""
+    while True:
+        try:
+            return await driver.ensure_image(reference)
+        except UnderWayError:
+            await asyncio.sleep(0.01)
 
 
 async def test_many_long_pulls_keep_no_container_from_being_stopped() -> None:
@@ -47,7 +77,7 @@ async def test_many_long_pulls_keep_no_container_from_being_stopped() -> None:
     driver = DockerContainers(DockerConfig(instance="me"), engine=registry)
     many = [f"shop:{number}" for number in range(32)]
     async with asyncio.TaskGroup() as group:
-        pulls = [group.create_task(driver.ensure_image(image)) for image in many]
+        pulls = [group.create_task(pulled(driver, image)) for image in many]
         while registry.missed < len(many):  # noqa: ASYNC110  # counted on threads
             await asyncio.sleep(0.001)
         asyncio.get_running_loop().call_later(GIVE_UP_S, registry.go.set)
@@ -57,3 +87,77 @@ async def test_many_long_pulls_keep_no_container_from_being_stopped() -> None:
     assert not waited
     assert [pull.result().reference for pull in pulls] == many
     await driver.aclose()
+
+
+@pytest.mark.usefixtures("no_wait")
+async def test_a_long_pull_is_one_and_goes_on_without_who_asked_for_it() -> None:
+    registry = SlowRegistry()
+    driver = DockerContainers(DockerConfig(instance="me"), engine=registry)
+    for _ in range(3):
+        with pytest.raises(UnderWayError) as told:
+            await driver.ensure_image("shop:1")
+        assert told.value.reason == "Pulling"
+        assert str(told.value) == "image 'shop:1' is being pulled"
+    registry.go.set()
+    assert (await pulled(driver, "shop:1")).reference == "shop:1"
+    assert registry.asked == ["shop:1"]
+    await driver.aclose()
+
+
+@pytest.mark.usefixtures("no_wait")
+async def test_no_more_than_a_few_pull_at_once() -> None:
+    registry = SlowRegistry()
+    driver = DockerContainers(DockerConfig(instance="me"), engine=registry)
+    many = [f"shop:{number}" for number in range(3 * docker_images.PULLS)]
+    for image in many:
+        with pytest.raises(UnderWayError):
+            await driver.ensure_image(image)
+    assert len(registry.asked) == docker_images.PULLS
+    registry.go.set()
+    for image in many:
+        await pulled(driver, image)
+    assert sorted(registry.asked) == sorted(many)
+    await driver.aclose()
+
+
+@pytest.mark.usefixtures("no_wait")
+async def test_all_who_ask_are_told_why_it_failed_and_later_it_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry = SlowRegistry(failure="dial tcp: connection refused")
+    driver = DockerContainers(DockerConfig(instance="me"), engine=registry)
+    registry.go.set()
+    for _ in range(3):
+        with pytest.raises(RetryableError) as told:
+            await pulled(driver, "shop:1")
+        assert told.value.reason == "PullFailed"
+        assert "connection refused" in str(told.value)
+    assert registry.asked == ["shop:1"]
+    monkeypatch.setattr(docker_images, "LOOK_AGAIN_S", 0.0)
+    registry.failure = ""
+    await pulled(driver, "shop:1")
+    assert registry.asked == ["shop:1", "shop:1"]
+    await driver.aclose()
+
+
+def test_a_process_ends_though_a_registry_says_nothing() -> None:
+    code = """
+import asyncio
+from tests.unit.drivers.test_docker_pulls import *
+
+async def main():
+    registry = SlowRegistry()
+    registry.go.wait = lambda _: threading.Event().wait()
+    driver = DockerContainers(DockerConfig(instance="me"), engine=registry)
+    try:
+        await driver.ensure_image("shop:1")
+    except UnderWayError:
+        assert registry.asked == ["shop:1"]
+    await driver.aclose()
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], timeout=ENDS_S, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
