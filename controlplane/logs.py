@@ -57,6 +57,8 @@ class Redactor:
 
     def learn(self, value: str) -> None:
         """Never let this value out, in whatever field or text it turns up."""
+        # whoever uses it leaves out the newline of the file it came from
+        value = value.strip()
         if not _SHORTEST_LEARNED <= len(value) <= _LONGEST_LEARNED:
             return
         # as it looks inside a rendered JSON line, too

@@ -106,3 +106,11 @@ def test_level_filters() -> None:
     structlog.get_logger().warning("loud")
     assert "quiet" not in stream.getvalue()
     assert "loud" in stream.getvalue()
+
+
+def test_a_secret_that_ended_in_a_newline_is_known_without_it() -> None:
+    stream, redactor = configured()
+    redactor.learn("pl4nted-s3cret\n")
+    structlog.get_logger().info("refused", why="no such key 'pl4nted-s3cret'")
+    assert "pl4nted-s3cret" not in stream.getvalue()
+    assert REDACTED in stream.getvalue()
