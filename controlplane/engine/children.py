@@ -13,7 +13,7 @@ from controlplane import events
 from controlplane.engine import secretdata
 from controlplane.engine.port import AGENT, RecordsPort
 from controlplane.engine.recorder import Recorder
-from controlplane.engine.resolve import SECRET
+from controlplane.engine.resolve import SECRET, parse
 from controlplane.errors import AlreadyExistsError, ConflictError, RetryableError, TerminalError
 from controlplane.plan import (
     EnsureChild,
@@ -24,7 +24,7 @@ from controlplane.plan import (
     RemoveChild,
 )
 from controlplane.records import Key, Stored, View
-from resources.meta import KindInfo
+from resources.meta import Record
 
 CLAIM_LABEL: Final = "bunker.cloud/claim"
 """On a Secret that goes with retained data: whose it is."""
@@ -36,7 +36,7 @@ class Children:
 
     view: View
     records: RecordsPort
-    infos: Mapping[str, KindInfo]
+    models: Mapping[str, type[Record]]
     epoch: Callable[[], int]
     recorder: Recorder
     generate: Callable[[Generated], str] = secretdata.generate
@@ -62,7 +62,7 @@ class Children:
         if stored is None:
             await self._create(key, {**self._new(owner, key), "spec": dict(step.spec)})
             return
-        adopted = self._adoptable(owner, stored, _claims_equal(stored, step))
+        adopted = self._adoptable(owner, stored, self._claims_equal(stored, step))
         spec = {**(stored.obj.get("spec") or {}), **step.spec}
         await self._update(owner, stored, stored.obj, {"spec": spec}, adopted=adopted)
 
@@ -120,7 +120,7 @@ class Children:
     # --- shared ---
 
     def _key(self, owner: Stored, kind: str, name: str) -> Key:
-        return Key(kind, owner.key.namespace if self.infos[kind].namespaced else "", name)
+        return Key(kind, owner.key.namespace if self.models[kind].info.namespaced else "", name)
 
     def _live(self, key: Key) -> Stored | None:
         stored = self.view.get(key)
@@ -136,7 +136,7 @@ class Children:
         metadata: dict[str, Any] = {"name": key.name, "ownerReferences": [reference(owner)]}
         if key.namespace:
             metadata["namespace"] = key.namespace
-        info = self.infos[key.kind]
+        info = self.models[key.kind].info
         return {"apiVersion": info.api_version, "kind": key.kind, "metadata": metadata}
 
     def _adoptable(self, owner: Stored, stored: Stored, claimed: bool) -> bool:
@@ -149,6 +149,16 @@ class Children:
         raise TerminalError(
             f"cannot use {stored.key}: it belongs to {holder}; rename this record, or remove it",
             reason="NotOwned",
+        )
+
+    def _claims_equal(self, stored: Stored, step: EnsureChild) -> bool:
+        """Its spec is the wanted one in every field that makes it the same claim; what a person
+        left out of it is the default."""
+        if not step.adopt_if_equal:
+            return False
+        found = parse(self.models[stored.key.kind], stored).model_dump(mode="json", by_alias=True)
+        return all(
+            _at(found.get("spec"), path) == _at(step.spec, path) for path in step.adopt_if_equal
         )
 
     async def _create(self, key: Key, obj: Mapping[str, Any]) -> None:
@@ -201,15 +211,7 @@ def without_owner(obj: Mapping[str, Any], uid: str) -> dict[str, Any]:
     return {**obj, "metadata": {**meta, "ownerReferences": left} if left else meta}
 
 
-def _claims_equal(stored: Stored, step: EnsureChild) -> bool:
-    """Its spec is the wanted one in every field that makes it the same claim."""
-    spec = stored.obj.get("spec") or {}
-    return bool(step.adopt_if_equal) and all(
-        _at(spec, path) == _at(step.spec, path) for path in step.adopt_if_equal
-    )
-
-
-def _at(spec: Mapping[str, Any], path: str) -> Any:
+def _at(spec: Mapping[str, Any] | None, path: str) -> Any:
     value: Any = spec
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

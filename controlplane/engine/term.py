@@ -161,7 +161,9 @@ class Term:
             resolver=resolver,
             admission=self.admission,
             writer=Writer(records, clock, self._epoch),
-            children=Children(view, records, infos, self._epoch, self.recorder, setup.generate),
+            children=Children(
+                view, records, setup.models, self._epoch, self.recorder, setup.generate
+            ),
             recorder=self.recorder,
             progress=Progress(),
             metrics=setup.metrics,

@@ -1,6 +1,7 @@
 """Data that outlived its namespace is handed on as docs/operations.md says."""
 
 from controlplane.records import Key
+from drivers.containers import VolumeState
 from tests.sim.stage import READY_S, Stage
 from tests.sim.worlds import SPACE, example
 from tests.support.virtual import run
@@ -40,5 +41,43 @@ def test_a_volume_of_a_deleted_namespace_is_handed_to_a_new_database() -> None:
             made_from = platform.engine.by_name(container.name).spec
             assert made_from is not None
             assert [mount.volume for mount in made_from.volumes] == [data]
+
+    run(main)
+
+
+def test_data_that_is_there_is_used_by_a_volume_written_by_hand() -> None:
+    """As manifests/kinds/volume.yaml says: a restored docker volume, or one from elsewhere."""
+
+    async def main() -> None:
+        stage = Stage()
+        platform = stage.platform
+        async with stage.supervised():
+            await platform.settle(2)
+            await stage.make("Namespace", name=SPACE)
+            platform.engine.volumes["theirs"] = VolumeState("theirs", None)
+            await platform.settle(READY_S)
+            claim = {
+                **example("Volume")["spec"]["claim"],
+                "namespaceUid": platform.get(Key("Namespace", "", SPACE)).uid,
+            }
+            assert "kind" not in claim, "left out there, as by a person"
+            written = {"claim": claim, "major": "18", "size": "10Gi", "dockerName": "theirs"}
+            volume = await stage.make("Volume", written, name="found")
+            spec = {**example("Database")["spec"], "volumeRef": {"name": "found"}}
+            database = await stage.make("Database", spec, name=claim["name"])
+            await platform.settle(READY_S)
+
+            assert platform.ready(database), platform.condition(database)
+            assert platform.status(volume)["usedBy"] == [f"Database/{claim['name']}"]
+            (container,) = platform.of(database)
+            made_from = platform.engine.by_name(container.name).spec
+            assert made_from is not None
+            assert [mount.volume for mount in made_from.volumes] == ["theirs"]
+
+            await platform.delete(database)
+            await platform.delete(volume)
+            await platform.settle(READY_S)
+            assert platform.find(volume) is None
+            assert "theirs" in platform.engine.volumes, "it was not made by us, and stays"
 
     run(main)
