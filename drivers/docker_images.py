@@ -19,8 +19,8 @@ LOOK_AGAIN_S: Final = 5.0
 PULLS: Final = 4
 """At once. The engine itself fetches three layers at once (dockerd: max-concurrent-downloads)."""
 PULL_WAIT_S: Final = 1.0
-"""How long a caller is kept by a pull. It goes on without: meanwhile its record may be edited or
-deleted, and the worker has others to heal."""
+"""How long the first that asks is kept by a pull. It goes on without: meanwhile its record may be
+edited or deleted, and the worker has others to heal."""
 PULL_LOOK_S: Final = 2.0
 _REGISTRY_STATUS: Final = (404, 500)
 """What the engine answers with when the registry has it not, or can't be asked."""
@@ -65,11 +65,11 @@ class DockerImages:
                 f"cannot find image '{reference}': it is not on this host and CP_IMAGES is"
                 f" 'local'; {_way_out(reference)}"
             )
-        pull = self._pulls.get(reference)
+        pull, wait_s = self._pulls.get(reference), 0.0
         if pull is None or self._is_stale(pull):
             self._calls.guard()
-            pull = self._begin(reference)
-        await asyncio.wait([pull.task], timeout=PULL_WAIT_S)
+            pull, wait_s = self._begin(reference), PULL_WAIT_S
+        await asyncio.wait([pull.task], timeout=wait_s)
         if not pull.task.done():
             raise UnderWayError(
                 f"image '{reference}' is being pulled", reason="Pulling", look_again_s=PULL_LOOK_S
