@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from controlplane.engine.port import Outside, Wake, WakeSource
@@ -54,7 +55,7 @@ class ContainerSweeper:
 
     async def list_owned(self) -> Sequence[Outside]:
         containers = [
-            _outside(each.owner, CONTAINER, each.id)
+            _outside(each.owner, CONTAINER, each.id, each.created_at)
             for each in await self.containers.list_containers()
             if each.owner is not None
         ]
@@ -215,5 +216,15 @@ def _own_servers(view: View, service: str, port: str) -> list[_Own]:
     return found
 
 
-def _outside(owner: Owner, what: str, identity: str) -> Outside:
-    return Outside(owner.uid, owner.kind, owner.namespace, owner.name, what, identity)
+def _outside(owner: Owner, what: str, identity: str, made_at: str = "") -> Outside:
+    return Outside(
+        owner.uid, owner.kind, owner.namespace, owner.name, what, identity, _moment(made_at)
+    )
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None

@@ -6,6 +6,7 @@ root adapts everything else. No implementation is here.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 
 from controlplane.records import Stored
@@ -79,6 +80,8 @@ class Outside:
     what: str
     """container, network, volume, folder, ...; a volume is never removed by the sweep."""
     id: str
+    made_at: datetime | None = None
+    """None: nobody knows."""
 
 
 class Sweeper(Protocol):

@@ -1,12 +1,13 @@
 """The sweep: removes what carries our owner label outside and no live record owns.
 
 The last resort for what a lost finalizer or a lost reply left behind. Never a volume, never on
-the word of the cache alone, and never many things at once that nobody saw being deleted: a wrong
-or empty database must not take a running platform down.
+the word of the cache alone, and neither many things at once that nobody saw being deleted nor what
+is older than the records are: a wrong or empty database must not take a running platform down.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -41,6 +42,7 @@ class Sweep:
         guard: Guard,
         metrics: Metrics,
         *,
+        born: Callable[[], datetime | None],
         clean: Callable[[str], None],
     ) -> None:
         self._view = view
@@ -49,6 +51,8 @@ class Sweep:
         self._clock = clock
         self._guard = guard
         self._metrics = metrics
+        self._born = born
+        """When these records began to be; None: not known."""
         self._clean = clean
         """Called with the uid of a gone record once nothing of it is outside."""
         self._gone: dict[str, None] = {}
@@ -82,6 +86,7 @@ class Sweep:
         """One sweep; returns how many things it removed."""
         removed = 0
         complete = True
+        foreign = False
         left: set[str] = set()
         # whoever goes from here on may have been listed while it still owned what it has
         gone = tuple(self._gone)
@@ -90,7 +95,8 @@ class Sweep:
             if items:
                 await self._records.catch_up(5.0)
             unowned = [item for item in items if not self._owned(item) and item.what not in NEVER]
-            for item in self._careful(unowned):
+            foreign = foreign or self._is_foreign(unowned)
+            for item in self._careful(unowned, foreign=foreign):
                 try:
                     self._guard()
                     await sweeper.remove(item)
@@ -117,13 +123,24 @@ class Sweep:
         stored = self._view.get(Key(item.kind, item.namespace, item.name))
         return stored is not None and stored.uid == item.uid
 
-    def _careful(self, unowned: Sequence[Outside]) -> Sequence[Outside]:
+    def _is_foreign(self, unowned: Sequence[Outside]) -> bool:
+        """Whether something was made before these records began to be: it was made for others."""
+        born = self._born()
+        return born is not None and any(
+            item.made_at is not None and item.made_at < born
+            for item in unowned
+            if item.uid not in self._gone
+        )
+
+    def _careful(self, unowned: Sequence[Outside], *, foreign: bool) -> Sequence[Outside]:
         unseen = [item for item in unowned if item.uid not in self._gone]
-        if len(unseen) <= UNSEEN_MAX:
+        if not unseen or not (foreign or len(unseen) > UNSEEN_MAX):
             return unowned
+        why = "were made before this database was" if foreign else "are many"
         _log.error(
             "sweep_refused",
             unowned=len(unseen),
-            hint="these have no record in this database; if that is right, remove them by label",
+            hint=f"these have no record in this database, and {why}: is it another installation's, "
+            "or is its backup still to be restored? if they are to go, remove them by label",
         )
         return [item for item in unowned if item.uid in self._gone]

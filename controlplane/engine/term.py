@@ -15,6 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -137,6 +138,7 @@ class Term:
             clock,
             leadership.guard,
             setup.metrics,
+            born=self._born,
             clean=self.admission.release,
         )
         self._departures = Departures(self.admission, swept=bool(setup.sweepers))
@@ -231,14 +233,18 @@ class Term:
 
     async def _seed(self) -> None:
         for obj in self._setup.seeds:
-            meta = obj["metadata"]
-            key = Key(obj["kind"], meta.get("namespace", ""), meta["name"])
-            if self._setup.view.get(key) is not None:
+            if self._setup.view.get(_key(obj)) is not None:
                 continue
             try:
                 await self._setup.records.create(obj["kind"], obj, actor=AGENT, epoch=self._epoch())
             except AlreadyExistsError:
                 continue
+
+    def _born(self) -> datetime | None:
+        """When the first of the seeds was made: with the store."""
+        found = (self._setup.view.get(_key(obj)) for obj in self._setup.seeds)
+        stamps = [str(stored.meta["creationTimestamp"]) for stored in found if stored is not None]
+        return datetime.fromisoformat(min(stamps)) if stamps else None
 
     async def _held(self) -> AsyncIterator[tuple[Record | None, Stored]]:
         named = bool(self._setup.view.list(PLATFORM))
@@ -359,6 +365,11 @@ async def _kept_up(loop: Loop) -> None:
         except Exception:  # noqa: BLE001  # logged in full, and begun again
             _log.exception("loop_restarted")
         await asyncio.sleep(RESTART_S)
+
+
+def _key(obj: Mapping[str, Any]) -> Key:
+    meta = obj["metadata"]
+    return Key(obj["kind"], meta.get("namespace", ""), meta["name"])
 
 
 def _listener(wakes: Wakes, source: WakeSource) -> Loop:
