@@ -138,3 +138,16 @@ def test_every_harm_is_healed(transitions: Transitions) -> None:
             assert transitions.check() == [], f"after {what} of {name}"
     transitions.reboot(1.0)
     assert transitions.check() == [], "after a reboot"
+
+
+@pytest.mark.parametrize("kind", ["RecordSet"])
+def test_computed_answers_where_the_zone_has_an_alias(transitions: Transitions) -> None:
+    """They are left out and told, as any other answers there."""
+    geo = [{"networks": ["198.51.100.0/24"], "records": ["192.0.2.10"]}]
+    spec = {**transitions.stage.spec(transitions.key), "geo": geo}
+    assert transitions.put(spec)
+    assert transitions.check() == []
+    assert transitions.put({**spec, "name": "www"})
+    assert transitions.check() == []
+    told = transitions.stage.platform.condition(transitions.key)
+    assert (told["status"], told["reason"]) == ("False", "NotServed")

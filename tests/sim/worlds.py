@@ -205,16 +205,20 @@ def set_world(platform: Platform, record: Record) -> None:
     wanted = {_plain(each) for each in spec.records}
     if spec.type in ("ALIAS", "CNAME", "NS", "PTR"):  # a name in the zone, unless it is a whole one
         wanted = {each if "." in each else f"{each}.shop.example.org" for each in wanted}
-    if spec.geo:
-        (code,) = server.lookup(name, "LUA")
-        places = [each for place in spec.geo for each in (*place.networks, *place.records)]
-        assert all(f"'{each}'" in code for each in (*spec.records, *places))
-        assert not found, "its answers are computed"
-        return
     zone = platform.get(Key("Zone", record.metadata.namespace, spec.zone_ref.name)).obj["spec"]
     if "configMapRef" in (zone.get("zoneFile") or {}):
         return  # a file that isn't there: until it is mended nothing in the zone changes
     theirs, alias = _held(zone, name, spec.type), _held(zone, name, "CNAME")
+    if spec.geo:
+        computed = server.lookup(name, "LUA")
+        if theirs:
+            assert not computed, "the Zone itself has that name"
+            return
+        (code,) = computed
+        places = [each for place in spec.geo for each in (*place.networks, *place.records)]
+        assert all(f"'{each}'" in code for each in (*spec.records, *places))
+        assert not found, "its answers are computed"
+        return
     if spec.type == "TXT" and not alias:  # several may say something, not the same thing twice
         wanted_once = {each for each in wanted if _says(each) in {_says(other) for other in theirs}}
         assert not found & wanted_once - theirs, "the Zone itself says that"
