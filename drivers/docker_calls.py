@@ -25,7 +25,7 @@ Pool = Literal["quick", "slow", "start"]
 QUICK_THREADS: Final = 8
 SLOW_THREADS: Final = 8
 APART: Final = 4
-"""Connections kept for what runs apart."""
+"""Calls that take minutes, at once: each keeps a connection."""
 
 
 @dataclass(frozen=True, slots=True)

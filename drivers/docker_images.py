@@ -8,7 +8,7 @@ from typing import Any, Final
 from controlplane.errors import RetryableError, UnderWayError
 from drivers.containers import ImageState
 from drivers.docker_cache import InspectCache
-from drivers.docker_calls import DockerCalls
+from drivers.docker_calls import APART, DockerCalls
 from drivers.docker_errors import EngineRefusedError, is_stopping, one_line
 from drivers.docker_inspect import image_state
 
@@ -16,7 +16,7 @@ BUILT_HERE: Final = "bunker.local/"
 """What scripts/images names the images that it builds."""
 LOOK_AGAIN_S: Final = 5.0
 """At first; then with the engine's backoff, a registry at most every five minutes."""
-PULLS: Final = 4
+PULLS: Final = APART
 """At once. The engine itself fetches three layers at once (dockerd: max-concurrent-downloads)."""
 PULL_WAIT_S: Final = 1.0
 """How long the first that asks is kept by a pull. It goes on without: meanwhile its record may be
