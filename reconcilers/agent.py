@@ -130,8 +130,9 @@ def make_agent(shared: Shared, docker_url: str) -> Acting:
         drain_s=settings.shutdown_grace_s,
         prepare=prepared_on_a_thread,
     )
+    leases = Leases(shared.database)
     leader = Leader(
-        Leases(shared.database), this_process(), shared.clock, ttl_s=settings.lease_ttl_s
+        leases, this_process(), shared.clock, ttl_s=settings.lease_ttl_s, own=leases.own
     )
     ways = pod_streams(containers, containers.url, cache, tuple(RECONCILERS), shared.clock)
     return Acting(Agent(setup, leader, mandate), mandate, given, ways, _reporter(shared, mandate))

@@ -9,12 +9,14 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
 
 from controlplane.clock import Clock
+from controlplane.engine.apart import apart
 from controlplane.errors import RetryableError, StaleEpochError, StoreUnavailableError
 from controlplane.store.leases import Holder, Lease
 
@@ -33,6 +35,10 @@ TRY_S: Final = 0.5
 """Between two looks at another's lease, for whether its process is gone."""
 LEAST_S: Final = 0.02
 """Between two looks at a lease that is about to end."""
+SILENT_S: Final = 20.0
+"""A process whose loop has not turned for so long leads no more, though its lease could be renewed:
+it hangs. A turn takes up to 25 ms of CPU (docs/performance.md), so a hundredth of a core is enough
+not to be taken for hanging."""
 
 _FIRMWARE_ID: Final = "/sys/class/dmi/id/product_uuid"
 """Hypervisors make a new one for each clone."""
@@ -52,6 +58,10 @@ class LeasesPort(Protocol):
     async def release(self, lease: Lease, /) -> None: ...
 
     async def current(self, name: str, /) -> Lease | None: ...
+
+
+OwnLeases = Callable[[], AbstractAsyncContextManager[LeasesPort]]
+"""Opens leases on connections of their own, for a loop of its own."""
 
 
 class Leadership:
@@ -91,7 +101,12 @@ class Leadership:
 
 
 class Leader:
-    """Takes the lease and keeps it."""
+    """Takes the lease and keeps it.
+
+    Given `own`, it renews on a thread with a loop and a connection of its own. A renewal waits for
+    several turns of the loop it is on, each of which does whatever else is due: on a host asked for
+    ten times what it has, a leader that worked lost its lease again and again.
+    """
 
     def __init__(
         self,
@@ -101,6 +116,7 @@ class Leader:
         *,
         alive: Callable[[Holder], bool] | None = None,
         ttl_s: float = TTL_S,
+        own: OwnLeases | None = None,
     ) -> None:
         self._leases = leases
         self._holder = holder
@@ -108,6 +124,7 @@ class Leader:
         self._alive = alive or process_alive
         self._ttl_s = ttl_s
         self._usable_s = ttl_s * (1 - MARGIN_PART)
+        self._own = own
 
     async def acquire(self) -> Leadership:
         """Wait until this process leads. The store being away only makes it wait longer."""
@@ -128,15 +145,44 @@ class Leader:
             await self._clock.sleep(max(LEAST_S, min(TRY_S, blocked_s)))
 
     async def keep(self, term: Leadership) -> None:
-        """Renew until it is lost; returns then. The deadline counts from before the request: the
-        store can't have moved the expiry any earlier."""
+        """Renew until it is lost; returns then."""
+        if self._own is None:
+            await self._renew(term, self._leases)
+        else:
+            await self._renew_apart(term, self._own)
+        term.lost()
+
+    async def _renew_apart(self, term: Leadership, own: OwnLeases) -> None:
+        turned_s = self._clock.monotonic()
+
+        def turns() -> bool:
+            return self._clock.monotonic() - turned_s < SILENT_S
+
+        async def renewing() -> None:
+            async with own() as leases:
+                await self._renew(term, leases, turns)
+
+        async with asyncio.TaskGroup() as tasks:
+            renewal = tasks.create_task(apart(renewing, "lease"))
+            while not renewal.done():
+                turned_s = self._clock.monotonic()
+                await asyncio.wait((renewal,), timeout=self._ttl_s * RENEW_PART)
+
+    async def _renew(
+        self, term: Leadership, leases: LeasesPort, turns: Callable[[], bool] = lambda: True
+    ) -> None:
+        """The deadline counts from before the request: the store can't have moved the expiry any
+        earlier. `turns`: whether the loop that acts does not hang."""
         period_s = pause_s = self._ttl_s * RENEW_PART
         while term.remaining_s > 0.0:
             await self._clock.sleep(min(pause_s, term.remaining_s))
+            if not turns():
+                _log.error("lease_let_go", error=f"the loop has not turned for {SILENT_S:.0f} s")
+                break
             began_s = self._clock.monotonic()
             try:
                 async with asyncio.timeout(max(term.remaining_s, 0.01)):
-                    await self._leases.renew(term.lease)
+                    await leases.renew(term.lease)
             except StaleEpochError:
                 break
             except (StoreUnavailableError, TimeoutError) as exc:
@@ -146,7 +192,6 @@ class Leader:
             term.extend(began_s + self._usable_s)
             # from start to start: else a slow store costs twice, its answer and the pause
             pause_s = max(0.0, period_s - (self._clock.monotonic() - began_s))
-        term.lost()
 
     async def give_up(self, term: Leadership) -> None:
         """Let a successor begin at once. Failing to is harmless: the lease expires."""

@@ -81,6 +81,8 @@ class Database:
     """A libpq URL; it may hold a password, so it is never printed."""
     readers: int = 4
     """Most connections of the pool."""
+    purpose: str = "reads"
+    """What PostgreSQL is told that they are for."""
     _pool: Pool | None = field(default=None, repr=False)
 
     async def connect(
@@ -142,7 +144,7 @@ class Database:
                     timeout=_CONNECT_TIMEOUT_S,
                     command_timeout=CALL_TIMEOUT_S,
                     target_session_attrs=_LEADER,
-                    server_settings={"application_name": "bunker reads"},
+                    server_settings={"application_name": f"bunker {self.purpose}"},
                 )
                 self._pool = await pool
             async with self._pool.acquire(timeout=CALL_TIMEOUT_S) as conn:

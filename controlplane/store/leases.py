@@ -5,6 +5,8 @@ batch of writes locks and reads first: once a takeover has committed, no write o
 holder can.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -77,6 +79,15 @@ class Leases:
     """Every method raises StoreUnavailableError when PostgreSQL is away."""
 
     database: Database
+
+    @asynccontextmanager
+    async def own(self) -> AsyncIterator["Leases"]:
+        """The same over a connection of their own, for another event loop."""
+        database = Database(self.database.dsn, readers=1, purpose="lease")
+        try:
+            yield Leases(database)
+        finally:
+            database.close()
 
     async def try_acquire(
         self, name: str, holder: Holder, ttl_s: float, *, replacing: int | None = None

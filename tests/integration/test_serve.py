@@ -116,3 +116,26 @@ async def test_a_kubeconfig_that_cannot_be_written_leaves_no_token(
     assert told == f"error: cannot write '{out}': No such file or directory\n"
     async with database.reading("cannot count") as conn:
         assert await conn.fetchval("SELECT count(*) FROM tokens") == 0
+
+
+@pytest.mark.postgres
+async def test_an_agent_renews_its_lease_on_a_connection_of_its_own(
+    tmp_path: Path, database: Database
+) -> None:
+    """Told by PostgreSQL; that it is a thread's of its own is why (test_lease_apart.py)."""
+    url = f"unix://{tmp_path / 'no-engine.sock'}"
+    process = await begun(tmp_path, database.dsn, "serve", "agent", CP_DOCKER_HOST=url)
+    try:
+        async with asyncio.timeout(LIMIT_S), database.reading("cannot look") as conn:
+            while "UPDATE leases" not in (  # noqa: ASYNC110  # another process does it
+                await conn.fetchval(
+                    "SELECT query FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND application_name = 'bunker lease'"
+                )
+                or ""
+            ):
+                await asyncio.sleep(0.1)
+    finally:
+        process.terminate()
+        told = await said(process)
+    assert process.returncode == 0, told
