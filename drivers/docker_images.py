@@ -9,7 +9,7 @@ from controlplane.errors import RetryableError, UnderWayError
 from drivers.containers import ImageState
 from drivers.docker_cache import InspectCache
 from drivers.docker_calls import APART, DockerCalls
-from drivers.docker_errors import EngineRefusedError, is_stopping, one_line
+from drivers.docker_errors import EngineRefusedError, EngineTimeoutError, is_stopping, one_line
 from drivers.docker_inspect import image_state
 
 BUILT_HERE: Final = "bunker.local/"
@@ -117,6 +117,8 @@ class DockerImages:
             if exc.status not in _REGISTRY_STATUS or is_stopping(str(exc)):
                 raise
             failure = _pull_error(reference, str(exc))
+        except EngineTimeoutError:
+            failure = _pull_error(reference, "the registry has long sent nothing")
         if failure is not None:
             raise failure
 

@@ -18,6 +18,7 @@ from docker import APIClient
 from docker.errors import APIError, DockerException
 from docker.types import CancellableStream
 from docker.utils import parse_repository_tag
+from urllib3.exceptions import HTTPError
 
 from drivers.docker_errors import (
     EngineAwayError,
@@ -27,6 +28,19 @@ from drivers.docker_errors import (
 )
 
 _OK: Final = (200, 201, 204, 304)
+PULL_SILENT_S: Final = 600.0
+"""A pull of which the engine tells nothing for so long is given up: a registry that took the
+request and sends nothing would keep its place for ever. Not sooner, as one that waits until the
+engine has fetched other layers is silent, too."""
+
+
+class _Client(APIClient):
+    """The SDK's, but for how long it reads a pull: it would do so for ever."""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        if "/images/create?" in request.path_url:
+            kwargs["timeout"] = PULL_SILENT_S
+        return super().send(request, **kwargs)
 
 
 class Engine:
@@ -94,13 +108,15 @@ class Engine:
         return Stream(response)
 
     def pull(self, reference: str) -> Iterator[Mapping[str, Any]]:
-        """The engine's progress messages; errors are among them. Raises EngineError."""
+        """The engine's progress messages; errors are among them. Raises EngineError:
+        EngineTimeoutError after PULL_SILENT_S without one, and the engine gives the pull up."""
         repository, tag = parse_repository_tag(reference)
         try:
             yield from self._connected().pull(
                 repository, tag=tag or "latest", stream=True, decode=True
             )
-        except (requests.RequestException, DockerException) as exc:
+        except (requests.RequestException, HTTPError, DockerException) as exc:
+            # a read of the SDK's stream fails with urllib3's own errors
             raise _transport_error(exc) from exc
 
     def close(self) -> None:
@@ -112,7 +128,7 @@ class Engine:
         with self._lock:
             if self._client is None:
                 try:
-                    client = APIClient(
+                    client = _Client(
                         base_url=self._url,
                         version="auto",
                         timeout=int(self._timeout_s),

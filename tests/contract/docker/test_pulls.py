@@ -13,9 +13,11 @@ from aiohttp import web
 from docker import APIClient
 
 from controlplane.errors import RetryableError, UnderWayError
+from drivers import docker_sdk
 from drivers.containers import ImageState
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
+from drivers.docker_images import PULLS
 from tests.support.files import serving
 
 GIVE_UP_S = 60.0
@@ -118,6 +120,42 @@ async def test_a_slow_registry_keeps_nobody_and_what_it_sends_is_there_in_the_en
         finally:
             registry.go.set()
             await asyncio.to_thread(_remove, docker_client, reference)
+
+
+async def test_a_registry_that_sends_nothing_is_given_up_and_keeps_no_place(
+    docker_client: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many pulls as there may be at once, of a registry that never sends; then one that does."""
+    monkeypatch.setattr(docker_sdk, "PULL_SILENT_S", 3.0)
+    silent, answers = Registry(), Registry()
+    answers.go.set()
+    driver = DockerContainers(DockerConfig(instance="pulls", images="upstream"))
+    async with (
+        serving(silent.app()) as nothing,
+        serving(answers.app()) as something,
+        aclosing(driver),
+        asyncio.TaskGroup() as tasks,
+    ):
+        reference = f"127.0.0.1:{something}/slow:1"
+        kept = [
+            tasks.create_task(outcome(driver, f"127.0.0.1:{nothing}/slow:{number}"))
+            for number in range(PULLS)
+        ]
+        try:
+            await asyncio.sleep(0)  # they are first
+            assert (await pulled(driver, reference)).digest.startswith("sha256:")
+            told = [await each for each in kept]
+        finally:
+            silent.go.set()
+            await asyncio.to_thread(_remove, docker_client, reference)
+    assert {error.reason for error in told} == {"PullFailed"}
+    assert "the registry has long sent nothing" in str(told[0])
+
+
+async def outcome(driver: DockerContainers, reference: str) -> RetryableError:
+    with pytest.raises(RetryableError) as told:
+        await pulled(driver, reference)
+    return told.value
 
 
 async def test_an_image_that_the_registry_has_not_is_told_to_all_who_ask() -> None:
