@@ -85,5 +85,7 @@ def _container_event(
         known.drop(container)
     else:
         known.add(container, owner, attributes.get(LABEL_CONTAINER, ""))
-    # Nobody but us makes containers with our labels: a creation tells the engine nothing.
-    return Told(f"container:{container}", owner, f"container {action}", wakes=action != "create")
+    # Nobody but us makes containers with our labels: a creation tells the engine nothing. Nor does
+    # a signal that was sent: what becomes of it is told next, and who looks before asks the dying.
+    wakes = action not in {"create", "kill"}
+    return Told(f"container:{container}", owner, f"container {action}", wakes=wakes)

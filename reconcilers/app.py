@@ -105,8 +105,22 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     async def _replica(self, want: Want[App], state: ContainerState) -> Replica:
         slot = state.labels.get(LABEL_SLOT, "")
         age_s = box.age_s(state, self.clock.now())
+        spec = want.record.spec
         serves = await self._serves(want, state, age_s)
+        # only of what served: one that starts, or is known not to serve, delays nobody's pass
+        if want.record.status.ready_replicas >= spec.replicas and age_s >= SETTLED_S:
+            for _ in range((spec.health_check or HealthCheck()).failure_threshold - 1):
+                if serves or not state.running:
+                    break
+                # it may have died since, and is healed now, not when nobody has answered for long
+                state = await self._now(want, state) or state
+                if state.running:
+                    await self.clock.sleep(ASK_AGAIN_S)
+                    serves = await self._serves(want, state, age_s)
         return Replica(int(slot) if slot.isdecimal() else -1, state, serves, age_s)
+
+    async def _now(self, want: Want[App], state: ContainerState) -> ContainerState | None:
+        return await self.containers.observe_container(state.name, want.record.metadata.uid)
 
     async def _serves(self, want: Want[App], state: ContainerState, age_s: float) -> bool:
         if not state.running or state.paused or state.restarting:
@@ -119,16 +133,8 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         if not address:
             return False
         check = spec.health_check or HealthCheck()
-        timeout_s = float(check.timeout_seconds)
         target = Target(address, port, check.path)
-        # only of what served: one that starts, or is known not to serve, delays nobody's pass
-        served = want.record.status.ready_replicas >= spec.replicas and age_s >= SETTLED_S
-        for again in range(check.failure_threshold if served else 1):
-            if again:
-                await self.clock.sleep(ASK_AGAIN_S)
-            if (await self.probe.observe(target, timeout_s=timeout_s)).ok:
-                return True
-        return False
+        return (await self.probe.observe(target, timeout_s=float(check.timeout_seconds))).ok
 
     def plan(self, want: Want[App], seen: AppSeen, /) -> Plan[box.ContainerStep]:
         if want.deleting:

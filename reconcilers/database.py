@@ -127,8 +127,11 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             password = values.get("password", b"").decode(errors="replace")
             told = await self._ask(record, address, password)
             if told.answer == "silent" and age_s >= SETTLED_S and _was_ready(record):
-                await self.clock.sleep(ASK_AGAIN_S)
-                told = await self._ask(record, address, password)
+                # it may have died since, and is healed now
+                container = await self.containers.observe_container(record.owned_name, uid)
+                if container and container.running:
+                    await self.clock.sleep(ASK_AGAIN_S)
+                    told = await self._ask(record, address, password)
         return DatabaseSeen(
             container,
             image_here,

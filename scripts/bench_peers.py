@@ -167,6 +167,7 @@ def _service(model: Model) -> dict[str, Any]:
         "mem_limit": host["Memory"],
         "memswap_limit": host["MemorySwap"],
         "pids_limit": host["PidsLimit"],
+        "shm_size": host["ShmSize"],
         "cap_drop": host["CapDrop"],
         "cap_add": host["CapAdd"],
         "security_opt": host["SecurityOpt"],

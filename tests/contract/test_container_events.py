@@ -42,6 +42,17 @@ async def test_events_tell_the_owner_of_what_others_do(world: World, what: str) 
         assert (await told()).owner == wanted.owner
 
 
+async def test_who_is_told_of_a_kill_sees_it_dead(world: World) -> None:
+    """Not that a signal was sent: whoever looked then would ask a server that is dying."""
+    name = await started(world)
+    async with listening(world) as told:
+        await told()
+        await expect(world, name, running=True, paused=False)
+        world.kill(name)
+        await told()
+        await expect(world, name, running=False, paused=False)
+
+
 async def test_events_tell_the_owner_of_a_removed_network(world: World) -> None:
     wanted = network_spec(world)
     async with listening(world) as told:

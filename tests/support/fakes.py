@@ -1,5 +1,6 @@
 """A fake of every driver, all around one engine."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -33,6 +34,8 @@ class FakeServers:
     passwords: dict[tuple[str, int], str] = field(default_factory=dict)
     """(owner's uid, start; 0 for postgres, which keeps it in its data) -> password."""
     silent: bool = False
+    asked: Callable[[], object] = lambda: None
+    """What happens to them while they are asked."""
     used_bytes: int = 0
     """What the data of each Redis takes."""
     heals: int = 0
@@ -43,6 +46,7 @@ class FakeServers:
     async def ask(
         self, engine: str, address: str, port: int, login: Login, password: str, /
     ) -> Told:
+        self.asked()
         container = self._at(address)
         if container is None:
             return SILENT

@@ -51,7 +51,7 @@ async def test_every_death_is_told(world: DockerWorld) -> None:
     async with listening(driver) as listener:
         for count in (1, 2, 3):
             await asyncio.to_thread(world.kill, spec(world).name)
-            await listener.until("container kill", count=count)
+            await listener.until("container die", count=count)
             await driver.start_container(container)
 
 

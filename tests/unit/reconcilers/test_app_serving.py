@@ -44,6 +44,23 @@ async def test_one_that_served_is_asked_again_before_it_counts_as_gone(
     assert answers == []
 
 
+async def test_one_that_dies_while_it_is_asked_is_healed_at_once() -> None:
+    """Seen running, and dead a moment later: no answer is waited for again."""
+    made = await world()
+    await made.settle(app())
+    made.clock.elapsed_s = 10.0
+
+    def dies(_: str) -> bool:
+        made.engine.kill(f"{NAME}-0")
+        return True
+
+    made.probe.missing = dies
+    served = app(healthCheck={"path": "/healthz"})
+    served = served.model_copy(update={"status": AppStatus(ready_replicas=1)})
+    plan, _ = await made.look(served)
+    assert [type(step).__name__ for step in plan.steps] == ["StartContainer"]
+
+
 async def test_one_that_does_not_answer_is_asked_less_and_less_often() -> None:
     made = await world()
     made.probe.everything = False

@@ -175,6 +175,17 @@ async def test_one_that_served_is_asked_again_before_its_silence_is_told(answers
     assert report.ready == answers
 
 
+async def test_one_that_dies_while_it_is_asked_is_healed_at_once() -> None:
+    made = await world()
+    await made.settle(database())
+    made.clock.elapsed_s = 60.0
+    ready = Condition(type="Ready", status="True", reason="Serving")
+    served = database().model_copy(update={"status": DatabaseStatus(conditions=(ready,))})
+    made.servers.asked = lambda: made.engine.kill(NAME)
+    plan, _ = await made.look(served)
+    assert names(plan) == ["StartContainer"]
+
+
 async def test_a_missing_image_is_fetched_first() -> None:
     made = await world()
     made.containers = type(made.containers)(made.engine, images="upstream")
