@@ -54,6 +54,16 @@ class Metrics:
             "api_inflight_requests", "Requests being worked on.", registry=registry
         )
         self.streams = Gauge("api_open_streams", "Watches and streams open.", registry=registry)
+        self._durations: dict[tuple[str, str, int], Histogram] = {}
+
+    def took(self, labels: tuple[str, str], status: int, seconds: float) -> None:
+        """One request of that verb and resource. The client library would look its series up
+        under a lock each time."""
+        key = (*labels, status)
+        series = self._durations.get(key)
+        if series is None:
+            series = self._durations[key] = self.duration.labels(*labels, str(status))
+        series.observe(seconds)
 
 
 @dataclass(slots=True)
@@ -177,7 +187,7 @@ def finish(
     if call is not None:
         for value in warning_headers(call.warnings):
             response.headers.add("Warning", value)
-    metrics.duration.labels(*labels, str(response.status)).observe(time.perf_counter() - started)
+    metrics.took(labels, response.status, time.perf_counter() - started)
     return response
 
 

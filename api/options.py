@@ -41,6 +41,8 @@ _KINDS: Final = {"POST": "CreateOptions", "PUT": "UpdateOptions", "DELETE": "Del
 
 def write_options(call: Call, *, apply: bool = False) -> WriteOptions:
     """Read them. Raises StatusError 422 naming the parameter, the value and the fix."""
+    if not apply and not call.request.query_string:
+        return WriteOptions(Actor(call.user.name, _agent(call)))  # as most writes ask for nothing
     if "force" in call.query and call.request.method == "PATCH" and not apply:
         told = "Forbidden: may not be specified for non-apply patch"
         raise refused(call, "force", "FieldValueForbidden", told)
@@ -100,6 +102,11 @@ def _manager(call: Call, *, required: bool) -> str:
     if required:
         told = "Required value: is required for apply patch"
         raise refused(call, "fieldManager", "FieldValueRequired", told)
+    return _agent(call)
+
+
+def _agent(call: Call) -> str:
+    """The User-Agent up to its first slash."""
     agent = call.request.headers.get("User-Agent", "").partition("/")[0]
     if not agent.isprintable():
         agent = "".join(char for char in agent if char.isprintable())

@@ -19,7 +19,7 @@ _MAX_COPIED_BYTES: Final = 1 << 20
 """All that one patch may copy: `copy` in a row doubles an object each time."""
 _MAX_MOVED_ITEMS: Final = 100_000_000
 """All that one patch may push along in lists, 0.65 ns each: 10,000 inserts at the head of the
-longest list that a record may have (validation.MAX_ENTRIES). A list twenty times as long, which
+longest list that a record may have (pruning.MAX_ENTRIES). A list twenty times as long, which
 only a patch can make and no record can keep, took 1.9 s."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from api.pruning import Node, walked
 from api.schema import structural_schema
 from controlplane.clock import Clock
 from controlplane.topology import DEFAULT, Topology, of_schema
@@ -32,13 +33,18 @@ class Served:
         return structural_schema(self.model)
 
     @cached_property
+    def walked(self) -> Node:
+        """The schema as pruning walks it."""
+        return walked(self.schema)
+
+    @cached_property
     def topology(self) -> Topology:
         return of_schema(self.schema)
 
     @cached_property
     def prepared(self) -> bool:
         """True, once all is there that judging a record takes: 8 to 100 ms."""
-        _ = self.topology
+        _ = self.topology, self.walked
         self.model.prepare()
         return True
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from api import errors
+from api.pruning import Node
 from api.qualified import MAX_NAME, is_key, is_subdomain, is_value
 from api.served import Served
 from resources.meta import FieldError, Record
@@ -26,12 +27,8 @@ Reason = Literal[
     "FieldValueTooMany",
 ]
 
-_PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 _SELF_SET: Final = frozenset({"selfLink", "managedFields"})
 """Metadata the models do not know and clients may send back."""
-MAX_ENTRIES: Final = 10_000
-"""Of a list or map whose schema sets no bound of its own: the models complain about each entry, of
-which 1 MiB can hold 300,000; that took 5 s, and 60 MB to tell."""
 _MAX_SHOWN_CHARS: Final = 64
 """Of a refused value, in an error message."""
 
@@ -54,7 +51,7 @@ def prune(served: Served, obj: Mapping[str, Any], *, defaults: bool = True) -> P
     """
     unknown: list[str] = []
     try:
-        out = _Pruner(unknown, defaults).map(obj, served.schema, "")
+        out = _Pruner(unknown, defaults).map(obj, served.walked, "")
     except _TooManyError as exc:
         meta = obj.get("metadata")
         name = meta.get("name") if isinstance(meta, dict) else ""
@@ -80,46 +77,42 @@ class _Pruner:
         self._unknown = unknown
         self._defaults = defaults
 
-    def map(self, value: Mapping[str, Any], schema: Mapping[str, Any], path: str) -> dict[str, Any]:
-        properties = schema.get("properties")
-        if properties is None:
-            return self._values(value, schema, path)
-        preserve = schema.get(_PRESERVE, False)
+    def map(self, value: Mapping[str, Any], node: Node, path: str) -> dict[str, Any]:
+        fields = node.fields
+        if fields is None:
+            return self._values(value, node, path)
         out = {}
         for name, sub in value.items():
-            known = properties.get(name)
+            known = fields.get(name)
             if known is not None:
                 if isinstance(sub, dict | list):
                     out[name] = self._value(sub, known, f"{path}.{name}" if path else name)
                 elif sub is not None:
                     out[name] = sub
-            elif preserve or (path == "metadata" and name in _SELF_SET):
+            elif node.preserve or (path == "metadata" and name in _SELF_SET):
                 out[name] = sub
             else:
                 self._unknown.append(f"{path}.{name}" if path else name)
         if self._defaults:
-            _set_defaults(out, properties)
+            _set_defaults(out, node)
         return out
 
-    def _value(self, value: Any, schema: Mapping[str, Any], path: str) -> Any:
+    def _value(self, value: Any, node: Node, path: str) -> Any:
         if isinstance(value, dict):
-            return self.map(value, schema, path)
-        if isinstance(value, list):
-            items = schema.get("items")
-            if items is not None:
-                if len(value) > (limit := schema.get("maxItems", MAX_ENTRIES)):
-                    raise _TooManyError(path, len(value), limit)
-                return [self._value(v, items, f"{path}[{i}]") for i, v in enumerate(value)]
+            return self.map(value, node, path)
+        items = node.items
+        if isinstance(value, list) and items is not None:
+            if len(value) > node.most:
+                raise _TooManyError(path, len(value), node.most)
+            return [self._value(v, items, f"{path}[{i}]") for i, v in enumerate(value)]
         return value
 
-    def _values(
-        self, value: Mapping[str, Any], schema: Mapping[str, Any], path: str
-    ) -> dict[str, Any]:
-        values = schema.get("additionalProperties")
-        if not isinstance(values, dict):
+    def _values(self, value: Mapping[str, Any], node: Node, path: str) -> dict[str, Any]:
+        values = node.values
+        if values is None:
             return dict(value)
-        if len(value) > (limit := schema.get("maxProperties", MAX_ENTRIES)):
-            raise _TooManyError(path, len(value), limit)
+        if len(value) > node.most:
+            raise _TooManyError(path, len(value), node.most)
         return {
             name: self._value(sub, values, f"{path}.{name}")
             for name, sub in value.items()
@@ -127,10 +120,10 @@ class _Pruner:
         }
 
 
-def _set_defaults(out: dict[str, Any], properties: Mapping[str, Any]) -> None:
-    for name, known in properties.items():
-        if "default" in known and name not in out:
-            out[name] = _fresh(known["default"])
+def _set_defaults(out: dict[str, Any], node: Node) -> None:
+    for name, default in node.defaults:
+        if name not in out:
+            out[name] = _fresh(default)
 
 
 def _fresh(value: Any) -> Any:

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+_TO_SECONDS: Final = len("2026-01-01T00:00:00")
 
 
 class Clock(Protocol):
@@ -33,7 +35,9 @@ class SystemClock:
 
 def rfc3339(moment: datetime) -> str:
     """Kubernetes' metav1.Time: UTC, whole seconds, `Z`."""
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat()[:_TO_SECONDS] + "Z"
 
 
 def parse_time(value: object) -> datetime | None:

@@ -17,6 +17,7 @@ from typing import Final
 
 import orjson
 
+from controlplane.engine.holdings import Holdings
 from controlplane.errors import CompactedError, SlowReaderError
 from controlplane.records import Change, Held, Key, Stored, Verb
 from controlplane.stretch import Stretch
@@ -41,7 +42,7 @@ class Cache:
         self._shelves: dict[tuple[str, str], _Shelf] = {}
         self._namespaces: dict[str, list[str]] = {}
         self._owned: dict[str, dict[Key, Stored]] = {}
-        self._bytes: dict[str, int] = {}
+        self._holdings = Holdings()
         self._ring = _Ring(ring_changes)
         self._watchers: dict[str | None, dict[int, Watcher]] = {}
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -72,13 +73,8 @@ class Cache:
         return found
 
     def held(self, namespace: str, /) -> Held:
-        """How much a namespace holds; a look-up for each kind."""
-        found = {
-            kind: len(shelf.records)
-            for kind in self._namespaces
-            if (shelf := self._shelves.get((kind, namespace))) is not None
-        }
-        return Held(found, self._bytes.get(namespace, 0))
+        """How much a namespace holds now: what it tells goes on with the records."""
+        return self._holdings.of(namespace)
 
     def namespaces(self, kind: str, /) -> Sequence[str]:
         """Those that have a record of this kind, sorted; "" where it is cluster-scoped."""
@@ -178,15 +174,15 @@ class Cache:
         if before is not None:
             self._disown(before)
             grown -= len(before.body)
-        self._weigh(key.namespace, grown)
+        more = (verb != "delete") - (before is not None)
+        self._size += more
+        self._holdings.change(key, more, grown)
         if verb == "delete":
             shelf.remove(key.name)
-            self._size -= before is not None
             if not shelf.records:
                 self._drop_shelf(key)
         else:
             shelf.put(stored)
-            self._size += before is None
             self._own(stored)
         return before
 
@@ -200,12 +196,6 @@ class Cache:
     def _drop_shelf(self, key: Key) -> None:
         del self._shelves[key.kind, key.namespace]
         self._namespaces[key.kind].remove(key.namespace)
-
-    def _weigh(self, namespace: str, grown: int) -> None:
-        if total := self._bytes.get(namespace, 0) + grown:
-            self._bytes[namespace] = total
-        else:
-            self._bytes.pop(namespace, None)
 
     def _own(self, stored: Stored) -> None:
         for uid in _owner_uids(stored.body):

@@ -6,8 +6,11 @@ so are Quotas: with one, an administrator makes room.
 """
 
 import asyncio
+from functools import lru_cache
 from typing import Final
 from weakref import WeakValueDictionary
+
+import orjson
 
 from controlplane.events import KIND as EVENT
 from controlplane.records import View
@@ -69,11 +72,17 @@ def _over(what: str, wanted: int, limit: int, quota: str, coming: int) -> str:
 def _least(view: View, namespace: str, field: str, default: int) -> tuple[int, str]:
     """The limit, and the Quota it comes from: with several, each of them holds."""
     found = [
-        (parse_bytes(value), stored.key.name)
+        (limit, stored.key.name)
         for stored in view.list(QUOTA, namespace)
-        if (value := (stored.obj.get("spec") or {}).get(field)) is not None
+        if (limit := _limit(stored.body, field)) is not None
     ]
     return min(found, default=(default, ""))
+
+
+@lru_cache(maxsize=1024)  # each create in the namespace asks
+def _limit(quota: bytes, field: str) -> int | None:
+    value = (orjson.loads(quota).get("spec") or {}).get(field)
+    return None if value is None else parse_bytes(value)
 
 
 class Lines:
