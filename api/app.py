@@ -5,6 +5,7 @@ Generic over kinds. What is served where: docs/api.md.
 
 import asyncio
 import time
+from functools import lru_cache, partial
 from typing import Final
 
 from aiohttp import web
@@ -71,6 +72,10 @@ HANDLERS: Final[dict[tuple[str, str], Handler]] = {
 }
 """(verb, subresource) -> handler of record paths."""
 
+_PATHS: Final = 4096
+"""Whose meaning is kept: clients ask for the same ones again and again."""
+_SHORT_CHARS: Final = 256
+"""Longest path kept, as whoever reaches the port may ask for any."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 SILENT: Final[web.AppKey[set[asyncio.BaseProtocol]]] = web.AppKey("silent", set)
 """Connections that have not sent a request yet (serve.py drops them in time)."""
@@ -84,6 +89,8 @@ class _Entry:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._routes = RouteTable(ALL)
+        self._known_routes = lru_cache(maxsize=_PATHS)(self._routes.find)
+        self._known_targets = lru_cache(maxsize=_PATHS)(partial(resolve, ctx.kinds))
         self._metrics = Metrics(ctx.registry)
         self._load = Load()
         self.silent: set[asyncio.BaseProtocol] = set()
@@ -118,7 +125,9 @@ class _Entry:
 
     async def _understand(self, request: web.Request) -> tuple[Handler, Call, Route | None]:
         """Who asks for what, and who answers it. Authentication comes before anything is told."""
-        found = self._routes.find(request.path)
+        path = request.path
+        short = len(path) <= _SHORT_CHARS
+        found = self._known_routes(path) if short else self._routes.find(path)
         route, params = found.get(request.method) or found.get(_as_get(request)) or (None, {})
         public = route is not None and route.public
         user, token = await authenticate(self._ctx, request, public=public)
@@ -129,11 +138,10 @@ class _Entry:
             return route.handler, call, route
         if found:
             raise errors.method_not_allowed(found)
-        if not is_resource_path(request.path):
+        if not is_resource_path(path):
             raise errors.no_such_path()
-        call.resource = resolve(
-            self._ctx.kinds, request.method, request.path, watch=call.flag("watch")
-        )
+        understood = self._known_targets if short else partial(resolve, self._ctx.kinds)
+        call.resource = understood(request.method, path, watch=call.flag("watch"))
         records.authorize(call)
         return self._handler(call), call, None
 

@@ -140,7 +140,7 @@ def _refuse_constant(name: str) -> Any:
     raise errors.bad_request(f"{name} is not a number; write a finite one")
 
 
-_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}|[0-9][eE]")
+_LONG_NUMBER: Final = re.compile(rb"[0-9](?:[0-9]{18}|[eE])")
 _JSON: Final = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant)
 
 
