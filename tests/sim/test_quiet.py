@@ -16,7 +16,6 @@ from tests.support.virtual import run
 
 DAY_S = 24 * 3600.0
 BLOCKED_S = 0.05
-RUNS = 3
 APPS = 150
 VOLUMES = 2500
 """So many that a loop over all of them that doesn't let others run is too long."""
@@ -47,14 +46,21 @@ async def wake_all(stage: Stage) -> None:
 
 def held_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
     """Callbacks of a busy platform that took longer than they may, by the processor time of their
-    thread: waiting for a loaded machine isn't blocking."""
+    thread: waiting for a loaded machine isn't blocking. Nor is the collector, whose longest look
+    takes 60 to 160 ms here: the heap is the simulation's, with all that it remembers."""
     found: list[tuple[float, str]] = []
     plain = asyncio.Handle._run
+    collecting_s = 0.0
+
+    def collected(phase: str, _: dict[str, int]) -> None:
+        nonlocal collecting_s
+        now_s = time.thread_time()
+        collecting_s += now_s if phase == "stop" else -now_s
 
     def timed(self: asyncio.Handle) -> None:
-        began_s = time.thread_time()
+        began_s = time.thread_time() - collecting_s
         plain(self)
-        took_s = time.thread_time() - began_s
+        took_s = time.thread_time() - collecting_s - began_s
         if took_s > BLOCKED_S:
             task = getattr(self._callback, "__self__", None)  # type: ignore[attr-defined]
             found.append((took_s, repr(task if isinstance(task, asyncio.Task) else self)))
@@ -77,18 +83,16 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
     # what the suite has left on the heap is no part of the platform
     gc.collect()
     gc.freeze()
+    gc.callbacks.append(collected)
     try:
         with monkeypatch.context() as patch:
             patch.setattr(asyncio.Handle, "_run", timed)
             run(main)
     finally:
+        gc.callbacks.remove(collected)
         gc.unfreeze()
     return found
 
 
 def test_the_loop_is_never_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What blocks does so each time; a neighbour that takes half of the core's speed does not."""
-    runs = [held_up(monkeypatch)]
-    while runs[-1] and len(runs) < RUNS:
-        runs.append(held_up(monkeypatch))
-    assert min(runs, key=len) == []
+    assert held_up(monkeypatch) == []

@@ -182,7 +182,8 @@ async def test_one_that_dies_while_it_is_asked_is_healed_at_once() -> None:
     ready = Condition(type="Ready", status="True", reason="Serving")
     served = database().model_copy(update={"status": DatabaseStatus(conditions=(ready,))})
     made.servers.asked = lambda: made.engine.kill(NAME)
-    plan, _ = await made.look(served)
+    async with asyncio.timeout(5):  # whoever waits does so for ever, on a clock that stands still
+        plan, _ = await made.look(served)
     assert names(plan) == ["StartContainer"]
 
 
