@@ -105,36 +105,32 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     async def _replica(self, want: Want[App], state: ContainerState) -> Replica:
         slot = state.labels.get(LABEL_SLOT, "")
         age_s = box.age_s(state, self.clock.now())
-        spec = want.record.spec
-        serves = await self._serves(want, state, age_s)
-        # only of what served: one that starts, or is known not to serve, delays nobody's pass
-        if want.record.status.ready_replicas >= spec.replicas and age_s >= SETTLED_S:
-            for _ in range((spec.health_check or HealthCheck()).failure_threshold - 1):
-                if serves or not state.running:
-                    break
-                # it may have died since, and is healed now, not when nobody has answered for long
-                state = await self._now(want, state) or state
-                if state.running:
-                    await self.clock.sleep(ASK_AGAIN_S)
-                    serves = await self._serves(want, state, age_s)
+        state, serves = await self._serves(want, state, age_s)
         return Replica(int(slot) if slot.isdecimal() else -1, state, serves, age_s)
 
-    async def _now(self, want: Want[App], state: ContainerState) -> ContainerState | None:
-        return await self.containers.observe_container(state.name, want.record.metadata.uid)
-
-    async def _serves(self, want: Want[App], state: ContainerState, age_s: float) -> bool:
-        if not state.running or state.paused or state.restarting:
-            return False
-        spec = want.record.spec
-        port = spec.probe_port
-        if port is None:
-            return state.restart_count == 0 or age_s >= SETTLED_S
-        address = state.networks.get(want.network)
-        if not address:
-            return False
+    async def _serves(
+        self, want: Want[App], state: ContainerState, age_s: float
+    ) -> tuple[ContainerState, bool]:
+        """Whether it does, and how it is by then."""
+        spec, record = want.record.spec, want.record
+        if spec.probe_port is None:
+            return state, _up(state) and (state.restart_count == 0 or age_s >= SETTLED_S)
         check = spec.health_check or HealthCheck()
-        target = Target(address, port, check.path)
-        return (await self.probe.observe(target, timeout_s=float(check.timeout_seconds))).ok
+        # only of what served: one that starts, or is known not to serve, delays nobody's pass
+        served = record.status.ready_replicas >= spec.replicas and age_s >= SETTLED_S
+        for again in range(check.failure_threshold if served else 1):
+            if again:
+                # it may have died since: then it is healed now, not asked until it is given up
+                found = await self.containers.observe_container(state.name, record.metadata.uid)
+                state = found or state
+                if _address(want, state):
+                    await self.clock.sleep(ASK_AGAIN_S)
+            if not (address := _address(want, state)):
+                break
+            target = Target(address, spec.probe_port, check.path)
+            if (await self.probe.observe(target, timeout_s=float(check.timeout_seconds))).ok:
+                return state, True
+        return state, False
 
     def plan(self, want: Want[App], seen: AppSeen, /) -> Plan[box.ContainerStep]:
         if want.deleting:
@@ -311,6 +307,15 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
 
     async def apply(self, step: box.ContainerStep, /) -> None:
         await self.steps.apply(step)
+
+
+def _up(state: ContainerState) -> bool:
+    return state.running and not state.paused and not state.restarting
+
+
+def _address(want: Want[App], state: ContainerState) -> str:
+    """Where it can be asked; empty where there is nobody to answer."""
+    return state.networks.get(want.network, "") if _up(state) else ""
 
 
 def _name(want: Want[App], slot: int) -> str:

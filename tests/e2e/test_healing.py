@@ -120,7 +120,13 @@ def test_harm_is_healed_and_data_kept(
         data.keep(healing, record, value)
     with healing.engine() as engine:
         (victim,) = healing.containers(name, NS, engine=engine)
-        victim.reload()
+
+        def whole() -> bool:
+            victim.reload()
+            return bool(shape(victim)["networks"])
+
+        # what is ready may not have been looked at since the harm before, which hit all at once
+        eventually(whole, within_s=HEALED_S, what=f"{name} has its network back")
         before = shape(victim)
         with outrun(healing, harm):
             harm(victim)

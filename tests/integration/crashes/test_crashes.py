@@ -56,6 +56,9 @@ TWICE: Final = [
     if (THOROUGH and story.kind in WHOLE and story.act is not restart)
     or str(story) == "App-web-create"
 ]
+ABREAST: Final = 4
+"""Stories with two crashes at once: each plays three times, the first alone, and mostly waits."""
+TWICE_TOGETHER: Final = [TWICE[at : at + ABREAST] for at in range(0, len(TWICE), ABREAST)]
 
 
 def cuts_of(story: Story, clean: Played) -> list[Cut]:
@@ -125,11 +128,20 @@ async def test_crash_at_a_boundary_on_real_servers_comes_to_the_same_end(
             tasks.create_task(once(story, room))
 
 
-@pytest.mark.parametrize("story", TWICE, ids=str)
-async def test_two_crashes_in_one_run_on_real_servers_come_to_the_same_end(story: Story) -> None:
-    ends = await ends_of(story, asyncio.Semaphore(BERTHS), pairs_of)
+async def twice(story: Story, room: asyncio.Semaphore) -> None:
+    ends = await ends_of(story, room, pairs_of)
+    assert [told for told, _ in ends if told] == []
     struck = sum(1 for _, found in ends if len(found.struck) == 2)
     tell("crash plans with two crashes on a real engine", struck, kind=story.kind)
     # of a story of one or two calls, nothing is left for the second
     assert any(found.struck for _, found in ends)
-    assert [told for told, _ in ends if told] == []
+
+
+@pytest.mark.parametrize("stories", TWICE_TOGETHER, ids=lambda each: str(each[0]))
+async def test_two_crashes_in_one_run_on_real_servers_come_to_the_same_end(
+    stories: list[Story],
+) -> None:
+    room = asyncio.Semaphore(BERTHS)
+    async with asyncio.TaskGroup() as tasks:
+        for story in stories:
+            tasks.create_task(twice(story, room))

@@ -62,6 +62,22 @@ async def test_one_that_dies_while_it_is_asked_is_healed_at_once() -> None:
     assert [type(step).__name__ for step in plan.steps] == ["StartContainer"]
 
 
+@pytest.mark.parametrize("harm", ["pause", "disconnect"])
+async def test_one_that_cannot_be_asked_is_healed_at_once(harm: str) -> None:
+    made = await world()
+    await made.settle(app())
+    made.clock.elapsed_s = 10.0
+    if harm == "pause":
+        made.engine.pause(f"{NAME}-0")
+    else:
+        (network,) = made.engine.by_name(f"{NAME}-0").state.networks
+        made.engine.disconnect(f"{NAME}-0", network)
+    served = app().model_copy(update={"status": AppStatus(ready_replicas=1)})
+    async with asyncio.timeout(5):  # whoever waits does so for ever, on a clock that stands still
+        plan, _ = await made.look(served)
+    assert plan.steps
+
+
 async def test_one_that_does_not_answer_is_asked_less_and_less_often() -> None:
     made = await world()
     made.probe.everything = False
