@@ -31,18 +31,17 @@ def test_what_is_plain_by_its_bytes_would_be_accepted(
         value = {"a": value}
     text = json.dumps(value, ensure_ascii=ascii_only)
     raw = text.encode("utf-8", "surrogatepass")
-    refused = False
-    with contextlib.suppress(ValueError, RecursionError):
-        try:
-            body.check(json.loads(text))
-        except errors.StatusError:
-            refused = True
-    assert not (refused and body._is_plain(raw))
+    try:
+        read = body._JSON.decode(text)
+    except (ValueError, RecursionError, errors.StatusError):
+        return  # refused before it would be walked
+    if body._is_plain(raw):
+        body.check(read)
 
 
 @given(st.from_regex(rb"-?[0-9]{1,25}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?", fullmatch=True))
 def test_a_number_that_is_plain_is_finite_and_fits(raw: bytes) -> None:
     with contextlib.suppress(ValueError):
-        value = json.loads(raw)
+        value = body._JSON.decode(raw.decode())
         if body._is_plain(raw):
             body.check(value)
