@@ -94,6 +94,11 @@ class Metrics:
         self.swept = Counter(
             "controlplane_swept", "Outside objects removed that no record owned.", registry=registry
         )
+        self.sweep_refused = Gauge(
+            "controlplane_sweep_refused",
+            "Outside objects that no record owns, left alone by the last sweep.",
+            registry=registry,
+        )
         for kind in kinds:
             self._start_at_zero(kind)
 

@@ -118,7 +118,9 @@ class DockerImages:
                 raise
             failure = _pull_error(reference, str(exc))
         except EngineTimeoutError:
-            failure = _pull_error(reference, "the registry has long sent nothing")
+            failure = _pull_error(
+                reference, "the engine long told nothing of it; is its registry up?"
+            )
         if failure is not None:
             raise failure
 

@@ -44,6 +44,7 @@ class Sweep:
         *,
         born: Callable[[], datetime | None],
         clean: Callable[[str], None],
+        refused: Callable[[str], None],
     ) -> None:
         self._view = view
         self._records = records
@@ -55,6 +56,8 @@ class Sweep:
         """When these records began to be; None: not known."""
         self._clean = clean
         """Called with the uid of a gone record once nothing of it is outside."""
+        self._refused = refused
+        """Called with why something that no record owns is left alone."""
         self._gone: dict[str, None] = {}
         self._soon = asyncio.Event()
 
@@ -87,6 +90,7 @@ class Sweep:
         removed = 0
         complete = True
         foreign = False
+        refused = 0
         left: set[str] = set()
         # whoever goes from here on may have been listed while it still owned what it has
         gone = tuple(self._gone)
@@ -96,7 +100,9 @@ class Sweep:
                 await self._records.catch_up(5.0)
             unowned = [item for item in items if not self._owned(item) and item.what not in NEVER]
             foreign = foreign or self._is_foreign(unowned)
-            for item in self._careful(unowned, foreign=foreign):
+            leftovers = self._careful(unowned, foreign=foreign)
+            refused += len(unowned) - len(leftovers)
+            for item in leftovers:
                 try:
                     self._guard()
                     await sweeper.remove(item)
@@ -110,6 +116,7 @@ class Sweep:
                 removed += 1
                 self._metrics.swept.inc()
                 _log.info("swept", what=item.what, id=item.id, kind=item.kind, name=item.name)
+        self._metrics.sweep_refused.set(refused)
         self._give_back([uid for uid in gone if uid not in left], for_good=complete)
         return removed
 
@@ -136,11 +143,13 @@ class Sweep:
         unseen = [item for item in unowned if item.uid not in self._gone]
         if not unseen or not (foreign or len(unseen) > UNSEEN_MAX):
             return unowned
+        what = unseen[0].what
         why = "were made before this database was" if foreign else "are many"
-        _log.error(
-            "sweep_refused",
-            unowned=len(unseen),
-            hint=f"these have no record in this database, and {why}: is it another installation's, "
-            "or is its backup still to be restored? if they are to go, remove them by label",
+        told = (
+            f"{len(unseen)} things outside, a {what} among them, have no record in this database, "
+            f"and {why}: is it another installation's, or is its backup still to be restored? If "
+            "they are to go, remove them by label"
         )
+        _log.error("sweep_refused", unowned=len(unseen), hint=told)
+        self._refused(told)
         return [item for item in unowned if item.uid in self._gone]

@@ -30,7 +30,7 @@ from controlplane.engine.controller import Controller, Tuning
 from controlplane.engine.garbage import Garbage
 from controlplane.engine.index import Dependents
 from controlplane.engine.leader import Leadership
-from controlplane.engine.limits import BUDGET_KINDS, read_limits
+from controlplane.engine.limits import BUDGET_KINDS, HOST_NAME, read_limits
 from controlplane.engine.parts import Parts
 from controlplane.engine.port import AGENT, Limits, RecordsPort, Routes, Sweeper, WakeSource
 from controlplane.engine.prepared import Prepare, Prepared, prepared_here
@@ -46,12 +46,14 @@ from controlplane.engine.sweep import Sweep
 from controlplane.engine.wakes import Wakes
 from controlplane.engine.writer import Writer
 from controlplane.errors import AlreadyExistsError, RetryableError, TerminalError
+from controlplane.events import happened
 from controlplane.metrics import TOLD, Metrics, told_as
 from controlplane.names import NameBook
 from controlplane.plan import Generated
 from controlplane.ports import PortPool
 from controlplane.records import Change, Key, Stored, View
 from controlplane.subnets import SubnetPool
+from resources.host import Host
 from resources.meta import Record
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -140,6 +142,7 @@ class Term:
             setup.metrics,
             born=self._born,
             clean=self.admission.release,
+            refused=self._sweep_refused,
         )
         self._departures = Departures(self.admission, swept=bool(setup.sweepers))
         resolver = Resolver(view, setup.models, dependents)
@@ -333,6 +336,11 @@ class Term:
         self.sweep.gone(change.after.uid)
         if self._departures.take(change):
             self.sweep.look_soon()
+
+    def _sweep_refused(self, why: str) -> None:
+        """Told of the machine: what is outside has no record of its own to tell it of."""
+        if host := self._setup.view.get(Key(Host.info.kind, "", HOST_NAME)):
+            self.recorder.tell(happened(host, "Warning", "SweepRefused", why))
 
     def _missed(self) -> None:
         """Changes were: what they would have told is read from what is there."""

@@ -149,7 +149,7 @@ async def test_a_registry_that_sends_nothing_is_given_up_and_keeps_no_place(
             silent.go.set()
             await asyncio.to_thread(_remove, docker_client, reference)
     assert {error.reason for error in told} == {"PullFailed"}
-    assert "the registry has long sent nothing" in str(told[0])
+    assert "the engine long told nothing of it" in str(told[0])
 
 
 async def outcome(driver: DockerContainers, reference: str) -> RetryableError:

@@ -10,6 +10,16 @@ from tests.support.virtual import in_virtual_time
 LATE_S = 3000.0
 
 
+def refusals(platform: Platform) -> list[str]:
+    """What `kubectl describe host` tells of it."""
+    events = [stored.obj for stored in platform.store.cache.list("Event")]
+    return [
+        event["message"]
+        for event in events
+        if (event["reason"], event["involvedObject"]["kind"]) == ("SweepRefused", "Host")
+    ]
+
+
 def running(platform: Platform) -> set[tuple[str, str]]:
     return {(state.name, state.id) for state in platform.states() if state.running}
 
@@ -37,11 +47,18 @@ async def test_an_empty_database_takes_nothing_down_and_the_right_one_goes_on() 
         await platform.settle(LATE_S)
         assert running(platform) == before
         assert set(platform.files.folders) == folders
+        told = sorted(refusals(platform))
+        assert [each[: each.index(" among")] for each in told] == [
+            "3 things outside, a folder",
+            "5 things outside, a container",
+        ]
+        assert all("were made before this database was" in each for each in told)
     platform.store = right
     async with platform.running():
         await platform.settle(LATE_S)
         assert all(platform.ready(key) for key in made)
         assert running(platform) == before
+        assert refusals(platform) == []
 
 
 @in_virtual_time
