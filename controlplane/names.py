@@ -1,4 +1,4 @@
-"""Names outside that at most one record may have: buckets, domains, mail addresses.
+"""Names outside that stand for one thing: buckets, domains, mail addresses, hosts in a network.
 
 Pure and synchronous, so every decision is serialised by the event loop; rebuilt from
 `status.allocation.names` at start. Who comes second is told who has the name only if that is a
@@ -30,7 +30,8 @@ class NameBook:
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[Holder, ...]] = {}
-        self._exact: dict[tuple[str, str], Holder] = {}
+        self._exact: dict[tuple[str, str], dict[str, Holder]] = {}
+        """Scope and name -> holder's uid -> holder: several where it is another record's."""
         self._domains: dict[str, dict[str, Holder]] = {}
         """DNS names and every name above them -> holder's uid and scope -> holder."""
         self._waiting: dict[str, Key] = {}
@@ -92,9 +93,9 @@ class NameBook:
         return tuple(sorted(self._waiting.values()))
 
     def _conflict(self, uid: str, key: Key, claim: NameClaim) -> Holder | None:
-        exact = self._exact.get((claim.scope, claim.name))
-        if exact is not None and exact.uid != uid:
-            return exact
+        for holder in self._exact.get((claim.scope, claim.name), {}).values():
+            if holder.uid != uid and not (claim.of and claim.of == holder.claim.of):
+                return holder
         if not claim.subtree:
             return None
         below = self._domains.get(claim.name, {}).values()
@@ -117,15 +118,17 @@ class NameBook:
         self._held[uid] = holders
         for holder in holders:
             claim = holder.claim
-            self._exact[claim.scope, claim.name] = holder
+            self._exact.setdefault((claim.scope, claim.name), {})[uid] = holder
             if claim.subtree:
                 for name in (claim.name, *_above(claim.name)):
                     self._domains.setdefault(name, {})[_mark(holder)] = holder
 
     def _unlink(self, holder: Holder) -> None:
         claim = holder.claim
-        if self._exact.get((claim.scope, claim.name)) == holder:
-            del self._exact[claim.scope, claim.name]
+        same = self._exact.get((claim.scope, claim.name), {})
+        same.pop(holder.uid, None)
+        if not same:
+            self._exact.pop((claim.scope, claim.name), None)
         if not claim.subtree:
             return
         for name in (claim.name, *_above(claim.name)):
@@ -159,5 +162,10 @@ def _taken(claim: NameClaim, key: Key, holder: Holder) -> str:
     by = f"another namespace's {holder.key.kind}"
     if holder.key.namespace == key.namespace:
         by = f"{holder.key.kind} '{holder.key.name}' of this namespace"
+    if holder.claim.of:
+        by = f"{holder.claim.of}, which {by} works on"
     other = "" if holder.claim.name == claim.name else ", which has a name above or below it"
-    return f"{claim.scope} name '{claim.name}' is taken by {by}{other}; choose another name"
+    name = f"{claim.scope} name '{claim.name}'"
+    if claim.of:
+        return f"{name} is {claim.of}'s, which it works on, and taken by {by}; rename the latter"
+    return f"{name} is taken by {by}{other}; choose another name"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.errors import TerminalError
-from controlplane.plan import Generated, Template, Want
+from controlplane.plan import Dependent, Generated, Template, Want
 from drivers.containers import (
     LABEL_PREFIX,
     ContainerSpec,
@@ -18,6 +18,7 @@ from reconcilers import _container as box
 from reconcilers._images import ImageChoice, Source, service_image
 from reconcilers._service import Facts, Routing, ServiceContainer, ServiceDef, ServiceFile
 from reconcilers._services import SERVICES
+from resources.network import service_claims
 from resources.platform import Platform
 
 LABEL_GIVEN: Final = LABEL_PREFIX + "given"
@@ -209,18 +210,35 @@ def container_name(record: Platform, made_of: ServiceContainer) -> str:
 def user_networks(want: Want[Platform], attached: Set[str]) -> tuple[str, ...]:
     """Networks of the namespaces whose records use this service, besides its own.
 
-    One that is `attached` stays so while its namespace isn't ready for a moment, until the
-    records that use the service are being deleted: then it would hold the network back.
+    None of a namespace whose users all wait to be admitted: somebody else may have the service's
+    name there. One that is `attached` stays so while its namespace isn't ready for a moment, until
+    the records that use the service are being deleted: then it would hold the network back.
     """
+    service = want.record.metadata.name
     return tuple(
         sorted(
             {
                 each.network
                 for each in want.dependents
                 if each.network not in ("", want.network)
-                and (each.network_ready or (each.network in attached and not each.deleting))
+                and (
+                    (each.network_ready and _uses(each, service))
+                    or (each.network in attached and not each.deleting)
+                )
             }
         )
+    )
+
+
+def _uses(user: Dependent, service: str) -> bool:
+    """Whether it was admitted as a user of the service: while an edit of it waits, only if it holds
+    the service's name already."""
+    held = user.status.get("allocation")
+    if held is None or held.get("spec") is None:
+        return held is not None
+    (claim,) = service_claims((service,), user.namespace)
+    return any(
+        (name["scope"], name["name"]) == (claim.scope, claim.name) for name in held.get("names", ())
     )
 
 

@@ -26,7 +26,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
-from resources.network import network_claim
+from resources.network import network_claim, service_claims
 from resources.text import DnsLabel, EnvName, HttpPath, ImageReference, Moment, PublicHost, Text
 
 Seconds = Annotated[int, Strict(), Field(ge=1, le=3600)]
@@ -271,6 +271,7 @@ class App(Resource[AppSpec, AppStatus]):
     def claims(self) -> tuple[NameClaim, ...]:
         return (
             network_claim(self.metadata.name, self.metadata.namespace),
+            *service_claims(self.services, self.metadata.namespace),
             *(NameClaim(scope="host", name=d.host, subtree=True) for d in self.spec.domains),
         )
 

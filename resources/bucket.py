@@ -22,6 +22,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
+from resources.network import service_claims
 from resources.quantity import Bytes, format_bytes
 from resources.text import DnsLabel, Matches, Text
 
@@ -242,7 +243,10 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
 
     @property
     def claims(self) -> tuple[NameClaim, ...]:
-        return (NameClaim(scope="bucket", name=f"{self.spec.server}/{self.bucket_name}"),)
+        return (
+            NameClaim(scope="bucket", name=f"{self.spec.server}/{self.bucket_name}"),
+            *service_claims(self.services, self.metadata.namespace),
+        )
 
     @property
     def services(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
+from resources.network import service_claims
 from resources.text import DnsLabel
 
 
@@ -92,7 +93,10 @@ class MailAlias(Resource[MailAliasSpec, MailAliasStatus]):
     @property
     def claims(self) -> tuple[NameClaim, ...]:
         domain, namespace = self.spec.domain_ref.name, self.metadata.namespace
-        return (address_claim(self.local_part, domain, namespace),)
+        return (
+            address_claim(self.local_part, domain, namespace),
+            *service_claims(self.services, namespace),
+        )
 
     @property
     def services(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
+from resources.network import service_claims
 from resources.quantity import Bytes
 from resources.text import DnsLabel, Matches
 
@@ -144,7 +145,10 @@ class Mailbox(Resource[MailboxSpec, MailboxStatus]):
     def claims(self) -> tuple[NameClaim, ...]:
         domain, namespace = self.spec.domain_ref.name, self.metadata.namespace
         names = dict.fromkeys((self.local_part, *self.spec.aliases))
-        return tuple(address_claim(name, domain, namespace) for name in names)
+        return (
+            *(address_claim(name, domain, namespace) for name in names),
+            *service_claims(self.services, namespace),
+        )
 
     @property
     def services(self) -> tuple[str, ...]:

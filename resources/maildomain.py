@@ -21,6 +21,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
+from resources.network import service_claims
 from resources.text import DnsLabel, Matches
 
 Selector = Annotated[
@@ -160,7 +161,10 @@ class MailDomain(Resource[MailDomainSpec, MailDomainStatus]):
 
     @property
     def claims(self) -> tuple[NameClaim, ...]:
-        return (NameClaim(scope="maildomain", name=self.spec.domain, subtree=True),)
+        return (
+            NameClaim(scope="maildomain", name=self.spec.domain, subtree=True),
+            *service_claims(self.services, self.metadata.namespace),
+        )
 
     @property
     def services(self) -> tuple[str, ...]:

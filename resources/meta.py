@@ -246,7 +246,7 @@ class Condition(Model):
 
 
 class NameClaim(Model):
-    """A name outside that at most one record may have, whoever's it is: a bucket, a domain."""
+    """A name outside that stands for one thing, whoever's it is: a bucket, a domain."""
 
     scope: str
     """What kind of name it is. Example: `bucket`."""
@@ -255,6 +255,9 @@ class NameClaim(Model):
     subtree: bool = False
     """A DNS name: other namespaces may have neither it, nor a name above or below it, in any
     scope."""
+    of: str = ""
+    """Whose name it is, where that is another record's: all that say the same hold it together.
+    Example: `Platform/mail`."""
 
 
 class Allocation(Model):

@@ -56,6 +56,15 @@ def network_claim(name: str, namespace: str) -> NameClaim:
     return NameClaim(scope="network", name=f"{name} in {namespace}")
 
 
+def service_claims(services: tuple[str, ...], namespace: str) -> tuple[NameClaim, ...]:
+    """What services of the platform are reached under in the network of a namespace that uses
+    them: held by each record that does, so that no neighbour answers in their place."""
+    return tuple(
+        network_claim(name, namespace).model_copy(update={"of": f"Platform/{name}"})
+        for name in services
+    )
+
+
 def overlaps(one: str, other: str) -> bool:
     """Whether two networks share an address."""
     return IPv4Network(one).overlaps(IPv4Network(other))

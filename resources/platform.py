@@ -22,7 +22,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
-from resources.network import network_claim
+from resources.network import service_claims
 from resources.quantity import Bytes, at_least
 from resources.text import DnsLabel, ImageReference, Matches, Text
 
@@ -209,7 +209,7 @@ class Platform(Resource[PlatformSpec, PlatformStatus]):
     def claims(self) -> tuple[NameClaim, ...]:
         if self.spec.external is not None or not self.at_home:
             return ()
-        return (network_claim(self.metadata.name, self.metadata.namespace),)
+        return service_claims((self.metadata.name,), self.metadata.namespace)
 
     @property
     def host_ports(self) -> tuple[int | None, ...]:

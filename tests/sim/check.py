@@ -71,8 +71,8 @@ class Watch:
 
 def problems(stage: Stage) -> list[str]:
     """What is wrong once everything has settled."""
-    found = [*_orphans(stage), *_doubles(stage), *_unsettled(stage), *_unlike(stage)]
-    return found + _needless(stage)
+    found = [*_orphans(stage), *_doubles(stage), *_ambiguous(stage), *_unsettled(stage)]
+    return [*found, *_unlike(stage), *_needless(stage)]
 
 
 def _orphans(stage: Stage) -> list[str]:
@@ -88,6 +88,19 @@ def _doubles(stage: Stage) -> list[str]:
         if state.owner is not None:
             slots[state.owner.uid, state.labels.get(LABEL_SLOT, "")] += 1
     return [f"{count} containers for {slot}" for slot, count in slots.items() if count > 1]
+
+
+def _ambiguous(stage: Stage) -> list[str]:
+    """A name in a network leads to the containers of one record."""
+    owners: dict[tuple[str, str], set[str]] = {}
+    for state in stage.platform.states():
+        if state.owner is not None:
+            for network, names in state.aliases.items():
+                for name in names:
+                    owners.setdefault((network, name), set()).add(state.owner.uid)
+    return [
+        f"{len(uids)} records answer to {name}" for name, uids in owners.items() if len(uids) > 1
+    ]
 
 
 def _unsettled(stage: Stage) -> list[str]:
@@ -173,7 +186,7 @@ def _lacks(stored: Stored, what: str) -> bool:
 
 def _bars(other: NameClaim, claim: NameClaim) -> bool:
     if (other.scope, other.name) == (claim.scope, claim.name):
-        return True
+        return not claim.of or claim.of != other.of
     names = f".{other.name}", f".{claim.name}"
     return other.subtree and claim.subtree and (
         names[0].endswith(names[1]) or names[1].endswith(names[0])

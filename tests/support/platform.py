@@ -130,9 +130,10 @@ class Platform(Running, Fakes):
 
     # --- what a user does ---
 
-    async def apply(self, kind: str, name: str, /, **spec: Any) -> Key:
+    async def apply(self, kind: str, name: str, /, within: str = "shop", **spec: Any) -> Key:
+        """Make or edit a record, in the namespace `within` if its kind has one."""
         info = KIND_INFOS[kind]
-        namespace = {"namespace": "shop"} if info.namespaced else {}
+        namespace = {"namespace": within} if info.namespaced else {}
         key = Key(kind, namespace.get("namespace", ""), name)
         found = self.store.cache.get(key)
         if found is not None:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 import pytest
@@ -108,6 +108,16 @@ async def ends_of(
     return [task.result() for task in playing]
 
 
+async def abreast(
+    stories: list[Story], playing: Callable[[Story, asyncio.Semaphore], Coroutine[None, None, None]]
+) -> None:
+    """Their plans together, BERTHS at once."""
+    room = asyncio.Semaphore(BERTHS)
+    async with asyncio.TaskGroup() as tasks:
+        for story in stories:
+            tasks.create_task(playing(story, room))
+
+
 async def once(story: Story, room: asyncio.Semaphore) -> None:
     ends = await ends_of(story, room, lambda each, clean: [(cut,) for cut in cuts_of(each, clean)])
     # what is wrong comes first: it says more than that a plan struck nothing
@@ -122,10 +132,7 @@ async def once(story: Story, room: asyncio.Semaphore) -> None:
 async def test_crash_at_a_boundary_on_real_servers_comes_to_the_same_end(
     stories: list[Story],
 ) -> None:
-    room = asyncio.Semaphore(BERTHS)
-    async with asyncio.TaskGroup() as tasks:
-        for story in stories:
-            tasks.create_task(once(story, room))
+    await abreast(stories, once)
 
 
 async def twice(story: Story, room: asyncio.Semaphore) -> None:
@@ -141,7 +148,4 @@ async def twice(story: Story, room: asyncio.Semaphore) -> None:
 async def test_two_crashes_in_one_run_on_real_servers_come_to_the_same_end(
     stories: list[Story],
 ) -> None:
-    room = asyncio.Semaphore(BERTHS)
-    async with asyncio.TaskGroup() as tasks:
-        for story in stories:
-            tasks.create_task(twice(story, room))
+    await abreast(stories, twice)

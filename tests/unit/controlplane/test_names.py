@@ -59,6 +59,25 @@ def test_old_names_stay_until_settled() -> None:
     book.assign("2", B, (bucket("old"),))
 
 
+def test_those_who_hold_anothers_name_share_it_and_keep_it_from_the_rest() -> None:
+    mail = NameClaim(scope="network", name="mail in shop", of="Platform/mail")
+    own = NameClaim(scope="network", name="mail in shop")
+    app = Key("App", "shop", "mail")
+    book = NameBook()
+    book.assign("1", A, (mail,))
+    book.assign("2", B, (mail,))
+    told = refusal(book, "3", app, own)
+    assert "taken by Platform/mail, which Bucket 'a' of this namespace works on" in told
+    book.release("1")
+    refusal(book, "3", app, own)
+    book.release("2")
+    assert book.wakeable() == (app,)
+    book.assign("3", app, (own,))
+    told = refusal(book, "1", A, mail)
+    assert "Platform/mail's, which it works on, and taken by App 'mail' of this" in told
+    assert "rename the latter" in told
+
+
 def test_release_wakes_those_that_wait_once() -> None:
     book = NameBook()
     book.assign("1", A, (bucket("pics"),))

@@ -1,7 +1,7 @@
 """A Platform, the world it settles in, and somebody who uses it."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from controlplane.plan import Dependent
 from drivers.containers import NetworkSpec, Owner
@@ -9,6 +9,7 @@ from resources.platform import Platform
 from tests.unit.reconcilers.world import UID, World, record
 
 NAME = f"platform-platform-shop-{UID[:8]}"
+ADMITTED: Final[dict[str, Any]] = {"allocation": {"names": []}}
 VOLUME = "platform-platform-shop-registry-nnnnnnnn"
 
 
@@ -36,7 +37,7 @@ async def settled(spec: Platform | None = None) -> World:
 def user(namespace: str, **changes: Any) -> Dependent:
     """A Bucket of some namespace that uses the service."""
     made = Dependent(
-        "Bucket", namespace, "assets", "u", "", {}, {}, False, f"namespace-{namespace}", True
+        "Bucket", namespace, "assets", "u", "", {}, ADMITTED, False, f"namespace-{namespace}", True
     )
     return replace(made, **changes)
 

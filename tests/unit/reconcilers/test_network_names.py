@@ -1,13 +1,16 @@
 """One name in a namespace's network leads to the containers of one record alone."""
 
+from typing import Any
+
 import pytest
 
 from controlplane.records import Key
 from drivers.containers import ContainerState
 from resources.app import App
+from resources.core import Namespace
 from resources.database import Database
+from resources.meta import PLATFORM_NAMESPACE
 from tests.support.platform import Platform
-from tests.support.running import USER
 from tests.support.virtual import in_virtual_time
 
 
@@ -17,6 +20,16 @@ def answering(platform: Platform, name: str) -> set[str]:
         state.owner.uid
         for state in platform.states()
         if state.owner is not None and _answers(state, name)
+    }
+
+
+def neighbours(platform: Platform, name: str) -> set[str]:
+    """Owners of the containers that those in the namespace `shop` find under `name`."""
+    network = Namespace.model_validate(platform.get(Key("Namespace", "", "shop")).obj).owned_name
+    return {
+        state.owner.uid
+        for state in platform.states()
+        if state.owner is not None and name in state.aliases.get(network, ())
     }
 
 
@@ -44,23 +57,45 @@ async def test_the_second_kind_of_a_name_waits_until_the_first_is_gone() -> None
         assert answering(platform, "blog") == {platform.get(database).uid}
 
 
+@pytest.mark.parametrize("first", ["App", "MailDomain"])
+@in_virtual_time
+async def test_a_name_leads_to_the_app_or_to_the_service_that_neighbours_work_on(
+    first: str,
+) -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        await platform.apply("Namespace", PLATFORM_NAMESPACE)
+        service = await platform.apply("Platform", "mail", PLATFORM_NAMESPACE, service="mail")
+        specs: dict[str, dict[str, Any]] = {
+            "App": {"image": "web:1", "port": 25},
+            "MailDomain": {"domain": "example.org"},
+        }
+        second = next(kind for kind in specs if kind != first)
+        keys = {}
+        for kind in (first, second):
+            keys[kind] = await platform.apply(kind, "mail", **specs[kind])
+            await platform.settle(60)
+        assert platform.ready(keys[first]), platform.condition(keys[first])
+        told = platform.condition(keys[second], "Admitted")
+        assert (told["status"], told["reason"]) == ("False", "NameTaken")
+        whose = {"App": keys["App"], "MailDomain": service}
+        assert neighbours(platform, "mail") == {platform.get(whose[first]).uid}
+
+        await platform.delete(keys[first])
+        await platform.settle(60)
+        assert platform.ready(keys[second]), platform.condition(keys[second])
+        assert neighbours(platform, "mail") == {platform.get(whose[second]).uid}
+
+
 @in_virtual_time
 async def test_namespaces_have_names_of_their_own() -> None:
     async with Platform().running() as platform:
         await platform.settle(1)
         await platform.apply("App", "blog", image="web:1", port=80)
-        meta = {"name": "other"}
-        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
-        await platform.records.create("Namespace", space, actor=USER)
-        found = {
-            "apiVersion": "bunker.cloud/v1",
-            "kind": "Database",
-            "metadata": {"name": "blog", "namespace": "other"},
-            "spec": {"engine": "redis"},
-        }
-        await platform.records.create("Database", found, actor=USER)
+        await platform.apply("Namespace", "other")
+        database = await platform.apply("Database", "blog", "other", engine="redis")
         await platform.settle(60)
-        assert platform.ready(Key("Database", "other", "blog"))
+        assert platform.ready(database)
 
 
 @in_virtual_time

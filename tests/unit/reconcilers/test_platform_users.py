@@ -1,5 +1,7 @@
 """Platform: it is in the networks of those who use it."""
 
+from typing import Any
+
 from controlplane.plan import Plan
 from tests.unit.reconcilers.platforms import NAME, network_of, platform, settled, user
 from tests.unit.reconcilers.world import NETWORK
@@ -57,3 +59,19 @@ async def test_a_namespace_that_is_not_ready_for_a_moment_stays_joined() -> None
     world.dependents = (user("a", network_ready=False, deleting=True),)
     await world.settle(platform())
     assert set(world.engine.by_name(NAME).state.networks) == {NETWORK}
+
+
+async def test_who_waits_to_be_admitted_brings_it_nowhere() -> None:
+    """A neighbour may have the service's name there."""
+    world = await settled()
+    for namespace, subnet in (("a", "10.202.0.0/24"), ("b", "10.203.0.0/24")):
+        await network_of(world, namespace, subnet)
+    edited: dict[str, Any] = {"names": [], "spec": {}}
+    holds = {"scope": "network", "name": "shop in b", "of": "Platform/shop"}
+    world.dependents = (
+        user("a", status={}),
+        user("a", name="edited", status={"allocation": edited}),
+        user("b", name="edited", status={"allocation": {**edited, "names": [holds]}}),
+    )
+    await world.settle(platform())
+    assert set(world.engine.by_name(NAME).state.networks) == {NETWORK, "namespace-b"}

@@ -70,8 +70,9 @@ def test_its_name_on_the_server_is_its_own_and_fits() -> None:
     long, longer = bucket("a" * 60).bucket_name, bucket("a" * 61).bucket_name
     assert len(long) <= 63 >= len(longer)
     assert long != longer
-    (claim,) = bucket(server="far").claims
+    claim, server = bucket(server="far").claims
     assert (claim.scope, claim.name) == ("bucket", "far/shop-assets")
+    assert (server.scope, server.name, server.of) == ("network", "far in shop", "Platform/far")
     assert bucket(server="far").services == ("far",)
 
 
