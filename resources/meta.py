@@ -255,7 +255,7 @@ class NameClaim(Model):
     subtree: bool = False
     """A DNS name: other namespaces may have neither it, nor a name above or below it, in any
     scope."""
-    of: str = ""
+    of: str | None = None
     """Whose name it is, where that is another record's: all that say the same hold it together.
     Example: `Platform/mail`."""
 

@@ -185,6 +185,7 @@ def facts(stored: Stored) -> tuple[Any, ...]:
     ready = find(status.get("conditions") or (), "Ready") or {}
     own = {key: value for key, value in status.items()
            if key not in ("conditions", "observedGeneration", "allocation")}  # fmt: skip
+    names = (status.get("allocation") or {}).get("names") or ()
     return (
         stored.uid,
         stored.generation,
@@ -194,6 +195,8 @@ def facts(stored: Stored) -> tuple[Any, ...]:
         ready.get("message"),
         secret_name(status),
         own,
+        # of a service it works on, which is reached under that from now on
+        [each for each in names if each.get("of")],
         content_hmac(stored) if "status" not in stored.obj else "",
     )
 

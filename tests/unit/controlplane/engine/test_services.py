@@ -1,11 +1,15 @@
 """Names for one record alone, platform services, and kinds that see who names them."""
 
+from typing import Any
+
 import orjson
+import pytest
 
 from controlplane.engine.cache import Cache
 from controlplane.engine.referring import PLATFORM, Referring
+from controlplane.engine.wakes import is_relevant
 from controlplane.errors import RetryableError
-from controlplane.records import Key, Stored
+from controlplane.records import Change, Key, Stored
 from resources.meta import PLATFORM_NAMESPACE
 from resources.platform import Platform
 from resources.zone import Zone
@@ -97,6 +101,18 @@ async def test_service_holds_back_a_first_start_and_stops_nothing_later() -> Non
         await bench.delete(HUB)
         await bench.settle(2000)
         assert bench.ready(A)
+
+
+@pytest.mark.parametrize(("of", "told"), [("Platform/s3", True), (None, False)])
+def test_who_holds_the_name_of_a_service_is_seen_by_it_at_once(of: str | None, told: bool) -> None:
+    """Else it would join their network only after they are Ready."""
+
+    def stored(status: dict[str, Any]) -> Stored:
+        return Stored(A, "u", 1, 1, orjson.dumps({"metadata": {"name": "a"}, "status": status}))
+
+    names = [{"scope": "network", "name": "s3 in shop", "of": of}]
+    admitted = stored({"allocation": {"names": names}})
+    assert is_relevant(Change(2, "update", admitted, stored({}), {})) == told
 
 
 @in_virtual_time
