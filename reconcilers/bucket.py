@@ -301,14 +301,17 @@ def _plan_removal(want: Want[Bucket], seen: BucketSeen) -> Plan[BucketStep]:
             return Plan(secrets)  # its users went with their server
         return Plan(wait=no_server(want))
     where, bucket = seen.where, seen.bucket
+    users: Steps = tuple(RemoveUser(where, user) for user in seen.users)
     if not keep and bucket is not None and takes(want, seen):
         content = seen.content or Content(0, 0, more=False)
         if content.empty:
             return Plan((RemoveBucket(where, bucket.name),))
         if record.spec.force_delete:
-            return Plan((RemoveObjects(where, bucket.name), RemoveBucket(where, bucket.name)))
+            # its writers first: with them at work it might never be empty
+            emptying = (RemoveObjects(where, bucket.name), RemoveBucket(where, bucket.name))
+            return Plan((*users, *emptying))
         return Plan(wait=_not_empty(bucket.name, content))
-    return Plan((*secrets, *(RemoveUser(where, user) for user in seen.users)))
+    return Plan((*secrets, *users))
 
 
 def _not_empty(name: str, content: Content) -> Wait:

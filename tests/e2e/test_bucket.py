@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -167,6 +169,31 @@ def test_keys_have_a_scope_and_are_rotated_and_revoked(
     for old in (reader, inner):
         assert refused(lambda old=old: s3.client(old).list_objects_v2(Bucket=name))  # type: ignore[misc]  # bound
     cloud.kubectl("delete", "bucket", "drop", "-n", namespace, "--timeout=60s")
+
+
+def test_forced_it_goes_while_somebody_writes(cloud: Cloud, namespace: str, s3: S3) -> None:
+    cloud.apply(bucket("busy", namespace, deletionPolicy="Delete", forceDelete=True))
+    name = cloud.wait_ready("bucket", "busy", namespace)["status"]["bucket"]
+    client = s3.client(cloud.secret("busy-default", namespace))
+    begun = Event()
+
+    def write() -> str:
+        """Until it is refused; how."""
+        for number in range(20_000):
+            try:
+                client.put_object(Bucket=name, Key=str(number), Body=b"hello")
+            except ClientError as exc:
+                return str(exc)
+            begun.set()
+        return "never"
+
+    with ThreadPoolExecutor(1) as pool:
+        refusal = pool.submit(write)
+        assert begun.wait(20)
+        cloud.kubectl("delete", "bucket", "busy", "-n", namespace, "--timeout=60s")
+        assert "PutObject" in refusal.result(timeout=20)
+    with pytest.raises(ClientError):
+        s3.client().head_bucket(Bucket=name)
 
 
 def test_of_two_tenants_who_want_a_name_one_gets_it(cloud: Cloud, namespace: str, s3: S3) -> None:

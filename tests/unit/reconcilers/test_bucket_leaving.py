@@ -3,7 +3,16 @@
 import pytest
 
 from controlplane.plan import EnsureSecret, Plan
-from reconcilers._bucketsteps import MakeKey, MakeUser, RemoveBucket, RemoveObjects, SetVersioning
+from drivers.fake.s3 import FakeS3
+from drivers.s3 import S3Server
+from reconcilers._bucketsteps import (
+    MakeKey,
+    MakeUser,
+    RemoveBucket,
+    RemoveObjects,
+    RemoveUser,
+    SetVersioning,
+)
 from tests.unit.reconcilers.buckets import NAME, WHERE, BucketWorld, bucket
 
 
@@ -49,9 +58,28 @@ async def test_forced_it_goes_with_its_objects(world: BucketWorld) -> None:
     await world.settle(bucket())
     world.found.objects += ["a"] * 2500
     plan, _ = await world.look(gone)
-    assert plan == Plan((RemoveObjects(WHERE, NAME), RemoveBucket(WHERE, NAME)))
+    users = tuple(RemoveUser(WHERE, name) for name in world.server.users)
+    assert plan == Plan((*users, RemoveObjects(WHERE, NAME), RemoveBucket(WHERE, NAME)))
     await world.settle(gone)
     assert world.server.buckets == {}
+
+
+async def test_forced_it_goes_with_somebody_writing_all_the_time(
+    world: BucketWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.settle(bucket())
+    secret, empty = world.secret(), FakeS3.delete_content
+
+    async def emptied(s3: FakeS3, server: S3Server, name: str, /, *, limit: int) -> int:
+        count = await empty(s3, server, name, limit=limit)
+        if not count and world.opens(secret):
+            world.found.objects.append("another")
+        return count
+
+    monkeypatch.setattr(FakeS3, "delete_content", emptied)
+    world.found.objects.append("a")
+    await world.settle(bucket(deleting=True, deletionPolicy="Delete", forceDelete=True))
+    assert (world.server.buckets, world.server.users) == ({}, {})
 
 
 async def test_anothers_bucket_is_not_removed(world: BucketWorld) -> None:
