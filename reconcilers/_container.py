@@ -6,7 +6,7 @@ kind's own business.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, assert_never
@@ -196,6 +196,17 @@ def plan_container(
         # volumes, so nothing is lost where the old one would have started after all.
         return (RemoveContainer(state.id, spec.stop_timeout_s), RunContainer(spec, variables))
     return (StartContainer(state.id),)
+
+
+def pull(
+    reference: str, steps: Iterable[object], states: Iterable[ContainerState], *, here: bool
+) -> tuple[EnsureImage | StartContainer, ...]:
+    """What must come before `steps` for one of them to find its image. Until it is there, which may
+    be never, those in `states` that were stopped run."""
+    if here or not any(isinstance(step, RunContainer) for step in steps):
+        return ()
+    stopped = [s for s in states if s.paused or not (s.running or s.restarting or s.error)]
+    return (*(StartContainer(state.id) for state in stopped), EnsureImage(reference))
 
 
 def _in_place(

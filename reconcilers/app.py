@@ -188,14 +188,14 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             fixes += self._fixes(want, seen, inputs, replica)
         if not inputs.complete:
             return tuple(fixes)
-        pull = todo.makes and not seen.image_here
-        changes: list[box.ContainerStep] = [box.EnsureImage(want.record.spec.image)] if pull else []
-        changes += [_remove(replica) for replica in todo.leaving]
-        changes += [
+        makes = [
             box.RunContainer(self._spec(want, inputs, slot, None), inputs.variables)
             for slot in todo.makes
         ]
-        return (*fixes, *changes)
+        states = [replica.state for replica in seen.replicas]
+        pull = box.pull(want.record.spec.image, makes, states, here=seen.image_here)
+        removes = [_remove(replica) for replica in todo.leaving]
+        return (*fixes, *(step for step in pull if step not in fixes), *removes, *makes)
 
     def _fixes(
         self, want: Want[App], seen: AppSeen, inputs: Inputs, replica: Replica

@@ -174,7 +174,8 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         user = (self._image(want).uid, self._image(want).gid)
         steps = (*file_steps(want.record, files, seen.files_version, user), *steps)
         if steps or seen.container is None:
-            pull = () if seen.image_here else (box.EnsureImage(spec.image),)
+            states = (seen.container,) if seen.container else ()
+            pull = box.pull(spec.image, steps, states, here=seen.image_here)
             return Plan((*pull, *resizing(want, seen.container, seen.told, spec.limits, steps)))
         return plan_answer(want, seen.container, seen.told, seen.age_s)
 

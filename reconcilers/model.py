@@ -187,9 +187,8 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
         steps: tuple[ModelStep, ...] = box.plan_container(spec, seen.container, networks)
         files = made.secret_files(want)
         steps = (*file_steps(want.record, files, seen.files_version, made.USER), *steps)
-        if steps and not seen.image_here:
-            steps = (box.EnsureImage(spec.image), *steps)
-        return steps
+        states = (seen.container,) if seen.container else ()
+        return (*box.pull(spec.image, steps, states, here=seen.image_here), *steps)
 
     def _records(self, want: Want[Model], seen: ModelSeen) -> tuple[RecordStep, ...]:
         """Its Volume and its two Secrets, as they should be."""

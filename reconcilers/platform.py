@@ -237,9 +237,8 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             state = seen.containers.get(part.spec.name)
             own = _networks_of(part, seen)
             todo = box.plan_container(part.spec, state, own, variables=part.variables)
-            if todo and part.spec.image not in seen.images:
-                steps += (box.EnsureImage(part.spec.image),)
-            steps += todo
+            here, states = part.spec.image in seen.images, (state,) if state else ()
+            steps += (*box.pull(part.spec.image, todo, states, here=here), *todo)
         if steps:
             return Plan(steps)
         return self._answer(seen, wanted)

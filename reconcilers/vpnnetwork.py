@@ -157,8 +157,9 @@ class VpnNetworkReconciler(Reconciler[VpnNetwork, VpnNetworkSeen, VpnNetworkStep
 
     def _pull(
         self, seen: VpnNetworkSeen, steps: tuple[box.ContainerStep, ...]
-    ) -> tuple[box.EnsureImage, ...]:
-        return () if seen.image_here or not steps else (box.EnsureImage(WIREGUARD),)
+    ) -> tuple[box.ContainerStep, ...]:
+        states = (seen.container,) if seen.container else ()
+        return box.pull(WIREGUARD, steps, states, here=seen.image_here)
 
     def _spec(self, want: Want[VpnNetwork]) -> ContainerSpec:
         record = want.record

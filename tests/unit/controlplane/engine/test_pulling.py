@@ -1,6 +1,9 @@
 """Records whose images take long to come: told, given way to, and let go."""
 
+import pytest
+
 from controlplane.records import Key
+from resources.meta import PLATFORM_NAMESPACE
 from tests.support.platform import Platform
 from tests.support.virtual import in_virtual_time
 
@@ -58,6 +61,30 @@ async def test_what_served_before_serves_on_and_is_not_called_done() -> None:
         await platform.settle(60)
         assert platform.condition(app, "Synced")["status"] == "True"
         assert [each.image for each in platform.of(app)] == [BIG]
+
+
+@pytest.mark.parametrize("harm", ["kill", "pause"])
+@pytest.mark.parametrize("kind", ["App", "Platform"])
+@in_virtual_time
+async def test_what_served_before_is_healed_meanwhile(kind: str, harm: str) -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        await platform.apply("Namespace", PLATFORM_NAMESPACE)
+        more = {"service": "registry"} if kind == "Platform" else {}
+        record = await platform.apply(kind, "shop", PLATFORM_NAMESPACE, image="small:1", **more)
+        await platform.settle(30)
+        platform.engine.pulling.add(BIG)
+        await platform.apply(kind, "shop", PLATFORM_NAMESPACE, image=BIG)
+        await platform.settle(30)
+        (before,) = platform.of(record)
+        getattr(platform.engine, harm)(before.name)
+        await platform.settle(5)
+        (state,) = platform.of(record)
+        assert (state.id, state.running, state.paused) == (before.id, True, False)
+        assert platform.ready(record), platform.condition(record)
+        platform.engine.pulling.clear()
+        await platform.settle(60)
+        assert [each.image for each in platform.of(record)] == [BIG]
 
 
 @in_virtual_time
