@@ -60,8 +60,13 @@ class NameBook:
         Raises RetryableError (NameTaken) when somebody else has one of them; nothing changes
         then, and the record is among `wakeable` as soon as any name is given up.
         """
+        own: dict[tuple[str, str], NameClaim] = {}
         for claim in wanted:
-            if (holder := self._conflict(uid, key, claim)) is not None:
+            holder = self._conflict(uid, key, claim)
+            # an App that is called as the service it works on, for one
+            if (first := own.setdefault((claim.scope, claim.name), claim)).of != claim.of:
+                holder = Holder(uid, key, first)
+            if holder is not None:
                 self._waiting[uid] = key
                 raise RetryableError(_taken(claim, key, holder), reason=NAME_TAKEN)
         self._waiting.pop(uid, None)

@@ -1,7 +1,8 @@
 """What an S3 server holds: buckets with all that is set on them, objects, users and their keys."""
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ SETTINGS: Final = {
     "get_bucket_tagging": "TagSet",
 }
 """What is set on a bucket: how to ask, and where in the answer it is."""
+TRIES: Final = 10
 
 
 def buckets(at: At) -> Holding:
@@ -36,13 +38,13 @@ def buckets(at: At) -> Holding:
     things |= {f"access key[{name} {key}" for name in users for key in users[name]["keys"]}
 
     def tree() -> Mapping[str, Any]:
-        quotas = docker("exec", "-i", at.state.id, *SHELL, stdin=f"{LIST}\n", check=False)
+        quotas = _quotas(at, names)
         return {
             "buckets": {
                 name: {
                     **{ask: _setting(s3, ask, name) for ask in SETTINGS},
                     "objects": [key for key, _ in objects[name]],
-                    "quota": _quota(quotas, name),
+                    "quota": quotas[name],
                 }
                 for name in names
             },
@@ -97,7 +99,13 @@ def _user(iam: Any, name: str) -> Iterator[tuple[str, Any]]:
     )
 
 
-def _quota(said: str, bucket: str) -> list[str]:
-    """The words of its line in the shell's list that speak of its quota."""
-    lines = [line.split() for line in said.splitlines()]
-    return [word for words in lines if words[:1] == [bucket] for word in words if "quota:" in word]
+def _quotas(at: At, names: Iterable[str]) -> dict[str, list[str]]:
+    """By bucket: the words of its line in the shell's list that speak of its quota. The shell of a
+    busy server may fail, and must not be read as one without quotas. Raises OSError."""
+    for _ in range(TRIES):
+        said = docker("exec", "-i", at.state.id, *SHELL, stdin=f"{LIST}\n", check=False)
+        lines = {words[0]: words for words in map(str.split, said.splitlines()) if words}
+        if all(name in lines for name in names):
+            return {name: [word for word in lines[name] if "quota:" in word] for name in names}
+        time.sleep(1)
+    raise OSError(f"its shell does not list all of {names}")

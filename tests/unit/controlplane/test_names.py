@@ -78,6 +78,13 @@ def test_those_who_hold_anothers_name_share_it_and_keep_it_from_the_rest() -> No
     assert "rename the latter" in told
 
 
+def test_who_is_called_as_what_it_works_on_is_refused() -> None:
+    app = Key("App", "shop", "ingress")
+    own = NameClaim(scope="network", name="ingress in shop")
+    told = refusal(NameBook(), "1", app, own, own.model_copy(update={"of": "Platform/ingress"}))
+    assert "Platform/ingress's, which it works on, and taken by App 'ingress'" in told
+
+
 def test_release_wakes_those_that_wait_once() -> None:
     book = NameBook()
     book.assign("1", A, (bucket("pics"),))
