@@ -48,7 +48,7 @@ class FakeServers:
     ) -> Told:
         self.asked()
         container = self._at(address)
-        if container is None:
+        if container is None or (engine == "redis" and not self._began(container)):
             return SILENT
         start = container.starts if engine == "redis" else 0
         if not self._lets_in(container, start, password):
@@ -79,6 +79,12 @@ class FakeServers:
             if address in each.state.networks.values() and each.state.running
         )
         return None if self.silent else next(found, None)
+
+    def _began(self, container: Container) -> bool:
+        """Without its file a Redis ends at once, and the engine starts it until there is one."""
+        if MAXMEMORY not in container.told:
+            self.engine.begin(container)
+        return MAXMEMORY in container.told
 
     def _read_memory(self, container: Container) -> None:
         """Of a Redis, as its file says it; what has no such file is another server."""
