@@ -10,6 +10,7 @@ from resources.app import App
 from resources.database import PLANS, Database
 from resources.platform import Platform
 from tests.property.machine import LOOK, RESOURCES, KindMachine
+from tests.unit.reconcilers.platforms import ADMITTED
 from tests.unit.reconcilers.world import NETWORK, UID, app, database
 
 USERS = {"net-a": "10.202.0.0/24", "net-b": "10.203.0.0/24"}
@@ -136,7 +137,7 @@ class PlatformMachine(KindMachine):
 
     def record(self, *, deleting: bool = False) -> Platform:
         self.world.dependents = tuple(
-            Dependent("Bucket", name, "b", "u", "", {}, {}, False, name, ready)
+            Dependent("Bucket", name, "b", "u", "", {}, ADMITTED, False, name, ready)
             for name, ready in sorted(self.users.items())
         )
         meta = {"name": "shop", "namespace": "platform", "uid": UID}

@@ -60,7 +60,8 @@ async def berth() -> AsyncIterator[DockerPlatform]:
     """A platform with a label, subnets and ports of its own; nothing of it is left."""
     place = _berths.pop()
     instance = f"plan-{os.getpid()}-{next(_numbers)}"
-    first = 41_000 + 40 * place
+    # below those that the kernel gives to connections (ip_local_port_range), and below the pool's
+    first = 21_000 + 40 * place
     platform = DockerPlatform(
         instance=instance,
         subnets=f"10.{160 + place}.0.0/16",
