@@ -57,7 +57,7 @@ class NameBook:
     def assign(self, uid: str, key: Key, wanted: tuple[NameClaim, ...]) -> tuple[NameClaim, ...]:
         """Take `wanted` on top of what the record has; returns all it has then.
 
-        Raises RetryableError (NameTaken) when somebody else has one of them; nothing changes
+        Raises RetryableError (NameTaken) when another, or itself, has one of them; nothing changes
         then, and the record is among `wakeable` as soon as any name is given up.
         """
         own: dict[tuple[str, str], NameClaim] = {}
