@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from controlplane.clock import Clock
-from controlplane.errors import RetryableError
+from controlplane.errors import RetryableError, UnderWayError
 from controlplane.plan import SecretReader
 from drivers.s3 import S3, S3Quotas, S3Server
 from drivers.s3_documents import CorsRule, LifecycleRule
@@ -19,8 +19,9 @@ REGION: Final = "us-east-1"
 """Where the Secret names none: what S3 clients assume."""
 BITE: Final = 1000
 """Objects removed at once, as many as S3 allows."""
-EMPTYING_S: Final = 40.0
-"""How long one step may take to empty a bucket: a third of a pass."""
+EMPTYING_S: Final = 2.0
+"""How long one step may go on emptying a bucket: then the record is read again, so that whoever
+asks to keep what is left is heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,5 +243,5 @@ class BucketSteps:
         until = self.clock.monotonic() + EMPTYING_S
         while await self.s3.delete_content(server, name, limit=BITE):
             if self.clock.monotonic() > until:
-                message = f"cannot empty bucket '{name}' at once: it goes on"
-                raise RetryableError(message, reason="Emptying")
+                message = f"bucket '{name}' is being emptied"
+                raise UnderWayError(message, reason="Emptying", look_again_s=0.0)

@@ -21,6 +21,6 @@ def doing(plan: Plan[object]) -> str:
     return ", ".join(dict.fromkeys(type(step).__name__ for step in plan.steps))
 
 
-def is_destructive(plan: Plan[object]) -> bool:
-    """Whether one of its steps can lose something."""
-    return any(type(step).__name__.startswith(DESTRUCTIVE) for step in plan.steps)
+def is_destructive(step: object) -> bool:
+    """Whether it can lose something."""
+    return type(step).__name__.startswith(DESTRUCTIVE)

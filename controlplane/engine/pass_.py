@@ -129,7 +129,10 @@ class Pass:
                 return await self._no_progress(look)
             await self._commit(record, look, granted)
             try:
-                for step in look.plan.steps:
+                for nth, step in enumerate(look.plan.steps):
+                    if nth and (record.deleting or is_destructive(step)):
+                        # those before it took their time: a server is stopped for a minute
+                        await self._check_live()
                     await self._apply(step)
             except UnderWayError as exc:
                 return await self._goes_on(look, exc)
@@ -160,10 +163,8 @@ class Pass:
             )
             if self._worth_telling(look, granted):
                 self.base = await self.parts.writer.write(self.base, change)
-        if record.deleting or is_destructive(look.plan):
-            live = await self.parts.live(self.base)
-            if live is None or live.generation != self.base.generation:
-                raise ConflictError(f"cannot go on with {self.key}: it has changed meanwhile")
+        if record.deleting or any(is_destructive(step) for step in look.plan.steps):
+            await self._check_live()
 
     async def _apply(self, step: object) -> None:
         self._check_time()
@@ -379,6 +380,13 @@ class Pass:
             and synced.get("observedGeneration") == self.base.generation
             and ready.get("status") != "True"
         )
+
+    async def _check_live(self) -> None:
+        """Before something is lost: by the store itself, as a view may be behind."""
+        assert self.base is not None
+        live = await self.parts.live(self.base)
+        if live is None or live.generation != self.base.generation:
+            raise ConflictError(f"cannot go on with {self.key}: it has changed meanwhile")
 
     def _check_unchanged(self, base: Stored) -> None:
         """An edit meanwhile: what is planned on would be stale."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from controlplane.errors import UnderWayError
 from controlplane.plan import EnsureSecret, Plan
 from drivers.fake.s3 import FakeS3
 from drivers.s3 import S3Server
@@ -62,6 +63,25 @@ async def test_forced_it_goes_with_its_objects(world: BucketWorld) -> None:
     assert plan == Plan((*users, RemoveObjects(WHERE, NAME), RemoveBucket(WHERE, NAME)))
     await world.settle(gone)
     assert world.server.buckets == {}
+
+
+async def test_forced_a_large_one_is_looked_at_again_every_few_seconds(
+    world: BucketWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then somebody may have asked to keep the rest."""
+    await world.settle(bucket())
+    world.found.objects += ["a"] * 20_000
+    empty = FakeS3.delete_content
+
+    async def slowly(s3: FakeS3, server: S3Server, name: str, /, *, limit: int) -> int:
+        await world.clock.advance(0.5)
+        return await empty(s3, server, name, limit=limit)
+
+    monkeypatch.setattr(FakeS3, "delete_content", slowly)
+    with pytest.raises(UnderWayError) as told:
+        await world.reconciler("Bucket").apply(RemoveObjects(WHERE, NAME))
+    assert told.value.reason == "Emptying"
+    assert 10_000 <= len(world.found.objects) < 20_000
 
 
 async def test_forced_it_goes_with_somebody_writing_all_the_time(

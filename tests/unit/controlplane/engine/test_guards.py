@@ -110,6 +110,23 @@ async def test_every_write_of_the_engine_carries_its_epoch() -> None:
     assert {write.epoch for write in mine} == {bench.epoch}
 
 
+@in_virtual_time
+async def test_who_asks_to_keep_the_data_while_a_server_stops_is_heard() -> None:
+    async with Bench().running() as bench:
+        await bench.namespace()
+        await bench.box("a", data="Delete")
+        await bench.settle(10)
+        bench.world.slow = asyncio.Event()
+        await bench.delete(box_key("a"))
+        await bench.settle(1)
+        await bench.edit(box_key("a"), data="Retain")
+        stops, bench.world.slow = bench.world.slow, None
+        stops.set()
+        await bench.settle(30)
+        assert bench.find(box_key("a")) is None
+        assert [stored.owner_uids for stored in bench.store.cache.list("Depot")] == [()]
+
+
 @dataclass(slots=True)
 class Contended(MemoryStore):
     """Once `lost` is false, the engine's next write of a Box loses a race that nothing tells of."""
