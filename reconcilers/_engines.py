@@ -12,6 +12,23 @@ STOP_TIMEOUT_S: Final = 60
 """A checkpoint or a save of a few GiB; killed before its end, a server recovers from its log."""
 MEMORY_STEP_BYTES: Final = 64 * 2**20
 """What is advised is rounded up to it: as long as it holds, so does the message."""
+REDIS_START: Final = """\
+set -eu
+cd /data
+log=appendonlydir/appendonly.aof
+if [ -s dump.rdb ] && [ ! -e $log.manifest ] && [ ! -e appendonly.aof ]; then
+  mkdir -p appendonlydir
+  ln -f dump.rdb $log.1.base.rdb || cp dump.rdb $log.1.base.rdb
+  echo 'file appendonly.aof.1.base.rdb seq 1 type b' >appendonlydir/begun
+  sync appendonlydir/begun
+  mv appendonlydir/begun $log.manifest
+fi
+exec redis-server "$0"
+"""
+"""With a log switched on and none there, Redis would begin empty beside the dump of a server that
+kept none, and overwrite it at its first stop: the dump becomes the base of the log, its last file
+the one that makes it count
+(https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/). Measured on 7.0.15."""
 
 
 def login_of(record: Database) -> Login:
@@ -77,7 +94,7 @@ def command_of(record: Database) -> tuple[str, ...]:
         case "postgres":
             return ()
         case "redis":
-            return ("redis-server", f"{SECRETS_PATH}/redis.conf")
+            return ("sh", "-c", REDIS_START, f"{SECRETS_PATH}/redis.conf")
         case _:
             assert_never(record.spec.engine)
 

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from drivers.containers import SECRETS_PATH
+from reconcilers._engines import REDIS_START
 from reconcilers._images import DEMO, image_for
 from tests.containers import Bench, Running, bench, docker, wait_until
 
@@ -51,6 +54,30 @@ def test_redis_stops_at_once_and_keeps_its_data(made: Bench) -> None:
     docker("stop", "--time", "30", server.id)
     assert server.exit_code == 0
     assert _cli(_redis(made, volume), "get", "answer") == "42"
+
+
+def test_redis_goes_on_with_a_dump_from_elsewhere(made: Bench, tmp_path: Path) -> None:
+    """Of a server that kept no log: ours would begin empty beside it, and overwrite it."""
+    (tmp_path / "redis.conf").write_text("requirepass hush\nappendonly yes\ndir /data\n")
+    tmp_path.chmod(0o755)
+    data = (f"--user={REDIS.user}", f"--volume={made.volume()}:{REDIS.data_path}")
+    before = made.run(REDIS.reference, "redis-server", "--requirepass", "hush", options=data)
+    wait_until(lambda: "PONG" in _cli(before, "ping"), of=before)
+    _cli(before, "set", "answer", "42")
+    docker("stop", "--time", "30", before.id)
+
+    def begin() -> Running:
+        command = ("sh", "-c", REDIS_START, f"{SECRETS_PATH}/redis.conf")
+        options = (*data, f"--volume={tmp_path}:{SECRETS_PATH}:ro")
+        ours = made.run(REDIS.reference, *command, options=options)
+        wait_until(lambda: "PONG" in _cli(ours, "ping"), of=ours)
+        return ours
+
+    ours = begin()
+    assert _cli(ours, "get", "answer") == "42"
+    _cli(ours, "set", "answer", "43")
+    docker("stop", "--time", "30", ours.id)
+    assert _cli(begin(), "get", "answer") == "43"
 
 
 def test_demo_uses_both_databases_by_service_bindings(made: Bench) -> None:
