@@ -14,20 +14,22 @@ from controlplane.engine.board import Board
 from controlplane.errors import ForbiddenError, NotFoundError
 from controlplane.records import View
 from controlplane.streams import Command, LogQuery, PodRef, Stream
-from drivers.containers import Containers, ContainerState
+from drivers.containers import Containers, ContainerState, Owner
 from drivers.docker_http import EngineHttp
 from drivers.docker_streams import DockerStreams
 from drivers.streams import ContainerStreams, LogRange
 from reconcilers.podboard import PodBoard
+from resources.meta import PLATFORM_NAMESPACE
 
 _SECOND_NS: Final = 1_000_000_000
 _EARLY_NS: Final = 50_000_000
 """A process writes its first lines before the engine notes its start, and an earlier run's last
 ones are read after its end was noted; between the two the engine waits 100 ms at least."""
 
-CLOSED: Final = frozenset({"VpnNetwork"})
+CLOSED: Final = frozenset({"VpnNetwork", "Model"})
 """Kinds of tenants' records whose containers may do what no other of theirs may (NET_ADMIN, by
-drivers/docker_body): nobody runs commands of their own in there."""
+drivers/docker_body) or reach what no other may (the model server that all share, which asks for no
+key): nobody runs commands of their own in there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,10 @@ class PodStreams:
 
     async def open_exec(self, pod: PodRef, command: Command, /) -> Stream:
         state = self._running(pod, "run a command")
-        if state.owner is not None and state.owner.kind in CLOSED:
+        if (owner := state.owner) is not None and _is_closed(owner, state):
             raise ForbiddenError(
-                f"cannot run a command: Pod '{pod.name}' is a {state.owner.kind}'s and has rights "
-                "in its network that no other command may have; its record tells what it does",
+                f"cannot run a command: Pod '{pod.name}' is a {owner.kind}'s and has ways into the "
+                "network that no other command may have; its record and its log tell what it does",
                 reason="Closed",
             )
         return await self.engine.exec(state.id, command)
@@ -88,6 +90,12 @@ def pod_streams(
     """The board of one engine's Pods, and the ways into them."""
     board = PodBoard(containers, records, frozenset(kinds), clock, Board(clock))
     return PodStreams(board, DockerStreams(EngineHttp(url)))
+
+
+def _is_closed(owner: Owner, state: ContainerState) -> bool:
+    """Also whatever a tenant's record has in a second network."""
+    elsewhere = owner.namespace != PLATFORM_NAMESPACE and len(state.networks) > 1
+    return elsewhere or owner.kind in CLOSED
 
 
 def _run(state: ContainerState, query: LogQuery) -> tuple[int, int]:
