@@ -33,6 +33,12 @@ class Served:
         return structural_schema(self.model)
 
     @cached_property
+    def agents_own(self) -> frozenset[str]:
+        """Fields of its status that nobody writes over the API."""
+        status = self.model.model_fields.get("status")
+        return getattr(status.annotation, "agents_own", frozenset()) if status else frozenset()
+
+    @cached_property
     def walked(self) -> Node:
         """The schema as pruning walks it."""
         return walked(self.schema)

@@ -335,9 +335,13 @@ def _only_this_endpoint(
 ) -> dict[str, Any]:
     if subresource == "status":
         kept = dict(base.obj)
-        kept.pop("status", None)
-        if sent.get("status") is not None:
-            kept["status"] = sent["status"]
+        before, status = kept.pop("status", None) or {}, sent.get("status")
+        trusted = {name: before[name] for name in served.agents_own if name in before}
+        if isinstance(status, Mapping):
+            others = {name: each for name, each in status.items() if name not in served.agents_own}
+            kept["status"] = {**others, **trusted}
+        elif trusted or status is not None:
+            kept["status"] = trusted or status
         return kept
     if not served.info.has_status:
         return sent

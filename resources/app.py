@@ -205,6 +205,8 @@ class AppSpec(BaseSpec):
 
 
 class AppStatus(BaseStatus):
+    agents_own: ClassVar[frozenset[str]] = BaseStatus.agents_own | {"backends"}
+
     replicas: int = 0
     """How many replicas exist."""
     ready_replicas: int = 0

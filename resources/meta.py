@@ -286,6 +286,10 @@ class Allocation(Model):
 class Status(Model):
     """What every kind's status has; written by reconcilers alone, from what was observed."""
 
+    agents_own: ClassVar[frozenset[str]] = frozenset({"allocation"})
+    """Fields by their names on the wire that the API leaves as they are, whoever writes the
+    status: the agent believes them of other records."""
+
     observed_generation: int = 0
     """The metadata.generation the last finished pass saw."""
     conditions: Annotated[

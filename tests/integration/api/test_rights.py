@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.records import Key
+from controlplane.store.records import Actor
 from tests.integration.api.client import Client
 from tests.integration.api.conftest import APPS, CONFIGS, app_obj, config
 
@@ -50,6 +52,27 @@ async def test_operator_writes_both_and_an_editor_may_still_edit_the_rest(
     edited = await editor("PATCH", f"{CONFIGS}/child", {"data": {"a": "b"}}, type=MERGE)
     assert edited.code == 200
     assert edited.body["metadata"]["ownerReferences"][0]["name"] == "owner"
+
+
+async def test_nobody_writes_what_the_agent_believes_of_others(operator: Client) -> None:
+    """Else a budget is escaped, a name taken, or the ingress sent somewhere."""
+    served = operator.served
+    await operator("POST", APPS, app_obj("owner"))
+    stored = served.cache.get(Key("App", "default", "owner"))
+    assert stored is not None
+    held = {"cpu": "100m", "memory": "64Mi"}
+    told = {**stored.obj, "status": {"allocation": held, "backends": ["10.201.0.2:80"]}}
+    await served.records.update(stored, told, actor=Actor("agent", "agent"), subresource="status")
+    forged = {"allocation": {"cpu": "0"}, "backends": ["10.200.0.9:8080"], "endpoint": "x:1"}
+    for body in (forged, {"allocation": None, "backends": None}, None):
+        patched = await operator("PATCH", f"{APPS}/owner/status", {"status": body}, type=MERGE)
+        assert patched.code == 200
+        status = patched.body["status"]
+        assert (status["backends"], status["allocation"]["memory"]) == (["10.201.0.2:80"], "64Mi")
+    now = (await operator("GET", f"{APPS}/owner")).body
+    whole = {**now, "status": forged}
+    replaced = (await operator("PUT", f"{APPS}/owner/status", whole)).body["status"]
+    assert (replaced["endpoint"], replaced["backends"]) == ("x:1", ["10.201.0.2:80"])
 
 
 async def test_editor_has_no_business_outside_tenants_namespaces(editor: Client) -> None:
