@@ -150,7 +150,8 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
     def plan(self, want: Want[Database], seen: DatabaseSeen, /) -> Plan[DatabaseStep]:
         if want.deleting:
             return Plan((*_removal(want, seen), *_release(want)))
-        if wait := not_placed(want, seen.network_id) or _made_for_another(want):
+        unfit = _handed_on(want) or _made_for_another(want)
+        if wait := not_placed(want, seen.network_id) or unfit:
             return Plan(wait=wait)
         if records := self._records(want, seen):
             return Plan(records)
@@ -233,7 +234,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         record = want.record
         state = seen.container
         status = DatabaseStatus(
-            version=_major(want),
+            version=None if _handed_on(want) else _major(want),
             image=state.image if state else None,
             endpoint=f"{record.metadata.name}:{record.port}",
             published=host_address(want),
@@ -292,6 +293,29 @@ def _major(want: Want[Database]) -> str:
 
 def _volume(want: Want[Database]) -> Owned | None:
     return want.children.get(("Volume", volume_name(want.record, want.namespace_uid)))
+
+
+def _handed_on(want: Want[Database]) -> Wait | None:
+    """Data from elsewhere, of which something isn't known yet: an empty server beside it would be
+    taken for it."""
+    record, volume = want.record, _volume(want)
+    if record.spec.volume_ref is None:
+        return None
+    name = record.spec.volume_ref.name
+    if volume is None:
+        message = (
+            f"spec.volumeRef names Volume '{name}', which does not exist: apply it, or make this "
+            "Database anew without spec.volumeRef to begin empty"
+        )
+        return Wait("VolumeNotFound", message)
+    known = volume.spec.get("major") or record.spec.version
+    if known or not volume.spec.get("dockerName") or len(VERSIONS[record.spec.engine]) == 1:
+        return None
+    message = (
+        f"nothing says which major version of {record.spec.engine} wrote the data of Volume "
+        f"'{name}': set its spec.major"
+    )
+    return Wait("MajorUnknown", message)
 
 
 def _made_for_another(want: Want[Database]) -> Wait | None:

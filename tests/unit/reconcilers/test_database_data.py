@@ -7,7 +7,7 @@ import pytest
 
 from controlplane.plan import EnsureChild, OrphanChild, Owned, RemoveChild
 from tests.unit.reconcilers.databases import NAME, SECRET, VOLUME
-from tests.unit.reconcilers.world import database, names, world
+from tests.unit.reconcilers.world import World, database, names, world
 
 
 async def test_the_major_that_wrote_the_data_is_kept() -> None:
@@ -107,13 +107,46 @@ async def test_storage_grows_on_the_volume() -> None:
     assert made.children[("Volume", VOLUME)].spec["size"] == "3Gi"
 
 
+def handed_on(made: World, **spec: Any) -> None:
+    """A Volume `kept` that somebody has written by hand."""
+    told = {"dockerName": "theirs"}
+    made.add_volume("theirs")
+    made.children[("Volume", "kept")] = Owned("Volume", "kept", "v", True, {**told, **spec}, told)
+
+
 async def test_a_volume_handed_on_is_used_by_name() -> None:
     made = await world()
+    handed_on(made, major="17")
     plan, report = await made.look(database(volumeRef={"name": "kept"}))
     child = plan.steps[0]
     assert isinstance(child, EnsureChild)
     assert (child.name, child.adopt_if_equal) == ("kept", ("claim",))
-    assert report.status.model_dump()["volume"] == "kept"
+    status = report.status.model_dump()
+    assert (status["volume"], status["version"]) == ("kept", "17")
+
+
+async def test_a_volume_that_is_not_there_is_waited_for() -> None:
+    """It may come a moment later: an empty server would be taken for its data."""
+    made = await world()
+    report = await made.settle(database(volumeRef={"name": "typo"}))
+    plan, _ = await made.look(database(volumeRef={"name": "typo"}))
+    assert plan.wait is not None
+    assert (plan.wait.reason, report.status.model_dump()["version"]) == ("VolumeNotFound", None)
+    assert made.children == {}
+
+
+async def test_data_of_an_unknown_major_is_left_alone() -> None:
+    made = await world()
+    handed_on(made)
+    plan, report = await made.look(database(volumeRef={"name": "kept"}))
+    assert plan.wait is not None
+    assert (plan.wait.reason, report.status.model_dump()["version"]) == ("MajorUnknown", None)
+    for told in (database(volumeRef={"name": "kept"}, version="16"),
+                 database("redis", volumeRef={"name": "kept"})):  # fmt: skip
+        plan, report = await made.look(told)
+        assert names(plan)[0] == "EnsureChild"
+    handed_on(made, major="14")
+    assert (await made.settle(database(volumeRef={"name": "kept"}))).ready
 
 
 @pytest.mark.parametrize(("policy", "step"), [("Retain", OrphanChild), ("Delete", RemoveChild)])
