@@ -138,6 +138,8 @@ class Generated:
 
     length: int = 32
     form: Literal["text", "rsa", "x25519"] = "text"
+    once: bool = False
+    """Another value would open nothing: data that there is already waits for the one it had."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ No value leaves here.
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from controlplane.plan import Derived, Owned, SecretValue, Template, Want
+from controlplane.plan import Derived, Generated, Owned, SecretValue, Template, Want
 from resources.meta import SecretRef
 
 
@@ -37,6 +37,13 @@ def _value(text: Mapping[str, str], key: str, wanted: SecretValue) -> str | None
 def is_whole(secret: Owned | None, keys: Collection[str]) -> bool:
     """Whether it is there, ours, and has all these keys."""
     return secret is not None and secret.owned and set(keys) <= set(secret.secret_keys)
+
+
+def lost(secret: Owned | None, keys: Mapping[str, SecretValue]) -> str | None:
+    """The first key that is made once and isn't there, whosever the Secret is."""
+    there = secret.secret_keys if secret else ()
+    once = (key for key, value in keys.items() if isinstance(value, Generated) and value.once)
+    return next((key for key in once if key not in there), None)
 
 
 def secret_ref(want: Want[Any]) -> SecretRef | None:

@@ -104,7 +104,7 @@ def _containers(facts: Facts) -> tuple[ServiceContainer, ...]:
 def _secret(facts: Facts) -> SecretKeys:
     del facts
     return {
-        "unseal-key": Generated(32),  # as many bytes as AES-256 takes
+        "unseal-key": Generated(32, once=True),  # as many bytes as AES-256 takes
         "role-id": Generated(36),
         "secret-id": Generated(40),
         "mount": MOUNT,

@@ -47,7 +47,7 @@ from reconcilers._running import (
     secret_keys,
     user_networks,
 )
-from reconcilers._secrets import is_whole, secret_ref, tells_truth
+from reconcilers._secrets import is_whole, lost, secret_ref, tells_truth
 from reconcilers._volumes import (
     Keeping,
     mounted,
@@ -180,6 +180,8 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             return Plan(wait=Wait("NamespaceNotReady", "waiting for the namespace's network"))
         if len(want.ports) < len(want.record.spec.publish):
             return Plan(wait=Wait("PortPending", "waiting for ports of the host"))
+        if wait := self._locked(want, seen):
+            return Plan(wait=wait)
         if records := self._records(want, seen):
             return Plan(records)
         if wait := self._volume_wait(want, seen):
@@ -194,20 +196,39 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
         return Plan(wait=Wait("Unreachable", silence_external(want.record), SERVED_RECHECK_S))
 
     def _records(self, want: Want[Platform], seen: PlatformSeen) -> tuple[RecordStep, ...]:
-        """Its Volume and its Secret, as they should be."""
+        """Its Secret and its Volume, as they should be: no data before the key to it."""
         record = want.record
         steps: tuple[RecordStep, ...] = ()
         keys = secret_keys(want)
-        if record.spec.storage_bytes:
-            secret_name = record.secret_name if keys else None
-            name, size = self._volume_name(want), record.spec.storage_bytes
-            steps += volume_steps(want, Keeping(name, record.spec.service, size, secret_name))
         secret = want.children.get(("Secret", record.secret_name))
         if keys and not (is_whole(secret, keys) and seen.secret_true):
             kind = f"servicebinding.io/{record.spec.service}"
             claim = self._volume_name(want)
             steps += (EnsureSecret(record.secret_name, keys, claim=claim, type=kind),)
+        if record.spec.storage_bytes:
+            secret_name = record.secret_name if keys else None
+            name, size = self._volume_name(want), record.spec.storage_bytes
+            steps += volume_steps(want, Keeping(name, record.spec.service, size, secret_name))
         return steps
+
+    def _locked(self, want: Want[Platform], seen: PlatformSeen) -> Wait | None:
+        """Its data needs a key that the Secret has lost: what runs has it still, and a new one
+        would shut it out for good."""
+        name, data = want.record.secret_name, self._volume_name(want)
+        volume = want.children.get(("Volume", data))
+        if volume is None or volume.deleting or not volume.status.get("dockerName"):
+            return None
+        key = lost(want.children.get(("Secret", name)), secret_keys(want))
+        if key is None:
+            return None
+        folder = self.files.path_of(want.record.metadata.uid)
+        where = f" (it is in a file under {folder} on this host)" if seen.files_here else ""
+        message = (
+            f"Secret '{name}' has no '{key}', and nothing else opens the data of Volume "
+            f"'{data}': put it back{where}, or delete this Platform with spec.deletionPolicy "
+            "'Delete' to begin empty"
+        )
+        return Wait("UnsealKeyMissing", message)
 
     def _volume_wait(self, want: Want[Platform], seen: PlatformSeen) -> Wait | None:
         if not want.record.spec.storage_bytes:

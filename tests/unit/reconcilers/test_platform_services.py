@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controlplane.plan import Plan
+from controlplane.plan import EnsureChild, EnsureSecret, Plan
 from reconcilers._service import Facts
 from reconcilers._services import SERVICES
 from resources._offers import OFFERS
 from tests.unit.reconcilers.platforms import platform, settled
+from tests.unit.reconcilers.world import UID, World
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
@@ -65,3 +66,31 @@ def test_prometheus_asks_nobody_whose_password_it_does_not_have() -> None:
         "metrics-pushgateway",
     }
     assert all(job["basic_auth"]["password_file"].endswith("/password") for job in jobs)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["Secret", "key"])
+async def test_a_vault_waits_for_the_key_that_its_data_needs(whole: bool) -> None:
+    """Another one would shut out what runs with it still."""
+    vault, name = platform("vault"), ("Secret", "shop-credentials")
+    world = await settled(vault)
+    (container,) = world.engine.containers.values()
+    kept, before = dict(world.values.data[name]), container.state
+    if whole:
+        del world.values.data[name], world.children[name]
+    else:
+        del world.values.data[name]["unseal-key"]
+    plan, report = await world.look(vault)
+    assert plan.wait is not None
+    assert plan.wait.reason == "UnsealKeyMissing"
+    assert world.files.path_of(UID) in plan.wait.message
+    assert report.ready
+    world.values.data[name] = kept
+    assert (await world.settle(vault)).ready
+    assert [each.state for each in world.engine.containers.values()] == [before]
+
+
+async def test_a_vault_has_its_key_before_its_data() -> None:
+    world = World()
+    await world.network()
+    plan, _ = await world.look(platform("vault"))
+    assert [type(step) for step in plan.steps] == [EnsureSecret, EnsureChild]
