@@ -39,6 +39,11 @@ initialise() {
       *) fail "$PGDATA holds '${entry##*/}' but no PG_VERSION: not a data folder of ours, left alone" ;;
     esac
   done
+  # from 18 on the volume is mounted above: data of another major lies there, or in its folder
+  for entry in /var/lib/postgresql/PG_VERSION /var/lib/postgresql/{*,*/*}/PG_VERSION; do
+    [ ! -e "$entry" ] || fail "$entry is of PostgreSQL $(cat "$entry"), this image is $PG_MAJOR: left \
+alone; restore a dump into a new database"
+  done
   password=$(password_value) || exit 1
   [ -n "$password" ] || fail "set POSTGRES_PASSWORD_FILE (or POSTGRES_PASSWORD): no password, no database"
 
