@@ -251,8 +251,9 @@ class Containers(Protocol):
     async def exec_container(
         self, container_id: str, argv: tuple[str, ...], /, *, stdin: bytes = b"", timeout_s: float
     ) -> tuple[int, str]:
-        """Run argv in it; (exit code, at most 64 KiB of output, stdout and stderr as they
-        came). Raises RetryableError after timeout_s; the process may then live on."""
+        """Run argv in it; (exit code, output, stdout and stderr as they came). Raises
+        RetryableError after timeout_s (CommandTimedOut; the process may then live on), or for
+        more than 4 MiB of output (OutputTooLong)."""
         ...
 
     async def observe_network(self, name: str, /) -> NetworkState | None: ...

@@ -39,6 +39,10 @@ class CommandTimeoutError(EngineError):
     """A command in a container did not end in time; the engine itself answers."""
 
 
+class CommandTooLongError(EngineError):
+    """A command in a container said more than is taken."""
+
+
 class EngineRefusedError(EngineError):
     """An answer with an error status."""
 
@@ -63,6 +67,8 @@ def translate(error: EngineError, what: str) -> ControlPlaneError:
     message = f"cannot {what}: {one_line(str(error))}"
     if isinstance(error, CommandTimeoutError):
         return RetryableError(message, retry_after_s=1.0, reason="CommandTimedOut")
+    if isinstance(error, CommandTooLongError):
+        return RetryableError(message, retry_after_s=60.0, reason="OutputTooLong")
     if not isinstance(error, EngineRefusedError):
         return DriverUnavailableError(DRIVER, message)
     if error.status == 404 and str(error).startswith("No such container"):

@@ -13,23 +13,32 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from drivers.docker_errors import CommandTimeoutError, EngineAwayError, EngineRefusedError
+from drivers.docker_errors import (
+    CommandTimeoutError,
+    CommandTooLongError,
+    EngineAwayError,
+    EngineRefusedError,
+)
 
 if TYPE_CHECKING:
     from drivers.docker_sdk import Engine
 
-OUTPUT_BYTES: Final = 64 * 1024
+OUTPUT_BYTES: Final = 4 << 20
+"""Of a line for each of 40,000 buckets. What says more is refused: whoever took a part for the whole
+would find that what was cut off isn't there."""
 _POLL_S: Final = 0.01
 _FRAME: Final = struct.Struct(">BxxxL")  # stream number, length
 
 
 class Demux:
-    """Takes the stream in any pieces, keeps the first OUTPUT_BYTES of what the frames carry."""
+    """Takes the stream in any pieces, keeps the first OUTPUT_BYTES of what the frames carry, and
+    whether that is all."""
 
     def __init__(self, limit: int = OUTPUT_BYTES) -> None:
         self._limit = limit
         self._buffer = bytearray()
         self.output = bytearray()
+        self.cut = False
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
@@ -38,7 +47,9 @@ class Demux:
             end = _FRAME.size + length
             if len(self._buffer) < end:
                 return
-            self.output += self._buffer[_FRAME.size : end][: self._limit - len(self.output)]
+            left = self._limit - len(self.output)
+            self.output += self._buffer[_FRAME.size : end][:left]
+            self.cut = self.cut or length > left
             del self._buffer[:end]
 
 
@@ -46,7 +57,8 @@ def run_exec(
     engine: "Engine", container_id: str, argv: tuple[str, ...], stdin: bytes, timeout_s: float
 ) -> tuple[int, str]:
     """Blocking. (exit code, output). Raises EngineError; CommandTimeoutError after timeout_s,
-    and the process may live on: the engine cannot kill it."""
+    and the process may live on: the engine cannot kill it; CommandTooLongError for more than
+    OUTPUT_BYTES of output."""
     made = engine.call(
         "POST",
         "/containers/{}/exec",
@@ -101,6 +113,8 @@ def _talk(sock: socket.socket, version: str, exec_id: str, stdin: bytes, deadlin
     demux.feed(rest)
     while data := _receive_some(sock, deadline):
         demux.feed(data)
+    if demux.cut:
+        raise CommandTooLongError(f"the command said more than {OUTPUT_BYTES >> 20} MiB")
     return bytes(demux.output)
 
 

@@ -123,7 +123,9 @@ def test_killed_while_moving_in_it_goes_on(made: Bench, moved: int) -> None:
         pytest.param("echo 16 > 18/docker/PG_VERSION", "restore a dump", id="another major"),
         pytest.param("echo 16 > PG_VERSION", "restore a dump", id="mounted one level up"),
         pytest.param("mkdir data; echo 16 > data/PG_VERSION", "restore a dump", id="beside"),
-        pytest.param("mkdir -p 19/docker; echo 19 > 19/docker/PG_VERSION", "restore a dump", id="newer"),
+        pytest.param(
+            "mkdir -p 19/docker; echo 19 > 19/docker/PG_VERSION", "restore a dump", id="newer"
+        ),
     ],
 )
 def test_a_folder_that_is_not_its_own_is_refused_and_untouched(

@@ -11,12 +11,17 @@ from tests.contract.worlds import DockerWorld, owner, spec
 pytestmark = pytest.mark.docker
 
 
-async def test_exec_output_is_capped(world: DockerWorld) -> None:
+async def test_exec_output_is_whole_or_refused(world: DockerWorld) -> None:
     container = await run(world, spec(world))
     code, output = await world.driver.exec_container(
         container, ("sh", "-c", "yes | head -c 1000000"), timeout_s=20
     )
-    assert (code, len(output)) == (0, 64 * 1024)
+    assert (code, len(output)) == (0, 1_000_000)
+    with pytest.raises(RetryableError) as caught:
+        await world.driver.exec_container(
+            container, ("sh", "-c", "yes | head -c 5000000"), timeout_s=20
+        )
+    assert caught.value.reason == "OutputTooLong"
 
 
 async def test_exec_never_loses_the_output_of_a_fast_process(world: DockerWorld) -> None:

@@ -23,7 +23,8 @@ def test_demux_takes_the_stream_in_any_pieces(
     demux = Demux(limit)
     for at in range(0, len(stream), cut):
         demux.feed(stream[at : at + cut])
-    assert bytes(demux.output) == b"".join(data for _, data in parts)[:limit]
+    said = b"".join(data for _, data in parts)
+    assert (bytes(demux.output), demux.cut) == (said[:limit], len(said) > limit)
 
 
 def test_host_routes_reads_the_kernels_table() -> None:
