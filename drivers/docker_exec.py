@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from drivers.docker_sdk import Engine
 
 OUTPUT_BYTES: Final = 4 << 20
-"""Of a line for each of 40,000 buckets. What says more is refused: whoever took a part for the whole
+"""A line for each of 40,000 buckets. What says more is refused: whoever took a part for the whole
 would find that what was cut off isn't there."""
 _POLL_S: Final = 0.01
 _FRAME: Final = struct.Struct(">BxxxL")  # stream number, length

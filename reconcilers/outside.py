@@ -112,8 +112,8 @@ class _Own:
 
 @dataclass(frozen=True, slots=True)
 class ZoneSweeper:
-    """Zones on DNS servers of our own whose record is gone. What is kept for a namespace has
-    another account, and what was made by hand none."""
+    """Zones on DNS servers of our own whose record is gone. What is to be kept, or is kept for a
+    namespace, has another account, and what was made by hand none."""
 
     dns: PowerDns
     values: SecretReader

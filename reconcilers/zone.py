@@ -2,8 +2,7 @@
 
 What it shall answer is put together in _zone.py. Changes are the difference to what the server has:
 a zone is never made anew, and its signing keys are never thrown away but with the zone itself.
-The server tells whose a zone is by its account: the uid of its record, or of a namespace with `~`
-in front for what was kept (`deletionPolicy: Retain`), for the next Zone of that namespace alone.
+The server tells whose a zone is by its account (_zoneowners.py).
 """
 
 import asyncio
@@ -13,6 +12,7 @@ from typing import Final, assert_never
 from controlplane.errors import TerminalError
 from controlplane.plan import Plan, Reconciler, Report, Resolved, SecretReader, Wait, Want
 from drivers.powerdns import DnsServer, PowerDns, RRset, ServerState, Soa, ZoneState
+from reconcilers import _zoneowners as owners
 from reconcilers._credentials import credential
 from reconcilers._zone import NO_FILE, Merged, asks_for_more, changes, merged
 from reconcilers._zonetold import as_found, completeness
@@ -25,8 +25,6 @@ SERVED_RECHECK_S: Final = 30.0
 RECHECK_S: Final = 5.0
 MANY_SETS: Final = 100
 """Record sets that are put together in 3 ms where none of their values is known yet."""
-KEPT: Final = "~"
-"""Before the uid of the namespace that a zone is kept for. An account has at most 40 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +130,12 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
         if zone is None:
             heads = () if want.deleting else await self.dns.list_zones(server)
             kept = any(
-                head.account.startswith(KEPT)
-                and head.account != _kept(want)
+                head.account.startswith(owners.KEPT)
+                and head.account != owners.kept(want)
                 and _overlaps(head.name, domain)
                 for head in heads
             )
-        elif zone.account == want.record.metadata.uid:
+        elif zone.account in owners.own(want):
             answered = await self.dns.observe_answer(answers_at, domain)
         if not want.deleting and asks_for_more(want.record, want.dependents):
             able = await self.dns.observe_server(server)
@@ -181,7 +179,7 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
         return Plan()
 
     def status(self, want: Want[Zone], seen: ZoneSeen, /) -> Report:
-        zone = seen.zone if seen.zone and seen.zone.account == want.record.metadata.uid else None
+        zone = seen.zone if seen.zone and seen.zone.account in owners.own(want) else None
         wanted = _merged(want, seen)
         ready, reason, message = _readiness(want, seen)
         ds = tuple(each for key in zone.keys if key.active for each in key.ds) if zone else ()
@@ -270,10 +268,6 @@ def _answers_at(service: Resolved | None, at: At) -> str:
     return str(endpoints.get("dns") or f"{host}:53")
 
 
-def _kept(want: Want[Zone]) -> str:
-    return f"{KEPT}{want.namespace_uid}"
-
-
 def _overlaps(name: str, domain: str) -> bool:
     return name.endswith(f".{domain}") or domain.endswith(f".{name}")
 
@@ -299,7 +293,7 @@ def _steps(
     want: Want[Zone], at: At, zone: ZoneState | None, wanted: Merged
 ) -> tuple[ZoneStep, ...]:
     """From what the server has to what is wanted."""
-    domain, account = f"{want.record.spec.domain}.", want.record.metadata.uid
+    domain, account = f"{want.record.spec.domain}.", owners.account_of(want)
     make = MakeZone(at, domain, account, wanted.soa, wanted.rrsets)
     if zone is None:
         return (make,)
@@ -320,15 +314,16 @@ def _steps(
 def _removal(want: Want[Zone], seen: ZoneSeen) -> Plan[ZoneStep]:
     service = _service(want)
     if service is None or service.uid is None:
-        return Plan()  # without its server there is no zone either
+        # what is left on its data is swept once there is a server again, unless it is to be kept
+        return Plan()
     if seen.at is None:
         return Plan(wait=_service_wait(want))
-    uid = want.record.metadata.uid
-    if seen.zone is None or seen.zone.account != uid:
+    if seen.zone is None or seen.zone.account not in owners.own(want):
         return Plan()
+    was = seen.zone.account
     if want.record.spec.deletion_policy == "Retain":
-        return Plan((HandZone(seen.at, seen.zone.name, _kept(want), uid),))
-    return Plan((RemoveZone(seen.at, seen.zone.name, uid),))
+        return Plan((HandZone(seen.at, seen.zone.name, owners.kept(want), was),))
+    return Plan((RemoveZone(seen.at, seen.zone.name, was),))
 
 
 def _service_wait(want: Want[Zone]) -> Wait:
@@ -346,12 +341,12 @@ def _service_wait(want: Want[Zone]) -> Wait:
 def _objection(want: Want[Zone], seen: ZoneSeen) -> Wait | None:
     """What keeps it from being touched at all."""
     domain, file = want.record.spec.domain, want.record.spec.zone_file
-    ours = (want.record.metadata.uid, _kept(want))
+    ours = (*owners.own(want), owners.kept(want))
     if seen.zone is not None and seen.zone.account not in ours:
-        whose = "of another namespace" if seen.zone.account else "made by hand"
+        whose = owners.holder(seen.zone.account)
         message = (
             f"the server has a zone '{domain}' {whose}; choose another domain, or ask an "
-            f"administrator to remove it there or to set its account to '{_kept(want)}'"
+            f"administrator to remove it there or to set its account to '{owners.kept(want)}'"
         )
         return Wait("NameTaken", message, SERVED_RECHECK_S)
     if seen.kept_for_others:

@@ -237,6 +237,26 @@ async def test_deleting_removes_it_or_leaves_it_for_the_next(world: ZoneWorld) -
     assert not world.server.zones
 
 
+async def test_what_is_to_be_kept_says_so_while_it_is_served(world: ZoneWorld) -> None:
+    """Its record may go while the server is away, and then no sweep may take it."""
+    await world.settle(zone(deletionPolicy="Retain"))
+    assert world.found.account == f"{UID}~"
+    assert (await world.look(zone(deletionPolicy="Retain")))[0] == Plan()
+    await world.settle(zone())
+    assert world.found.account == UID
+    await world.settle(zone(deletionPolicy="Retain"))
+    await world.settle(zone(deleting=True))
+    assert not world.server.zones
+
+
+async def test_one_that_was_left_there_is_told_as_that(world: ZoneWorld) -> None:
+    await world.settle(zone())
+    world.server.edit(DOMAIN, account="dead~")
+    plan, _ = await world.look(zone())
+    assert plan.wait is not None
+    assert "while the server was away" in plan.wait.message
+
+
 # -- its server
 
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from controlplane.records import Key
 from drivers.fake.powerdns import FakeDnsServer
 from drivers.powerdns import ZoneState
@@ -12,6 +14,7 @@ from tests.support.virtual import in_virtual_time
 
 ZONE = Key("Zone", "shop", "shop")
 DOMAIN = "shop.example.org."
+DNS = Key("Platform", "platform", "dns")
 DEAD = "00000000-0000-4000-8000-000000000000"
 
 
@@ -22,11 +25,14 @@ def server(platform: Platform) -> FakeDnsServer:
 
 async def dns_service(platform: Platform) -> None:
     """The platform's DNS, serving."""
-    records = platform.records
-    await records.create("Namespace", {
+    await platform.records.create("Namespace", {
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "platform"}
     }, actor=USER)  # fmt: skip
-    await records.create("Platform", {
+    await dns_record(platform)
+
+
+async def dns_record(platform: Platform) -> None:
+    await platform.records.create("Platform", {
         "apiVersion": "bunker.cloud/v1", "kind": "Platform",
         "metadata": {"name": "dns", "namespace": "platform"}, "spec": {"service": "dns"},
     }, actor=USER)  # fmt: skip
@@ -83,6 +89,27 @@ async def test_a_zone_whose_record_was_lost_is_swept_and_nothing_else_is() -> No
             zones[f"{name}.test."] = other(zones[DOMAIN], f"{name}.test.", account)
         await platform.settle(1300)
         assert sorted(zones) == ["hand.test.", "kept.test.", "other.test.", DOMAIN]
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("policy", "left"), [("Retain", [DOMAIN]), ("Delete", [])])
+async def test_a_zone_whose_record_went_while_its_server_was_away(
+    policy: str, left: list[str]
+) -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        await dns_service(platform)
+        await zone(platform, deletionPolicy=policy)
+        await platform.settle(5)
+        zones = dict(server(platform).zones)
+        assert list(zones) == [DOMAIN]
+        for gone in (DNS, ZONE):
+            await platform.delete(gone)
+            await platform.settle(5)
+            assert platform.find(gone) is None
+        await dns_record(platform)
+        await platform.settle(1300)
+        assert list(server(platform).zones) == left
 
 
 def other(like: ZoneState, name: str, account: str) -> ZoneState:
