@@ -42,6 +42,11 @@ class Stored:
     body: bytes
     managed_fields: bytes = b"[]"
 
+    @property
+    def size_bytes(self) -> int:
+        """What it is kept as: ownership may take more than the object."""
+        return len(self.body) + len(self.managed_fields)
+
     @cached_property
     def obj(self) -> Mapping[str, Any]:
         """The parsed body. Shared: never modify it."""

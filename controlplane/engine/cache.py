@@ -2,9 +2,7 @@
 
 Fed by the store's tail; everything here runs on the loop's thread between two awaits, so a
 reader always sees one revision. Records and changes are shared, never copied: a thousand
-watchers of one event hold a thousand references to it.
-
-Deliberately no I/O and no knowledge of any kind.
+watchers of one event hold a thousand references to it. No I/O, and no knowledge of any kind.
 """
 
 import asyncio
@@ -24,12 +22,13 @@ from controlplane.stretch import Stretch
 
 RING_CHANGES: Final = 16_384
 RING_BYTES: Final = 16 * 2**20
-"""Bodies the ring may hold on to; with it, 1,000 busy records cost what 10,000 idle ones do."""
+"""What the ring may hold on to; with it, 1,000 busy records cost what 10,000 idle ones do."""
 MEMO_CHANGES: Final = 512
 """The newest changes keep their encodings: every live watcher has passed older ones."""
 STRETCH_CHANGES: Final = 100
 """Handed out in a row before others get their turn: 15 ms where each wakes what depends on it."""
 PENDING_CHANGES: Final = 4096
+PENDING_BYTES: Final = 32 * 2**20
 """How far behind a watcher may be before it is cut off."""
 
 
@@ -170,10 +169,10 @@ class Cache:
         key = stored.key
         shelf = self._shelf(key)
         before = shelf.records.get(key.name)
-        grown = 0 if verb == "delete" else len(stored.body)
+        grown = 0 if verb == "delete" else stored.size_bytes
         if before is not None:
             self._disown(before)
-            grown -= len(before.body)
+            grown -= before.size_bytes
         more = (verb != "delete") - (before is not None)
         self._size += more
         self._holdings.change(key, more, grown)
@@ -232,6 +231,7 @@ class Watcher:
         self._since = since
         self._limit = limit
         self._pending: deque[Change] = deque()
+        self._limit_bytes, self._pending_bytes = PENDING_BYTES, 0
         self._relisted_at = since
         """Where the cache stood before the relist whose changes wait: what it missed lies after
         there, whatever revisions the differences are at."""
@@ -251,7 +251,8 @@ class Watcher:
         await self._stretch.worked_on(size)
         while not self._pending:
             if self._slow:
-                raise SlowReaderError(f"cannot watch on: more than {self._limit} changes behind")
+                limits = f"{self._limit} changes or {self._limit_bytes >> 20} MiB behind"
+                raise SlowReaderError(f"cannot watch on: more than {limits}")
             if not self._open:
                 raise StopAsyncIteration
             self._wake = asyncio.get_running_loop().create_future()
@@ -260,6 +261,7 @@ class Watcher:
             finally:
                 self._wake = None
         change = self._pending.popleft()
+        self._pending_bytes -= change.after.size_bytes
         self._handed_bytes = len(change.after.body)
         return change
 
@@ -275,7 +277,8 @@ class Watcher:
         """Queue what the ring remembers; it may be longer than the limit for live changes."""
         kinds = self.kinds
         self._pending.extend(c for c in changes if kinds is None or c.after.key.kind in kinds)
-        self._limit = max(self._limit, 2 * len(self._pending))
+        self._pending_bytes = sum(each.after.size_bytes for each in self._pending)
+        self._make_room()
 
     def begin_no_later_than(self, revision: int) -> None:
         """What comes after a relist is new, also where that went back to an earlier revision (a
@@ -288,16 +291,23 @@ class Watcher:
             return
         if change.synthetic:
             # a relist tells all differences at once: whoever drops one may miss a delete
-            self._limit = max(self._limit, 2 * len(self._pending) + 2)
+            self._make_room(change.after.size_bytes)
             if not (self._pending and self._pending[-1].synthetic):
                 self._relisted_at = max(self._since, self._cache.revision)
-        if len(self._pending) >= self._limit:
+        if len(self._pending) >= self._limit or self._pending_bytes >= self._limit_bytes:
             self._slow = True
             self._pending.clear()
+            self._pending_bytes = 0
             self.close()
             return
         self._pending.append(change)
+        self._pending_bytes += change.after.size_bytes
         self._notify()
+
+    def _make_room(self, more_bytes: int = 0) -> None:
+        """For what waits already and one more, as that is no live change."""
+        self._limit = max(self._limit, 2 * len(self._pending) + 2)
+        self._limit_bytes = max(self._limit_bytes, 2 * (self._pending_bytes + more_bytes))
 
     def close(self) -> None:
         """End it: the reader gets what is queued and then the end."""
@@ -356,10 +366,10 @@ class _Ring:
 
     def add(self, change: Change) -> None:
         self._changes.append(change)
-        self._bytes += len(change.after.body)
+        self._bytes += change.after.size_bytes
         while len(self._changes) > self._limit or self._bytes > RING_BYTES:
             old = self._changes.popleft()
-            self._bytes -= len(old.after.body)
+            self._bytes -= old.after.size_bytes
             self.start = old.revision
         if len(self._changes) > MEMO_CHANGES:
             self._changes[-MEMO_CHANGES - 1].memo.clear()

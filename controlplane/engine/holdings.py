@@ -9,7 +9,7 @@ _NONE: Final[Mapping[str, int]] = {}
 
 
 class Holdings:
-    """Records by kind, and bytes of all their bodies, by namespace."""
+    """Records by kind, and bytes of all of them, by namespace."""
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[str, int]] = {}

@@ -23,7 +23,10 @@ all; small ones take 140 MiB of memory (docs/performance.md)."""
 EVENTS: Final = 50_000
 """Events are counted apart, for the engine writes them, too; kept for an hour, 14 a second."""
 RECORD_BYTES: Final = 256 * 2**20
-"""Bodies of a namespace without a Quota that says otherwise: twice what so many small ones take."""
+"""Of a namespace without a Quota that says otherwise: twice what so many small ones take."""
+OWNERSHIP_BYTES: Final = 4 * 2**10
+"""What a record's managedFields may always take: who makes it smaller, or lets it go, leaves a mark
+there."""
 NEAR: Final = 1_024
 """More creates than are under way at once: the API works on 256 requests in each process."""
 
@@ -58,6 +61,11 @@ def too_heavy(view: View, namespace: str) -> str:
         f"exceeded quota: {quota or 'default'}, used: recordBytes={format_bytes(used)}, "
         f"limited: recordBytes={format_bytes(limit)}"
     )
+
+
+def owned_by_more(after: bytes, before: bytes) -> bool:
+    """Whether a record grows by who owns its fields: its managedFields, then and now."""
+    return len(after) > max(len(before), OWNERSHIP_BYTES)
 
 
 def _over(what: str, wanted: int, limit: int, quota: str, coming: int) -> str:

@@ -141,8 +141,8 @@ class Records:
         body = await self._encode(base.key.kind, base.uid, after, base, dry_run=dry_run)
         if body == base.body and _same_ownership(managed, base.managed_fields):
             return base
-        grows = epoch is None and len(body) > len(base.body)
-        if grows and crowding.bounded(base.key.kind, base.key.namespace):
+        grows = len(body) > len(base.body) or crowding.owned_by_more(managed, base.managed_fields)
+        if epoch is None and grows and crowding.bounded(base.key.kind, base.key.namespace):
             _refuse(crowding.too_heavy(self.view, base.key.namespace))
         verb: Verb = "delete" if shape.finished(after) else "update"
         write = self._next(base, verb, body, managed, after, actor, epoch)

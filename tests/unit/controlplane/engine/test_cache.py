@@ -199,11 +199,43 @@ def test_the_ring_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
         cache.watch(None, 999)
 
 
+def test_ownership_counts_among_the_bytes_of_the_ring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may write a record may write as much as they like in there."""
+    monkeypatch.setattr("controlplane.engine.cache.RING_BYTES", 20_000)
+    cache = Cache()
+    cache.reset([], 999)
+    for revision in range(1000, 1010):
+        cache.apply([("update", replace(stored("a", revision), managed_fields=b"x" * 5_000))])
+    watcher = cache.watch(None, 1007)
+    assert sum(each.after.size_bytes for each in watcher._pending) < 20_000
+    with pytest.raises(CompactedError):
+        cache.watch(None, 1004)
+
+
+async def test_a_watcher_is_cut_off_by_what_waits_for_it(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that takes a change now and then."""
+    monkeypatch.setattr("controlplane.engine.cache.PENDING_BYTES", 20_000)
+    slow = cache.watch(None, cache.revision)
+
+    async def take_one_in_four() -> None:
+        for number in range(20):
+            large = stored("a", cache.revision + 1)
+            cache.apply([("update", replace(large, managed_fields=b"x" * 5_000))])
+            if number % 4 == 0:
+                await anext(slow)
+
+    with pytest.raises(SlowReaderError, match="MiB"):
+        await take_one_in_four()
+    assert not slow._pending
+
+
 def test_what_a_namespace_holds_follows_every_change(cache: Cache) -> None:
     def now() -> tuple[dict[str, int], int]:
         held = cache.held("shop")
         stored_ = [each for kind in ("App", "Event") for each in cache.list(kind, "shop")]
-        assert held.bytes == sum(len(each.body) for each in stored_)
+        assert held.bytes == sum(each.size_bytes for each in stored_)
         return dict(held.records), len(stored_)
 
     assert now() == ({}, 0)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from controlplane.clock import SystemClock
@@ -102,3 +103,17 @@ async def test_a_namespace_full_of_bytes_takes_nothing_that_grows(records: Recor
     wider = {**quota.obj, "spec": {"recordBytes": "400Ki"}}
     await records.update(quota, wider, actor=ALICE)
     await _make(records, "small")
+
+
+async def test_nor_more_who_own_what_is_there(records: Records) -> None:
+    await _limit(records, "tight", recordBytes="4Ki")
+    made = await _make(records, "large", text="x" * 5_000)
+    made = await records.update(made, made.obj, actor=ALICE, managed_fields=_owners(3_900))
+    with pytest.raises(ForbiddenError, match="recordBytes"):
+        await records.update(made, made.obj, actor=ALICE, managed_fields=_owners(5_000))
+
+
+def _owners(size: int) -> bytes:
+    """managedFields of so many bytes and a few more."""
+    entry = {"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1"}
+    return orjson.dumps([{**entry, "fieldsV1": {"f:data": {f"f:{'k' * size}": {}}}}])
