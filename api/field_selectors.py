@@ -28,7 +28,7 @@ class FieldTerm:
     equal: bool
 
     def matches(self, obj: Mapping[str, Any]) -> bool:
-        return (_text_at(obj, self.field) == self.value) is self.equal
+        return (_selected(obj, self.field) == self.value) is self.equal
 
 
 def parse_fields(text: str | None, info: KindInfo) -> tuple[FieldTerm, ...]:
@@ -72,6 +72,14 @@ def _meant(found: re.Match[str]) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN_CHARS else text[:_MAX_SHOWN_CHARS] + "…"
+
+
+def _selected(obj: Mapping[str, Any], field: str) -> str:
+    """Of an Event's source its component, else who reports it: as ToSelectableFields in
+    kubernetes/pkg/registry/core/event/strategy.go has it."""
+    if field == "source":
+        return _text_at(obj, "source.component") or _text_at(obj, "reportingComponent")
+    return _text_at(obj, field)
 
 
 def _text_at(obj: Mapping[str, Any], path: str) -> str:

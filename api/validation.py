@@ -158,6 +158,8 @@ def field_error(error: ErrorDetails, *, secret: bool = False) -> FieldError:
     for part in error["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     kind, message = error["type"], error["msg"].removeprefix("Value error, ")
+    if not path and (named := _NAMED.match(message)):
+        path = named[0]  # a rule about the record as a whole says of which field it complains
     if kind == "missing":
         return FieldError(path, "FieldValueRequired", "Required value")
     reason: Reason = "FieldValueInvalid"
@@ -174,6 +176,7 @@ def field_error(error: ErrorDetails, *, secret: bool = False) -> FieldError:
     return FieldError(path, reason, f"{_VERDICT[reason]}: {shown}{message}")
 
 
+_NAMED: Final = re.compile(r"(?:spec|metadata)(?:\.\w+)+")
 _VERDICT: Final[dict[str, str]] = {
     "FieldValueInvalid": "Invalid value",
     "FieldValueNotSupported": "Unsupported value",

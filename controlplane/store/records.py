@@ -159,17 +159,20 @@ class Records:
         uid: str | None = None,
         revision: int | None = None,
     ) -> Stored | None:
-        """Delete `base`, or mark it as being deleted while finalizers hold it (returned then).
+        """Delete `base`, or mark it as being deleted while finalizers hold it (returned then);
+        where it is already, only `propagation` may still be another.
 
         `uid` and `revision` are a client's preconditions. Raises ConflictError, NotFoundError.
         """
         if uid not in (None, base.uid) or revision not in (None, base.revision):
             raise ConflictError(f"cannot delete {base.key}: the precondition does not hold")
         if base.deleting:
-            return base
-        now = rfc3339(self.clock.now())
-        info = self.kinds[base.key.kind]
-        marked = shape.deleting(info, base.obj, now=now, propagation=propagation)
+            marked = shape.propagating(base.obj, propagation)
+            if marked is None:
+                return base
+        else:
+            now, info = rfc3339(self.clock.now()), self.kinds[base.key.kind]
+            marked = shape.deleting(info, base.obj, now=now, propagation=propagation)
         if marked is None:
             write = self._next(
                 base, "delete", base.body, base.managed_fields, base.obj, actor, epoch

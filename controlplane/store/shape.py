@@ -126,6 +126,17 @@ def deleting(info: KindInfo, base: Mapping[str, Any], *, now: str, propagation: 
     return made
 
 
+def propagating(base: Mapping[str, Any], propagation: str) -> Obj | None:
+    """What is being deleted already, with another say on what it owns; None: it has none. As in
+    deletionFinalizersForGarbageCollection of apiserver/pkg/registry/generic/registry/store.go."""
+    held = base["metadata"].get("finalizers") or ()
+    extra = PROPAGATION_FINALIZERS.get(propagation)
+    if extra is None or extra in held:
+        return None
+    others = [each for each in held if each not in PROPAGATION_FINALIZERS.values()]
+    return {**base, "metadata": {**base["metadata"], "finalizers": [*others, extra]}}
+
+
 def finished(obj: Mapping[str, Any]) -> bool:
     """Marked for deletion, and nothing holds it any more."""
     meta = obj["metadata"]

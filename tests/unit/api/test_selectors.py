@@ -155,3 +155,15 @@ def test_events_are_selected_by_what_they_are_about() -> None:
     event = {"metadata": {"name": "e"}, "type": "Normal"}
     assert selector.matches({**event, "involvedObject": {"name": "x", "kind": "App"}})
     assert not selector.matches({**event, "involvedObject": {"name": "y", "kind": "App"}})
+
+
+def test_the_source_of_an_event_is_its_component_else_who_reports_it() -> None:
+    for event in ({"source": {"component": "agent"}, "reportingComponent": "other"},
+                  {"source": {}, "reportingComponent": "agent"}):  # fmt: skip
+        for text, matches in (
+            ("source=agent", True),
+            ("source!=agent", False),
+            ("source!=x", True),
+        ):
+            found = of_query({"fieldSelector": text}, Event.info)
+            assert found.matches({"metadata": {"name": "e"}, **event}) is matches

@@ -280,3 +280,24 @@ def test_a_value_of_another_type_is_told_in_the_words_of_a_manifest(
     told = next(error for error in errors if error.field == field)
     assert fix in told.message
     assert "Input should" not in told.message
+
+
+_IN: dict[str, Any] = {"domainRef": {"name": "d"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "spec", "field"),
+    [
+        ("Bucket", "x", {"policy": '{"Statement": [{}]}'}, "spec.policy"),
+        ("Bucket", "x", {"policy": "{"}, "spec.policy"),
+        ("MailAlias", "a" * 70, {**_IN, "targets": ["x@example.org"]}, "metadata.name"),
+        ("Mailbox", "a" * 70, _IN, "metadata.name"),
+    ],
+    ids=["statement", "JSON", "alias", "mailbox"],
+)
+def test_a_rule_about_a_whole_record_names_the_field_too(
+    kind: str, name: str, spec: dict[str, Any], field: str
+) -> None:
+    served = serve(next(model for model in KINDS if model.info.kind == kind))
+    _, wrong = validate(served, {"metadata": {"name": name, "namespace": "ns"}, "spec": spec})
+    assert [each.field for each in wrong] == [field]

@@ -183,6 +183,22 @@ async def test_orphan_deletion_leaves_dependents() -> None:
 
 
 @in_virtual_time
+async def test_a_second_deletion_may_still_say_what_becomes_of_dependents() -> None:
+    async with Bench().shop("a", "b") as bench:
+        await _own(bench)
+        await bench.put_finalizers(A, *bench.get(A).meta["finalizers"], "example.org/wait")
+        for policy in ("Foreground", "Background", "Orphan", "Background"):
+            await bench.delete(A, policy)
+        assert "orphan" in bench.get(A).meta["finalizers"]
+        assert "foregroundDeletion" not in bench.get(A).meta["finalizers"]
+        await bench.settle(10)
+        await bench.put_finalizers(A)
+        await bench.settle(10)
+        assert bench.find(A) is None
+        assert bench.ready(B)
+
+
+@in_virtual_time
 async def test_dependents_go_with_a_gone_owner() -> None:
     async with Bench().shop("a", "b") as bench:
         await _own(bench)
