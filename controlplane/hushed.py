@@ -1,22 +1,26 @@
 """Has the log know the secrets that pass through this process, so that it never writes one.
 
 What a driver or a library puts into an error is not known beforehand; a value that was opened or
-sealed here is. Only those whose key says that they are secret: to blank out user names, hosts and
-ports would take the sense out of what is logged.
+sealed here is. Those whose key says that they are secret, and of the others what looks as if made
+by chance: to blank out user names, hosts and ports would take the sense out of what is logged.
 """
 
 import base64
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import orjson
 
 from controlplane.records import Sealer
 
-Learn = Callable[[str], None]
-"""Of a value that must get into no log (logs.Redactor.learn)."""
+
+class Learn(Protocol):
+    """Of a value that must get into no log (logs.Redactor.learn)."""
+
+    def __call__(self, value: str, *, named: bool = True) -> None: ...
+
+
 _SECRET: Final = re.compile(r"pass|pwd|secret|token|key|credential|auth", re.IGNORECASE)
 
 
@@ -45,5 +49,5 @@ class Hushed:
     def _learn(self, plaintext: bytes) -> None:
         """`plaintext` is what store/sealing.py makes of a Secret."""
         for name, value in orjson.loads(plaintext)["data"].items():
-            if _SECRET.search(name):
-                self.learn(base64.b64decode(value).decode(errors="replace"))
+            text = base64.b64decode(value).decode(errors="replace")
+            self.learn(text, named=_SECRET.search(name) is not None)

@@ -14,6 +14,8 @@ from typing import Any, Final, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from controlplane.pieces import Pieces
+
 REDACTED: Final = "[redacted]"
 
 _SECRET_KEY: Final = re.compile(
@@ -42,7 +44,7 @@ _SECRET_TEXT: Final = (
 
 # Shorter values would blank out ordinary words; every secret we generate is longer.
 _SHORTEST_LEARNED: Final = 8
-# Longer ones are texts, which no line has whole; looking for them would take longest.
+# Longer ones are texts, which no line has whole: they are known by their pieces.
 _LONGEST_LEARNED: Final = 512
 # What was met longest ago is forgotten: memory is bounded, and so is the time that a line takes,
 # 0.05 ms with so many.
@@ -54,12 +56,16 @@ class Redactor:
 
     def __init__(self) -> None:
         self._learned: dict[str, None] = {}
+        self._pieces = Pieces()
 
-    def learn(self, value: str) -> None:
-        """Never let this value out, in whatever field or text it turns up."""
+    def learn(self, value: str, *, named: bool = True) -> None:
+        """Never let this value out, in whatever field or text it turns up, nor a part of it that
+        looks as if made by chance. Not `named` as a secret, it is only looked through for what is
+        one all the same."""
+        self._pieces.learn(value, named=named)
         # whoever uses it leaves out the newline of the file it came from
         value = value.strip()
-        if not _SHORTEST_LEARNED <= len(value) <= _LONGEST_LEARNED:
+        if not named or not _SHORTEST_LEARNED <= len(value) <= _LONGEST_LEARNED:
             return
         # as it looks inside a rendered JSON line, too
         for form in (value, json.dumps(value)[1:-1]):
@@ -73,12 +79,12 @@ class Redactor:
         return {key: _clean(key, value) for key, value in event.items()}
 
     def clean_line(self, _: WrappedLogger, __: str, rendered: object) -> str:
-        """The last processor, on the rendered line: learned values."""
+        """The last processor, on the rendered line: learned values, and parts of them."""
         line = str(rendered)
         for secret in self._learned:
             if secret in line:
                 line = line.replace(secret, REDACTED)
-        return line
+        return self._pieces.hidden(line, REDACTED)
 
 
 def _clean(key: str, value: object) -> Any:
