@@ -84,6 +84,8 @@ class ContainerSpec:
     limits: Limits
     command: tuple[str, ...] = ()
     """Replaces the image's CMD; empty keeps it."""
+    former_commands: tuple[tuple[str, ...], ...] = ()
+    """What earlier releases gave as `command` to the same end: who was made with one stays."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Plain values only; secret ones are files, or the `secret_env` of ensure_container, over
     which these win."""

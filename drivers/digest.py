@@ -2,12 +2,14 @@
 
 Limits, networks, name and run state are compared live instead, as they are corrected in place.
 A digest is compared by the version that made it, so that an upgrade of the control plane which
-hashes something more recreates nothing by itself.
+hashes something more recreates nothing by itself; nor does one that gives another command, where it
+names the former one.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from drivers.containers import ContainerSpec, PublishedPort
@@ -25,7 +27,10 @@ def same_digest(label: str, spec: ContainerSpec) -> bool:
     not known here (made by a newer release) is another digest."""
     version, _, made = label.partition(":")
     parts = _VERSIONS.get(version)
-    return parts is not None and made == _hashed(parts(spec))
+    if parts is None:
+        return False
+    former = (replace(spec, command=each) for each in spec.former_commands)
+    return any(made == _hashed(parts(each)) for each in (spec, *former))
 
 
 def _hashed(parts: Mapping[str, Any]) -> str:

@@ -99,6 +99,13 @@ def command_of(record: Database) -> tuple[str, ...]:
             assert_never(record.spec.engine)
 
 
+def former_commands_of(record: Database) -> tuple[tuple[str, ...], ...]:
+    """As earlier releases started it: it goes on so until it is made anew for another reason."""
+    return (
+        (("redis-server", f"{SECRETS_PATH}/redis.conf"),) if record.spec.engine == "redis" else ()
+    )
+
+
 def env_of(record: Database) -> dict[str, str]:
     """Its container's variables: names and paths, no secret."""
     if record.spec.engine != "postgres":

@@ -49,6 +49,7 @@ from reconcilers._engines import (
     command_of,
     env_of,
     files_of,
+    former_commands_of,
     login_of,
     secret_keys,
 )
@@ -220,6 +221,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
                 digest="",
                 limits=Limits(limits.cpu, limits.memory),
                 command=command_of(record),
+                former_commands=former_commands_of(record),
                 env=env_of(record),
                 networks=(NetworkAttachment(want.network, (record.metadata.name,)),),
                 volumes=(VolumeMount(mount, image.data_path),),
@@ -308,7 +310,7 @@ def _handed_on(want: Want[Database]) -> Wait | None:
             "Database anew without spec.volumeRef to begin empty"
         )
         return Wait("VolumeNotFound", message)
-    known = volume.spec.get("major") or record.spec.version
+    known = volume.spec.get("major") or record.spec.version or record.status.version
     if known or not volume.spec.get("dockerName") or len(VERSIONS[record.spec.engine]) == 1:
         return None
     message = (

@@ -145,6 +145,10 @@ async def test_data_of_an_unknown_major_is_left_alone() -> None:
                  database("redis", volumeRef={"name": "kept"})):  # fmt: skip
         plan, report = await made.look(told)
         assert names(plan)[0] == "EnsureChild"
+    before = database(volumeRef={"name": "kept"})
+    status = before.status.model_copy(update={"version": "17"})
+    plan, report = await made.look(before.model_copy(update={"status": status}))
+    assert (names(plan)[0], report.status.model_dump()["version"]) == ("EnsureChild", "17")
     handed_on(made, major="14")
     assert (await made.settle(database(volumeRef={"name": "kept"}))).ready
 

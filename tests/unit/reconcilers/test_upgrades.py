@@ -1,0 +1,40 @@
+"""An upgrade recreates no container: what earlier releases made is what this one wants."""
+
+from dataclasses import replace
+
+import pytest
+
+from controlplane.plan import Plan
+from resources.meta import Record
+from tests.unit.reconcilers.platforms import platform
+from tests.unit.reconcilers.world import app, database, world
+
+MADE: list[tuple[Record, str]] = [
+    (app(), "bf3aa7caa370367d"),
+    (database(version="17"), "b96e06b2c9ed79ff"),
+    (database("redis"), "958f66f8edcd3022"),
+    (platform("dns"), "1e0c1200ba466c3e"),
+    (platform("ingress"), "a69d5a08c4c29ca3"),
+    (platform("mail"), "1e0466c23663529f"),
+    (platform("metrics"), "252fdd6215264fbb 7c17b6dffc0ef6ed 3afaea4e435d5577"),
+    (platform("models"), "9cd01afe8272a858"),
+    (platform("registry"), "46f269f5720ffcf0"),
+    (platform("s3"), "c39c5ed06d79fa11"),
+    (platform("vault"), "6db32d48718faf22"),
+]
+"""What an earlier release labelled their containers with, by name. Never edited: who changes what
+one is made with also names the former (ContainerSpec.former_commands), or all there are go down at
+the upgrade."""
+
+
+@pytest.mark.parametrize(
+    ("record", "digests"), MADE, ids=[f"{r.info.kind}-{digests[:4]}" for r, digests in MADE]
+)
+async def test_what_earlier_releases_made_stays(record: Record, digests: str) -> None:
+    made = await world()
+    made.engine.add_image("shop:1")
+    await made.settle(record)
+    containers = sorted(made.engine.containers.values(), key=lambda each: each.state.name)
+    for container, digest in zip(containers, digests.split(), strict=True):
+        container.state = replace(container.state, digest=f"v1:{digest}")
+    assert (await made.look(record))[0] == Plan()
