@@ -4,6 +4,7 @@ The engine's command is a program of ours that answers, lists one container, and
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -95,6 +96,29 @@ def test_what_has_started_is_destroyed_by_its_name(host: Host) -> None:
     assert done.returncode == 0, done.stderr
     assert host.removed
     assert host.filters == {"label=bunker.cloud/instance=staging"}
+
+
+def test_its_postgresql_is_stopped_without_the_python_environment_too(host: Host) -> None:
+    """Whoever says that all is stopped is believed: the folder is copied then, or replaced."""
+    host.make()
+    data = host.data / "postgres" / "data"
+    data.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"], cwd=data) as server:
+        (data / "postmaster.pid").write_text(f"{server.pid}\n{data}\n")
+        done = host.script("down")
+        assert done.returncode == 0, done.stderr
+        assert server.wait(timeout=10) == -signal.SIGINT
+
+
+def test_a_pid_that_another_process_has_now_is_left_alone(host: Host) -> None:
+    host.make()
+    data = host.data / "postgres" / "data"
+    data.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"], cwd=host.data) as other:
+        (data / "postmaster.pid").write_text(f"{other.pid}\n{data}\n")
+        assert host.script("down").returncode == 0
+        assert other.poll() is None
+        other.kill()
 
 
 def test_an_engine_that_ends_meanwhile_costs_no_data_folder(host: Host) -> None:
