@@ -22,6 +22,8 @@ READY_BUCKETS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.
 NOT_READY: Final = "NotReady"
 TOLD: Final = (*map(str, ConditionType), NOT_READY)
 """What records are counted by."""
+_AS_TOLD: Final = frozenset({str(Reason.PAUSED), "Disabled"})
+"""Reasons why a record isn't Ready that its own spec gives: nothing is wrong."""
 
 
 def told_as(condition: Mapping[str, Any]) -> tuple[str, ...]:
@@ -29,7 +31,7 @@ def told_as(condition: Mapping[str, Any]) -> tuple[str, ...]:
     should serve and doesn't."""
     if condition["status"] == "True":
         return (str(condition["type"]),)
-    wanted = condition["type"] == ConditionType.READY and condition["reason"] != Reason.PAUSED
+    wanted = condition["type"] == ConditionType.READY and condition["reason"] not in _AS_TOLD
     return (NOT_READY,) if wanted else ()
 
 
