@@ -6,6 +6,7 @@ are.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
@@ -26,7 +27,8 @@ class Pieces:
     """Of the secrets met so far."""
 
     def __init__(self) -> None:
-        self._known: dict[str, None] = {}
+        # a dict finds its first entry behind all that were removed: quadratic once it is full
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     def learn(self, text: str, *, named: bool) -> None:
         """Take in the runs of `text` that look as if made by chance; where it isn't `named` as a
@@ -36,10 +38,10 @@ class Pieces:
             by_chance = _MIXED.match(run) or _HEX.fullmatch(run)
             if by_chance or (named and _LETTER_AND_DIGIT.match(run)):
                 for piece in _aligned(run):
-                    self._known.pop(piece, None)
                     self._known[piece] = None
+                    self._known.move_to_end(piece)
         while len(self._known) > MOST_PIECES:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
 
     def hidden(self, text: str, instead: str) -> str:
         """`text` with `instead` for each run that shows a piece of what is known."""

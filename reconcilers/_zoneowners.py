@@ -33,6 +33,11 @@ def kept(want: Want[Zone]) -> str:
 
 def holder(account: str) -> str:
     """Whose a zone of another account is, as an adjective's clause."""
-    if account.endswith(KEPT):
-        return "that was to be kept by a record that went while the server was away"
+    if account.startswith(KEPT) or account.endswith(KEPT):
+        return "that is kept, for another namespace or from a record that its server outlived"
     return "of another namespace" if account else "made by hand"
+
+
+def orphan(uid: str) -> str:
+    """The account of what a record was to keep that could not hand it to its namespace."""
+    return f"{KEPT}{uid}"

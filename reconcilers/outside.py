@@ -18,6 +18,7 @@ from drivers.containers import Containers, Owner, OwnerChanged
 from drivers.powerdns import DnsServer, PowerDns
 from drivers.s3 import S3, S3Server
 from drivers.secretfiles import SecretFiles
+from reconcilers import _zoneowners as owners
 from reconcilers._credentials import is_credential
 from resources.meta import PLATFORM_NAMESPACE
 
@@ -25,6 +26,7 @@ CONTAINER: Final = "container"
 NETWORK: Final = "network"
 FOLDER: Final = "folder"
 ZONE: Final = "zone"
+KEPT_ZONE: Final = "kept zone"
 ZONES: Final = "Zone"
 BUCKETS: Final = "Bucket"
 S3_USER: Final = "s3-user"
@@ -112,8 +114,9 @@ class _Own:
 
 @dataclass(frozen=True, slots=True)
 class ZoneSweeper:
-    """Zones on DNS servers of our own whose record is gone. What is to be kept, or is kept for a
-    namespace, has another account, and what was made by hand none."""
+    """Zones on DNS servers of our own whose record is gone. What it was to keep is not removed, but
+    set apart, so that nobody makes a zone above or below; what is kept for a namespace has another
+    account, and what was made by hand none."""
 
     dns: PowerDns
     values: SecretReader
@@ -128,11 +131,13 @@ class ZoneSweeper:
                 if (server := await self._server(platform)) is None:
                     continue
                 heads = await self.dns.list_zones(server)
-                found += [
-                    Outside(head.account, "", "", head.name, ZONE, f"{platform.name}/{head.name}")
-                    for head in heads
-                    if UID.fullmatch(head.account) and head.account not in self._live()
-                ]
+                live = self._live()
+                for head in heads:
+                    uid = head.account.removesuffix(owners.KEPT)
+                    if UID.fullmatch(uid) and uid not in live:
+                        what = ZONE if uid == head.account else KEPT_ZONE
+                        place = f"{platform.name}/{head.name}"
+                        found.append(Outside(uid, "", "", head.name, what, place))
         return found
 
     async def remove(self, item: Outside, /) -> None:
@@ -141,8 +146,13 @@ class ZoneSweeper:
             if platform.name != name:
                 continue
             server = await self._server(platform)
-            if server is not None and item.uid not in self._live():
+            if server is None or item.uid in self._live():
+                continue
+            if item.what == ZONE:
                 await self.dns.delete_zone(server, domain, item.uid)
+            else:
+                stays = f"{item.uid}{owners.KEPT}"
+                await self.dns.ensure_account(server, domain, owners.orphan(item.uid), stays)
 
     def _live(self) -> frozenset[str]:
         return frozenset(stored.uid for stored in self.view.list(ZONES))

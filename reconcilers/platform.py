@@ -223,10 +223,12 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             return None
         folder = self.files.path_of(want.record.metadata.uid)
         where = f" (it is in a file under {folder} on this host)" if seen.files_here else ""
+        removed = (
+            "this Platform with spec.deletionPolicy 'Delete'" if volume.owned else "that Volume"
+        )
         message = (
             f"Secret '{name}' has no '{key}', and nothing else opens the data of Volume "
-            f"'{data}': put it back{where}, or delete this Platform with spec.deletionPolicy "
-            "'Delete' to begin empty"
+            f"'{data}': put it back{where}, or delete {removed} to begin empty"
         )
         return Wait("UnsealKeyMissing", message)
 

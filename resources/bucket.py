@@ -190,6 +190,8 @@ class KeyStatus(Model):
 
 
 class BucketStatus(BaseStatus):
+    agents_own: ClassVar[frozenset[str]] = BaseStatus.agents_own | {"bucket"}
+
     bucket: str | None = None
     """Its name on the server, once it is this record's."""
     endpoint: str | None = None

@@ -34,7 +34,7 @@ _NO_HOSTS: Final = IPv4Network("0.0.0.0/8")
 
 def _subnet(value: str, info: ValidationInfo) -> str:
     net = IPv4Network(value)
-    # 253 peers: what the gateway tells of itself is read in one piece of 64 KiB
+    # 253 peers: so many were measured
     if not 24 <= net.prefixlen <= 29:
         raise ValueError(f"{value!r} is of an odd size: write a prefix from /24 to /29")
     odd = net.is_loopback or net.is_link_local

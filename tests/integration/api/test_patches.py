@@ -298,8 +298,8 @@ async def test_a_rule_that_came_later_keeps_no_metadata_from_being_changed(admin
 @pytest.mark.parametrize(
     ("patch", "path", "code", "field"),
     [
-        ({"spec": {"versioning": True}}, "", 422, ""),
-        ({"spec": {"policy": "another"}}, "", 422, ""),
+        ({"spec": {"versioning": True}}, "", 422, "spec.policy"),
+        ({"spec": {"policy": "another"}}, "", 422, "spec.policy"),
         ({"metadata": {"labels": {"a": "not a label"}}}, "", 422, "metadata.labels"),
         ({"metadata": {"finalizers": ["a b"]}}, "", 422, "metadata.finalizers[0]"),
         ({"status": {"accessKeys": 1}}, "/status", 422, "status.accessKeys"),
