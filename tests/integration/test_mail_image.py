@@ -39,7 +39,7 @@ def furnished(made: Bench) -> Running:
     )  # fmt: skip
     mailctl(
         server, "ensure-mailbox",
-        address="alice@a.test", owner="o", claim="c", quota_bytes=1 << 20, active=True,
+        address="alice@a.test", owner="o", claim="c", quota_bytes=1 << 30, active=True,
         display_name="", forward=[], keep_copy=True, aliases=[], password=PASSWORD,
     )  # fmt: skip
     return server
@@ -70,6 +70,8 @@ def used(server: Running) -> int:
     found = mailctl(server, "observe-mailbox", address="alice@a.test", password=PASSWORD)
     return int(found["used_bytes"])
 
+
+BLANKS = (" " * 900 + "x\r\n") * 22_000
 
 HEADERS = {
     "From alone": ("From: alice@a.test", "sent"),
@@ -104,6 +106,52 @@ def test_a_message_ends_where_the_protocol_says(made: Bench) -> None:
             client.getreply()
     told = server.exec("sh", "-c", "cat /data/mail/*/*/*/mail/new/* 2>/dev/null || true")
     assert "Return-Path: <boss@a.test>" not in told
+
+
+def from_outside(server: Running, recipient: str, text: str) -> str:
+    try:
+        with smtplib.SMTP(server.address, 25, timeout=60) as client:
+            client.sendmail("victim@elsewhere.test", [recipient], text)
+    except smtplib.SMTPException as exc:
+        return str(exc)
+    return "sent"
+
+
+def test_nobody_is_local_so_that_nothing_is_sent_back_to_who_was_forged(made: Bench) -> None:
+    server = furnished(made)
+    for name in ("nosuch", "root", "alice", "x%a.test"):
+        for host in ("127.0.0.1", server.address):
+            told = from_outside(server, f"{name}@[{host}]", "From: a@elsewhere.test\r\n\r\nx\r\n")
+            assert "5.1.1" in told or "5.7.1" in told, f"{name}@[{host}]"
+    assert "empty" in server.exec("postqueue", "-p")
+
+
+NASTY = {
+    "a From of quotes": ('From: "' + '\\"' * 45_000 + '" <x@a.test>', "hello"),
+    "a From of blanks": ("From: " + " " * 70_000 + "x@a.test", "hello"),
+    "short lines": ("From: x@a.test\r\nDKIM-Signature: v=1; d=a.test; s=s1", "ab\r\n" * 5_000_000),
+    "long blanks": ("From: x@a.test\r\nDKIM-Signature: v=1; d=a.test; s=s1", BLANKS),
+}
+
+
+def test_a_stranger_keeps_nobody_else_waiting(made: Bench) -> None:
+    """Neither by what is slow to read, nor by what takes much memory: it is refused unread."""
+    server = furnished(made)
+    docker("update", "--memory=512m", "--memory-swap=512m", server.id)
+    for name, (headers, body) in NASTY.items():
+        told = from_outside(server, "alice@a.test", f"{headers}\r\n\r\n{body}\r\n")
+        assert "5.7.1" in told or "5.6.0" in told, f"{name}: {told}"
+        assert send(server) == "sent", name
+    assert server.running
+
+
+def test_what_is_slow_to_sign_is_signed(made: Bench) -> None:
+    server = furnished(made)
+    docker("update", "--memory=512m", "--memory-swap=512m", server.id)
+    for name in ("short lines", "long blanks"):
+        with logged_in(server) as client:
+            text = f"From: alice@a.test\r\nSubject: x\r\n\r\n{NASTY[name][1]}\r\n"
+            client.sendmail("alice@a.test", ["alice@a.test"], text)
 
 
 def test_mail_and_accounts_outlive_the_container(made: Bench) -> None:

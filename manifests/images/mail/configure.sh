@@ -24,6 +24,8 @@ AND instr(','||a.targets||',', ','||m.address||',')>0 WHERE a.address='%s' AND a
 map ours "SELECT '553 5.7.1 log in on port 587 to send as this domain' FROM domain WHERE name='%s'"
 
 sql=sqlite:/etc/postfix
+# local_transport: nobody is local, and yet an address at [127.0.0.1] would be (RFC 5321, 4.1.3): what
+# is accepted for it from anybody would be sent back to whomever its sender was forged as.
 postconf -e \
   "compatibility_level = 3.6" \
   "queue_directory = /data/spool" \
@@ -33,6 +35,7 @@ postconf -e \
   "smtpd_banner = \$myhostname ESMTP" \
   "mydestination =" \
   "local_recipient_maps =" \
+  "local_transport = error:5.1.1 no such address here" \
   "alias_maps =" \
   "alias_database =" \
   "mynetworks = 127.0.0.1/32" \

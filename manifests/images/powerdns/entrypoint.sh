@@ -48,6 +48,8 @@ webserver-allow-from=0.0.0.0/0
 # beside the API it shows statistics of who asks for what: not without the key either
 webserver-password=$key
 webserver-loglevel=none
+# in MiB: a zone as large as a ConfigMap takes goes in one request, which is applied whole or not at all
+webserver-max-bodysize=64
 enable-lua-records=yes
 edns-subnet-processing=yes
 expand-alias=yes

@@ -1,9 +1,21 @@
 """Zones and their signing keys, on a real PowerDNS and on its fake."""
 
+from dataclasses import replace
+
 import pytest
 
 from controlplane.errors import RetryableError
-from tests.contract.powerdns.worlds import ACCOUNT, OTHER, World, a, ensure, ns_of, observe, soa_of
+from tests.contract.powerdns.worlds import (
+    ACCOUNT,
+    OTHER,
+    World,
+    a,
+    change,
+    ensure,
+    ns_of,
+    observe,
+    soa_of,
+)
 
 # -- servers and zones
 
@@ -29,6 +41,15 @@ async def test_a_made_zone_has_what_it_was_made_with_and_answers(world: World) -
     assert zone.serial > 0
     assert await world.driver.observe_answer(world.address, world.zone) == zone.serial
     assert world.ask(www.name, "A") == www.records
+
+
+async def test_a_zone_as_large_as_a_file_may_be_goes_in_one_request(world: World) -> None:
+    sets = [a(world, f"host-{n}", f"10.0.{n >> 8}.{n & 255}") for n in range(30_000)]
+    zone = await ensure(world, *sets)
+    assert len(zone.rrsets) == len(sets) + 1
+    after = await change(world, *(replace(each, ttl=120) for each in sets))
+    assert after.serial == zone.serial + 1
+    assert world.ask(sets[-1].name, "A") == sets[-1].records
 
 
 async def test_making_it_twice_is_once_and_keeps_its_records(world: World) -> None:
