@@ -1,4 +1,4 @@
-"""What this machine has: the capacity that the budget is reckoned from, and how busy it is.
+"""What this machine has: the capacity that the budget is reckoned from.
 
 Read from /proc, the control group files and the file system; nothing is changed. Limits that the
 agent itself runs under count: a virtual host of a container engine has no more than those allow.
@@ -24,28 +24,17 @@ class HostCapacity:
     cpu_millicores: int
     memory_bytes: int
     disk_bytes: int
-    """Size of the file system that holds the engine's data."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostLoad:
-    """How much of it is in use right now."""
-
-    load_1m_millis: int
-    """Load average of the last minute, in thousandths: never a float."""
-    memory_available_bytes: int
+    """Size of the file system that holds the engine's data, less what is kept for root alone."""
     disk_available_bytes: int
+    """What of that nobody has taken yet."""
 
 
 class HostMeter(Protocol):
     """Measures the host."""
 
-    async def observe_host(self) -> HostCapacity:
-        """Raises RetryableError if it can't be read."""
-        ...
-
-    async def observe_load(self) -> HostLoad:
-        """Raises RetryableError if it can't be read."""
+    async def observe_host(self, engine_root: str, /) -> HostCapacity:
+        """`engine_root` is where the container engine keeps its data (`docker info`: Docker Root
+        Dir). Raises RetryableError if it can't be read."""
         ...
 
 
@@ -53,39 +42,26 @@ class HostMeter(Protocol):
 class LinuxHost:
     """The Linux host that this process runs on."""
 
-    engine_root: Path
-    """Where the container engine keeps its data (`docker info`: Docker Root Dir)."""
     proc: Path = Path("/proc")
     cgroups: Path = Path("/sys/fs/cgroup")
 
-    async def observe_host(self) -> HostCapacity:
+    async def observe_host(self, engine_root: str, /) -> HostCapacity:
         # A hanging disk must not stop the loop.
-        return await asyncio.to_thread(self._capacity)
+        return await asyncio.to_thread(self._capacity, Path(engine_root))
 
-    async def observe_load(self) -> HostLoad:
-        return await asyncio.to_thread(self._load)
-
-    def _capacity(self) -> HostCapacity:
+    def _capacity(self, engine_root: Path) -> HostCapacity:
         try:
             memory = _meminfo(self.proc)["MemTotal"]
-            disk = _file_system(self.engine_root)
+            disk = _file_system(engine_root)
         except (OSError, KeyError, ValueError) as exc:
             raise RetryableError(f"cannot measure the host: {exc}", reason="HostUnknown") from exc
         folders = tuple(_cgroup_folders(self.proc, self.cgroups))
         return HostCapacity(
             cpu_millicores=min((len(os.sched_getaffinity(0)) * 1000, *_cpu_limits(folders))),
             memory_bytes=min((memory, *_memory_limits(folders))),
-            disk_bytes=disk.f_blocks * disk.f_frsize,
+            disk_bytes=(disk.f_blocks - disk.f_bfree + disk.f_bavail) * disk.f_frsize,
+            disk_available_bytes=disk.f_bavail * disk.f_frsize,
         )
-
-    def _load(self) -> HostLoad:
-        try:
-            load = (self.proc / "loadavg").read_text().split()[0]
-            memory = _meminfo(self.proc)["MemAvailable"]
-            disk = _file_system(self.engine_root)
-            return HostLoad(round(float(load) * 1000), memory, disk.f_bavail * disk.f_frsize)
-        except (OSError, KeyError, IndexError, ValueError) as exc:
-            raise RetryableError(f"cannot measure the load: {exc}", reason="HostUnknown") from exc
 
 
 def _meminfo(proc: Path) -> dict[str, int]:

@@ -85,6 +85,13 @@ groups:
         for: 5m
         labels: {severity: warning, of: disk}
         annotations: *budget
+      - alert: DiskNearlyFull
+        expr: controlplane_records{kind="Host",condition="DiskPressure"} > 0
+        for: 1m
+        labels: {severity: critical}
+        annotations:
+          summary: Less than a tenth of the disk with the containers' data is free.
+          action: docker system df, and kubectl get volumes; remove what nobody needs.
   - name: platform
     rules:
       - alert: TargetDown

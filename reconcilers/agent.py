@@ -45,7 +45,6 @@ from reconcilers.registry import RECONCILERS, Drivers, behind
 from resources.kinds import MODELS
 from resources.meta import API_VERSION
 
-DOCKER_ROOT: Final = Path("/var/lib/docker")
 SEEDS: Final = (
     {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}},
     {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}},
@@ -105,7 +104,6 @@ def make_agent(shared: Shared, docker_url: str) -> Acting:
         Used(ledger, cache),
         clock=shared.clock,
         images=settings.images,
-        disk=DOCKER_ROOT,
     )
     drivers = behind(given, seam)
     setup = Setup(

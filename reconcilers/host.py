@@ -1,13 +1,17 @@
 """Host: tells what the machine has, what is kept back, promised and free. Changes nothing."""
 
 from dataclasses import dataclass
-from typing import Never, assert_never
+from typing import Final, Never, assert_never
 
 from controlplane.plan import Plan, Reconciler, Report, Usage, Want
 from drivers.containers import Containers
 from drivers.host import HostMeter
 from resources.host import Host, HostStatus
-from resources.meta import Amounts, Footprint
+from resources.meta import Amounts, Condition, Footprint
+
+PRESSURE: Final = "DiskPressure"
+LOW_PERCENT: Final = 10
+"""As the kubelet has it: https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,7 @@ class HostSeen:
     reserved: Footprint
     allocated: Footprint
     engine_version: str
+    disk_low: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +33,13 @@ class HostReconciler(Reconciler[Host, HostSeen, Never]):
 
     async def observe(self, want: Want[Host], /) -> HostSeen:
         engine = await self.containers.observe_engine()
-        measured = await self.meter.observe_host()
+        measured = await self.meter.observe_host(engine.root_dir)
         return HostSeen(
             Footprint(measured.cpu_millicores, measured.memory_bytes, measured.disk_bytes),
             self.usage.reserved(),
             self.usage.allocated(),
             engine.version,
+            measured.disk_available_bytes * 100 < measured.disk_bytes * LOW_PERCENT,
         )
 
     def plan(self, want: Want[Host], seen: HostSeen, /) -> Plan[Never]:
@@ -51,8 +57,20 @@ class HostReconciler(Reconciler[Host, HostSeen, Never]):
         )
         if not seen.allocated.fits(capacity - seen.reserved):
             message = "more is promised than there is: nothing new is admitted until records go"
-            return Report(status, True, "Overcommitted", message)
-        return Report(status, True, "Measured", "the container engine answers")
+            return Report(status, True, "Overcommitted", message, conditions=(_pressure(seen),))
+        message = "the container engine answers"
+        return Report(status, True, "Measured", message, conditions=(_pressure(seen),))
 
     async def apply(self, step: Never, /) -> None:
         assert_never(step)
+
+
+def _pressure(seen: HostSeen) -> Condition:
+    """Without a figure: it would be written anew at each look."""
+    if not seen.disk_low:
+        return Condition(type=PRESSURE, status="False", reason="DiskEnough")
+    message = (
+        f"less than {LOW_PERCENT} % of the file system with the engine's data is free, and servers "
+        "that can't write end: remove what is in the way, or get a larger disk"
+    )
+    return Condition(type=PRESSURE, status="True", reason="DiskNearlyFull", message=message)

@@ -1,7 +1,5 @@
 """The real drivers: one line a system. What they are made from, the composition root knows."""
 
-from pathlib import Path
-
 from controlplane.clock import Clock
 from controlplane.plan import SecretReader, Usage
 from drivers.containers import Containers
@@ -31,16 +29,15 @@ def real_drivers(
     *,
     clock: Clock,
     images: Source,
-    disk: Path,
 ) -> Drivers:
-    """Every driver on the real system; `disk` is where Docker keeps its data."""
+    """Every driver on the real system."""
     return Drivers(
         containers=containers,
         files=files,
         values=values,
         usage=usage,
         probe=SocketProbe(),
-        meter=LinuxHost(disk),
+        meter=LinuxHost(),
         servers=NetworkServers(NetworkPostgres(), NetworkRedis(), containers),
         dns=HttpPowerDns(),
         llamacpp=LlamaCpp(),

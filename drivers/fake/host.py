@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from drivers.fake.faults import Faults
-from drivers.host import HostCapacity, HostLoad
+from drivers.host import HostCapacity
 
-_CAPACITY: Final = HostCapacity(4000, 8 * 2**30, 100 * 2**30)
-_LOAD: Final = HostLoad(0, 8 * 2**30, 100 * 2**30)
+_CAPACITY: Final = HostCapacity(4000, 8 * 2**30, 100 * 2**30, 60 * 2**30)
 
 
 @dataclass(slots=True)
@@ -15,13 +14,11 @@ class FakeHost:
     """Says what it is told; change `capacity` and it has grown."""
 
     capacity: HostCapacity = _CAPACITY
-    load: HostLoad = _LOAD
     faults: Faults = field(default_factory=Faults)
+    engine_root: str = ""
+    """What was asked for last."""
 
-    async def observe_host(self) -> HostCapacity:
+    async def observe_host(self, engine_root: str, /) -> HostCapacity:
         self.faults.enter("observe_host")
+        self.engine_root = engine_root
         return self.capacity
-
-    async def observe_load(self) -> HostLoad:
-        self.faults.enter("observe_load")
-        return self.load

@@ -25,6 +25,7 @@ CASES: tuple[tuple[str, str, str, str], ...] = (
     ("RecordsStalled", 'controlplane_records{kind="App",condition="Stalled"}', "1x80", "10m"),
     ("NoProgress", 'controlplane_no_progress_total{kind="App"}', "0+1x80", "20m"),
     ("ReconcileFailing", FAILED, "0+3x80", "18m"),
+    ("DiskNearlyFull", 'controlplane_records{kind="Host",condition="DiskPressure"}', "1x40", "5m"),
     ("TargetDown", 'up{job="alertmanager",instance="i"}', "0x40", "10m"),
 )
 """(alert, the series that must raise it, its values each 15 s, when it must be there)."""
@@ -43,6 +44,7 @@ HEALTHY: dict[str, str] = {
     'controlplane_budget_disk_bytes{state="allocated"}': "10x80",
     'controlplane_budget_disk_bytes{state="free"}': "10x80",
     'up{job="alertmanager",instance="i"}': "1x80",
+    'controlplane_records{kind="Host",condition="DiskPressure"}': "0x80",
 }
 GROUPS = yaml.safe_load(RULES)["groups"]
 NAMES = sorted({rule["alert"] for group in GROUPS for rule in group["rules"]})

@@ -90,9 +90,8 @@ class DockerPlatform(Platform):
             Used(ledger, self.store.cache),
             clock=self.clock,
             images="local",
-            disk=Path("/"),
         )
-        # how busy the machine is would be in the Host's status
+        # what else is on this machine's disk would be in the Host's status
         return replace(given, meter=FakeHost())
 
     def states(self) -> list[ContainerState]:

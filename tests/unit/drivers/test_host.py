@@ -18,8 +18,7 @@ def host(tmp_path: Path) -> LinuxHost:
     (proc / "meminfo").write_text(
         "MemTotal:  4096 kB\nMemAvailable:  1024 kB\nHugePages_Total: 0\n"
     )
-    (proc / "loadavg").write_text("0.25 0.10 0.05 1/100 4242\n")
-    return LinuxHost(tmp_path, proc, tmp_path / "cgroup")
+    return LinuxHost(proc, tmp_path / "cgroup")
 
 
 def _write(path: Path, text: str) -> None:
@@ -28,14 +27,18 @@ def _write(path: Path, text: str) -> None:
 
 
 async def test_without_limits_it_is_the_whole_machine(host: LinuxHost) -> None:
-    capacity = await host.observe_host()
+    capacity = await host.observe_host("/")
     assert (capacity.cpu_millicores, capacity.memory_bytes) == (CORES, 4096 * 1024)
     assert capacity.disk_bytes > 0
 
 
-async def test_load_is_told_in_whole_numbers(host: LinuxHost) -> None:
-    load = await host.observe_load()
-    assert (load.load_1m_millis, load.memory_available_bytes) == (250, 1024 * 1024)
+async def test_what_is_kept_for_root_is_nobodys(
+    host: LinuxHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = os.statvfs_result((4096, 4096, 1000, 300, 250, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: told)
+    capacity = await host.observe_host("/")
+    assert (capacity.disk_bytes, capacity.disk_available_bytes) == (950 * 4096, 250 * 4096)
 
 
 async def test_a_limit_of_any_group_above_counts_in_version_2(host: LinuxHost) -> None:
@@ -43,7 +46,7 @@ async def test_a_limit_of_any_group_above_counts_in_version_2(host: LinuxHost) -
     _write(host.cgroups / "outer/cpu.max", "50000 100000\n")
     _write(host.cgroups / "outer/inner/cpu.max", "max 100000\n")
     _write(host.cgroups / "outer/memory.max", "1048576\n")
-    capacity = await host.observe_host()
+    capacity = await host.observe_host("/")
     assert (capacity.cpu_millicores, capacity.memory_bytes) == (500, 1048576)
 
 
@@ -54,19 +57,20 @@ async def test_limits_of_version_1_count_and_its_no_limit_does_not(host: LinuxHo
     _write(host.cgroups / "cpu,cpuacct/cpu.cfs_quota_us", "-1\n")
     _write(host.cgroups / "cpu,cpuacct/cpu.cfs_period_us", "100000\n")
     _write(host.cgroups / "memory/box/memory.limit_in_bytes", "9223372036854771712\n")
-    capacity = await host.observe_host()
+    capacity = await host.observe_host("/")
     assert (capacity.cpu_millicores, capacity.memory_bytes) == (min(CORES, 1500), 4096 * 1024)
 
 
 async def test_an_engine_root_out_of_sight_is_measured_by_its_parent(host: LinuxHost) -> None:
-    hidden = LinuxHost(host.engine_root / "not/here", host.proc, host.cgroups)
-    assert (await hidden.observe_host()).disk_bytes == (await host.observe_host()).disk_bytes
+    here = str(host.proc)
+    hidden = await host.observe_host(f"{here}/not/here")
+    assert hidden.disk_bytes == (await host.observe_host(here)).disk_bytes
 
 
 async def test_an_unreadable_machine_is_a_retryable_error(host: LinuxHost) -> None:
     (host.proc / "meminfo").write_text("nothing of use\n")
     with pytest.raises(RetryableError) as caught:
-        await host.observe_host()
+        await host.observe_host("/")
     assert caught.value.reason == "HostUnknown"
 
 

@@ -153,7 +153,7 @@ async def test_a_volume_is_made_and_its_data_goes_only_with_it() -> None:
 
 async def test_a_host_tells_what_is_free() -> None:
     made = World(
-        meter=FakeHost(HostCapacity(4000, 8 * 2**30, 100)),
+        meter=FakeHost(HostCapacity(4000, 8 * 2**30, 100, 10)),
         usage=FixedUsage(Footprint(1000, 2**30, 10), Footprint(400, 2**30, 0)),
     )
     report = await made.settle(record("Host", {}))
@@ -171,6 +171,18 @@ async def test_a_host_tells_what_is_free() -> None:
     more_cpu = record("Host", {"capacity": {"cpu": "16"}, "reserved": {"memory": "1Gi"}})
     status = (await made.settle(more_cpu)).status.model_dump(by_alias=True)
     assert status["capacity"] == {"cpu": "16", "memory": "8Gi", "disk": "100"}
+
+
+async def test_a_host_tells_when_its_disk_fills_whoever_fills_it() -> None:
+    meter = FakeHost(HostCapacity(4000, 8 * 2**30, 1000, 100))
+    made = World(meter=meter)
+    assert [each.status for each in (await made.settle(record("Host", {}))).conditions] == ["False"]
+    assert meter.engine_root == (await made.containers.observe_engine()).root_dir
+    meter.capacity = HostCapacity(4000, 8 * 2**30, 1000, 99)
+    report = await made.settle(record("Host", {}))
+    (pressure,) = report.conditions
+    assert (pressure.type, pressure.status) == ("DiskPressure", "True")
+    assert report.ready, "it still answers"
 
 
 async def test_a_quota_tells_what_is_used() -> None:
