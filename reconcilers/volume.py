@@ -32,7 +32,12 @@ class VolumeReconciler(Reconciler[Volume, VolumeState | None, VolumeStep]):
     containers: Containers
 
     async def observe(self, want: Want[Volume], /) -> VolumeState | None:
-        return await self.containers.observe_volume(want.record.docker_name)
+        name = want.record.docker_name
+        seen = await self.containers.observe_volume(name)
+        if seen is None and want.deleting and want.record.status.docker_name is not None:
+            # asked twice: once its record is gone nobody knows of it, as volumes are never swept
+            seen = await self.containers.observe_volume(name)
+        return seen
 
     def plan(self, want: Want[Volume], seen: VolumeState | None, /) -> Plan[VolumeStep]:
         record = want.record

@@ -7,6 +7,7 @@ import pytest
 
 from controlplane.plan import Plan, Wait
 from drivers.containers import NetworkSpec, NetworkState, Owner, VolumeSpec, VolumeState
+from drivers.fake.containers import FakeContainers
 from drivers.fake.host import FakeHost
 from drivers.host import HostCapacity
 from reconcilers.namespace import EnsureNetwork, NamespaceReconciler, RemoveNetwork
@@ -148,6 +149,21 @@ async def test_a_volume_is_made_and_its_data_goes_only_with_it() -> None:
     assert (await made.look(volume()))[1].reason == "Pending"
     await made.settle(volume())
     await made.settle(volume(deleting=True))
+    assert not made.engine.volumes
+
+
+async def test_a_volume_that_is_overlooked_once_goes_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = World()
+    await made.settle(volume())
+    look, answers = FakeContainers.observe_volume, [None]
+
+    async def overlooked(containers: FakeContainers, name: str, /) -> VolumeState | None:
+        return answers.pop() if answers else await look(containers, name)
+
+    monkeypatch.setattr(FakeContainers, "observe_volume", overlooked)
+    await made.settle(volume(known=True, deleting=True))
     assert not made.engine.volumes
 
 
