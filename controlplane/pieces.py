@@ -13,7 +13,7 @@ from typing import Final
 PIECE: Final = 12
 """Characters. Whatever shows 23 in a row of a run that is known shows a whole piece of it."""
 MOST_PIECES: Final = 65_536
-"""What was met longest ago is forgotten: 8 MB. A line takes as long whatever is known, 15 µs."""
+"""What was met longest ago is forgotten: 12 MB. A line takes as long whatever is known, 15 µs."""
 LONGEST: Final = 64 * 1024
 """Of a value no more is read, in characters: 6 ms."""
 _RUN: Final = re.compile(rf"[A-Za-z0-9_+=-]{{{PIECE},}}")

@@ -126,6 +126,23 @@ def test_nobody_is_local_so_that_nothing_is_sent_back_to_who_was_forged(made: Be
     assert "empty" in server.exec("postqueue", "-p")
 
 
+def test_a_list_passes_on_what_we_signed_and_nothing_else(made: Bench) -> None:
+    server = furnished(made)
+    assert send(server) == "sent"
+    inbox = "cat /data/mail/*/*/*/mail/new/* 2>/dev/null || true"
+    wait_until(lambda: "Subject: hello" in server.exec("sh", "-c", inbox), of=server)
+    told = server.exec("sh", "-c", inbox).replace("\r\n", "\n")
+    signed = told[told.index("DKIM-Signature:") :].replace("\n", "\r\n") + "\r\n"
+    assert from_outside(server, "alice@a.test", signed) == "sent"
+    for forged in (
+        signed.replace("\r\n\r\nhello", "\r\n\r\nanother"),
+        signed.replace("Subject: hello", "Subject: another"),
+        signed.replace("From: alice@", "From: boss@"),
+    ):
+        assert forged != signed
+        assert "5.7.1" in from_outside(server, "alice@a.test", forged)
+
+
 NASTY = {
     "a From of quotes": ('From: "' + '\\"' * 45_000 + '" <x@a.test>', "hello"),
     "a From of blanks": ("From: " + " " * 70_000 + "x@a.test", "hello"),
