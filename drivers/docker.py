@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controlplane.clock import Clock, SystemClock
+from controlplane.errors import RetryableError
 from drivers.containers import (
     LABEL_CONTAINER,
     ContainerSpec,
@@ -95,7 +96,13 @@ class DockerContainers:
         return await self._ensure.ensure(spec, secret_env or {})
 
     async def start_container(self, container_id: str, /) -> None:
-        await self._running.start(container_id)
+        try:
+            await self._running.start(container_id)
+        except RetryableError as exc:
+            if exc.reason != "AddressInUse":
+                raise
+            await self._ensure.move(container_id)
+            await self._running.start(container_id)
 
     async def stop_container(self, container_id: str, /, *, timeout_s: int) -> None:
         await self._running.stop(container_id, timeout_s)

@@ -108,9 +108,11 @@ def container_body(
     instance: str,
     epoch: int,
     secrets_root: str,
+    address: str | None = None,
 ) -> Json:
     """The body of POST /containers/create, with the first network only (the engine takes one).
-    Raises TerminalError for anything that no container may have."""
+    `address`: the one there that it keeps; None: another one at each start. Raises TerminalError
+    for anything that no container may have."""
     _check_name(spec.name)
     trust = _trust(spec)
     first = spec.networks[0] if spec.networks else None
@@ -127,7 +129,9 @@ def container_body(
         "ExposedPorts": {f"{port.container_port}/{port.protocol}": {} for port in spec.ports},
         "HostConfig": _host_config(spec, first, secrets_root, trust),
         "NetworkingConfig": {
-            "EndpointsConfig": {first.network: {"Aliases": list(first.aliases)}} if first else {}
+            "EndpointsConfig": {first.network: endpoint_body(first.aliases, address)}
+            if first
+            else {}
         },
     }
     if spec.command:
@@ -161,6 +165,12 @@ def _host_config(
     if spec.sysctls:
         body["Sysctls"] = _sysctls(spec, trust)
     return body
+
+
+def endpoint_body(aliases: tuple[str, ...], address: str | None) -> Json:
+    """How a container is in a network; `address`: the one it keeps over restarts."""
+    kept: Json = {"IPAMConfig": {"IPv4Address": address}} if address else {}
+    return {"Aliases": list(aliases), **kept}
 
 
 def limits_body(limits: Limits) -> Json:

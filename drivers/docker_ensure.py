@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from controlplane.errors import RetryableError
-from drivers.containers import ContainerSpec, ContainerState
+from drivers.containers import ContainerSpec, ContainerState, NetworkState
 from drivers.digest import same_digest
-from drivers.docker_body import container_body, limits_body
+from drivers.docker_addresses import DockerAddresses
+from drivers.docker_body import container_body, endpoint_body, limits_body
 from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls
 from drivers.docker_containers import DockerRunning
@@ -57,17 +58,18 @@ class DockerEnsure:
         self._running = running
         self._networks = networks
         self._volumes = volumes
+        self._addresses = DockerAddresses(calls)
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def ensure(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> ContainerState:
         async with self._one_at_a_time[spec.name]:
-            body = self._body(spec, secret_env)
-            network_ids = await self._network_ids(spec)
+            self._body(spec, secret_env)  # where it exists, too: what is refused is refused
+            networks = await self._wanted_networks(spec)
             found = None
             if not self._running.surely_absent(spec.name, spec.owner.uid):
                 found = await self._running.find(spec.name, spec.owner.uid)
             if found is None:
-                found = await self._create(spec, body)
+                found = await self._create(spec, secret_env, networks)
             if found.digest != spec.digest and not same_digest(found.digest, spec):
                 # Not ConflictError, here and below: that is retried at once and silently.
                 raise RetryableError(
@@ -75,21 +77,40 @@ class DockerEnsure:
                     f" not {spec.digest}",
                     reason="DigestDiffers",
                 )
-            if await self._correct(found, spec, network_ids):
+            if await self._correct(found, spec, networks):
                 found = await self._running.inspect(found.id) or found
             return found
 
-    def _body(self, spec: ContainerSpec, secret_env: Mapping[str, str]) -> Mapping[str, Any]:
-        # Also where the container exists: a refused spec is refused either way.
+    async def move(self, container_id: str) -> None:
+        """Give a stopped container other addresses, as one of its own is somebody else's now."""
+        found = await self._running.inspect(container_id)
+        for name in () if found is None else found.networks:
+            network = await self._networks.observe(name)
+            if found is not None and network is not None:
+                self._addresses.forget()
+                await self._disconnect(found, name)
+                await self._connect(found, network, found.aliases[name])
+
+    def _body(
+        self, spec: ContainerSpec, secret_env: Mapping[str, str], address: str | None = None
+    ) -> Mapping[str, Any]:
         return container_body(
             spec,
             secret_env,
             instance=self._calls.config.instance,
             epoch=self._calls.guard(),
             secrets_root=self._calls.config.secrets_root,
+            address=address,
         )
 
-    async def _create(self, spec: ContainerSpec, body: Mapping[str, Any]) -> ContainerState:
+    async def _create(
+        self,
+        spec: ContainerSpec,
+        secret_env: Mapping[str, str],
+        networks: tuple[NetworkState, ...],
+    ) -> ContainerState:
+        address = await self._addresses.pick(networks[0]) if networks else None
+        body = self._body(spec, secret_env, address)
         for mount in spec.volumes:
             await self._volumes.check_free(mount.volume, spec.name, spec.owner.uid)
         try:
@@ -124,7 +145,7 @@ class DockerEnsure:
         ) from failure
 
     async def _correct(
-        self, found: ContainerState, spec: ContainerSpec, network_ids: tuple[str, ...]
+        self, found: ContainerState, spec: ContainerSpec, networks: tuple[NetworkState, ...]
     ) -> bool:
         """Name, limits and networks, in place. Whether anything was to do."""
         changed = False
@@ -134,30 +155,30 @@ class DockerEnsure:
         if found.limits != spec.limits:
             await self._act_on(found.id, "update", spec.name, body=limits_body(spec.limits))
             changed = True
-        return await self._correct_networks(found, spec, network_ids) or changed
+        return await self._correct_networks(found, spec, networks) or changed
 
     async def _correct_networks(
-        self, found: ContainerState, spec: ContainerSpec, network_ids: tuple[str, ...]
+        self, found: ContainerState, spec: ContainerSpec, networks: tuple[NetworkState, ...]
     ) -> bool:
         changed = False
         for name in found.networks:
             if name not in {wanted.network for wanted in spec.networks}:
                 await self._disconnect(found, name)
                 changed = True
-        for wanted, network_id in zip(spec.networks, network_ids, strict=True):
+        for wanted, network in zip(spec.networks, networks, strict=True):
             # "" until the first start: then the engine looks the network up by name.
-            current = found.network_ids.get(wanted.network) in {"", network_id}
+            current = found.network_ids.get(wanted.network) in {"", network.id}
             if current and set(found.aliases[wanted.network]) == set(wanted.aliases):
                 continue
             if wanted.network in found.networks:
                 await self._disconnect(found, wanted.network)
-            await self._connect(found, network_id, wanted.aliases)
+            await self._connect(found, network, wanted.aliases)
             changed = True
         return changed
 
-    async def _network_ids(self, spec: ContainerSpec) -> tuple[str, ...]:
-        """Ids of the networks wanted, in order; before anything is made or changed."""
-        ids = []
+    async def _wanted_networks(self, spec: ContainerSpec) -> tuple[NetworkState, ...]:
+        """In order; before anything is made or changed."""
+        found = []
         for wanted in spec.networks:
             network = await self._networks.observe(wanted.network)
             if network is None:
@@ -167,19 +188,25 @@ class DockerEnsure:
                     retry_after_s=0.5,
                     reason="NetworkMissing",
                 )
-            ids.append(network.id)
-        return tuple(ids)
+            found.append(network)
+        return tuple(found)
 
     async def _connect(
-        self, found: ContainerState, network_id: str, aliases: tuple[str, ...]
+        self, found: ContainerState, network: NetworkState, aliases: tuple[str, ...]
     ) -> None:
-        await self._calls.act(
-            f"connect container '{found.name}'",
-            "POST",
-            "/networks/{}/connect",
-            network_id,
-            body={"Container": found.id, "EndpointConfig": {"Aliases": list(aliases)}},
-        )
+        endpoint = endpoint_body(aliases, await self._addresses.pick(network))
+        try:
+            await self._calls.act(
+                f"connect container '{found.name}'",
+                "POST",
+                "/networks/{}/connect",
+                network.id,
+                body={"Container": found.id, "EndpointConfig": endpoint},
+            )
+        except RetryableError as exc:
+            if exc.reason == "AddressInUse":
+                self._addresses.forget()
+            raise
         self._cache.containers.invalidate(found.id)
         self._cache.networks.clear()
 

@@ -88,6 +88,9 @@ def _bad_request(error: EngineRefusedError, message: str) -> ControlPlaneError:
     if "has active endpoints" in str(error):
         # 403, as what follows
         return RetryableError(message, retry_after_s=1.0, reason="NetworkInUse")
+    if "Address already in use" in str(error) or "network's subnets" in str(error):
+        # 403 or 400: an address in a network, not one to publish on
+        return RetryableError(message, retry_after_s=1.0, reason="AddressInUse")
     if "overlaps" in str(error):
         return RetryableError(message, retry_after_s=5.0, reason="SubnetInUse")
     if "bind source path does not exist" in str(error):

@@ -346,7 +346,8 @@ class FakeContainers:
         if same_network and set(found.state.aliases[network.name]) == set(aliases):
             return
         self.engine.count("connect")
-        address = self.engine.address_in(network) if found.state.running else ""
+        kept = found.addresses[network.id] = self.engine.address_in(network)
+        address = kept if found.state.running else ""
         found.state = with_network(found.state, network, address, aliases)
 
     def _start(self, found: Container) -> None:
@@ -355,7 +356,7 @@ class FakeContainers:
                 raise RetryableError(
                     f"cannot start container '{found.state.name}': network gone", reason="Missing"
                 )
-            address = self.engine.address_in(self.engine.networks[network_id])
+            address = found.addresses[network_id]
             found.state = replace(found.state, networks={**found.state.networks, name: address})
         code = self.engine.crashing.get(found.state.image)
         self.engine.begin(found)

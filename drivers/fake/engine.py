@@ -62,6 +62,8 @@ class Container:
     """How often its process began: tells a restart from a correction in place."""
     told: dict[str, int] = field(default_factory=dict)
     """Settings that its process holds in memory, and only there."""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """By id of a network: the address it keeps there over restarts."""
 
 
 class FakeEngine:
@@ -260,8 +262,8 @@ class FakeEngine:
         return f"{self._serial:064x}"
 
     def address_in(self, network: NetworkState) -> str:
-        """A free address; the first is the gateway's."""
-        taken = {c.state.networks.get(network.name) for c in self.containers.values()}
+        """One that no container has or keeps; the first is the gateway's."""
+        taken = {each.addresses.get(network.id) for each in self.containers.values()}
         hosts = ipaddress.ip_network(network.subnet).hosts()
         next(hosts)
         return next(str(host) for host in hosts if str(host) not in taken)

@@ -18,6 +18,26 @@ async def test_start_container_runs_it_and_again_has_no_effect(world: World) -> 
     assert first == await world.driver.observe_container(wanted.name, wanted.owner.uid)
 
 
+async def test_a_container_keeps_its_address_while_others_come_and_go(world: World) -> None:
+    """After a restart of the engine as well, which starts them in any order."""
+    wanted = [await with_network(world, name=name) for name in ("shop", "blog", "wiki")]
+    net = wanted[0].networks[0].network
+    made = [await world.driver.ensure_container(each) for each in wanted]
+
+    async def addresses() -> list[str]:
+        return [each.networks[net] for each in await world.driver.list_containers()]
+
+    for each in made:
+        await world.driver.start_container(each.id)
+    before = await addresses()
+    for each in made:
+        await world.driver.stop_container(each.id, timeout_s=0)
+    for each in reversed(made):
+        await world.driver.start_container(each.id)
+    assert await addresses() == before
+    assert len(set(before)) == 3
+
+
 async def test_start_container_is_a_conflict_when_it_is_gone(world: World) -> None:
     made = await world.driver.ensure_container(spec(world))
     world.remove(made.name)

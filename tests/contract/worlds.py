@@ -234,6 +234,18 @@ class DockerWorld:
         self.foreign.append(made["Id"])
         return str(made["Id"])
 
+    def add_foreign_at(self, name: str, network: str, address: str) -> None:
+        """One that runs, in one of our networks."""
+        end = {"IPAMConfig": {"IPv4Address": address}}
+        body = {
+            "Image": self.image,
+            "HostConfig": {"NetworkMode": network},
+            "NetworkingConfig": {"EndpointsConfig": {network: end}},
+        }
+        made = self.raw.call("POST", "/containers/create", query={"name": name}, body=body)
+        self.foreign.append(made["Id"])
+        self.raw.call("POST", "/containers/{}/start", made["Id"])
+
     def add_foreign_volume(self, name: str, *, user: str) -> None:
         self.foreign_volumes.append(name)
         self.raw.call("POST", "/volumes/create", body={"Name": name})

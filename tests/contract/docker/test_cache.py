@@ -44,6 +44,8 @@ async def test_a_new_container_costs_the_engine_few_calls(world: DockerWorld) ->
         await driver.observe_network(network)
         await driver.observe_engine()
         await driver.observe_container("nobody", uid)
+        # the first in a network asks which of its addresses are free
+        await driver.ensure_container(await with_network(world, name="first"))
         world.lossy.asked.clear()
         made = await driver.ensure_container(wanted)
         await driver.start_container(made.id)

@@ -68,6 +68,7 @@ from drivers.docker_errors import (
             RetryableError,
             "SubnetInUse",
         ),
+        (EngineRefusedError(403, "Address already in use"), RetryableError, "AddressInUse"),
         (
             EngineRefusedError(400, "bind source path does not exist: /x"),
             RetryableError,
