@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from resources.columns import AGE, Column
 from resources.meta import (
+    PLATFORM_NAMESPACE,
     Bool,
     FieldError,
     Int,
@@ -69,6 +70,8 @@ class NamespaceSpec(BaseSpec):
 
 
 class NamespaceStatus(BaseStatus):
+    agents_own: ClassVar[frozenset[str]] = BaseStatus.agents_own | {"network"}
+
     phase: str = "Active"
     """`Active`, or `Terminating` while what is in it goes away."""
     network: str | None = None
@@ -100,6 +103,19 @@ class Namespace(Resource[NamespaceSpec, NamespaceStatus]):
     )
     spec: NamespaceSpec = Field(default_factory=NamespaceSpec)
     status: NamespaceStatus = Field(default_factory=NamespaceStatus)
+
+    @property
+    def owned_name(self) -> str:
+        """Of its network: the one it has, else the one it shall have.
+
+        The engine publishes a container's ports by the first of its networks by name. That must
+        stay the services' own while they join the networks of tenants, or each joining of one that
+        comes before cuts all connections from outside; so it comes before them all.
+        """
+        name = super().owned_name
+        if self.metadata.name == PLATFORM_NAMESPACE:
+            name = "home" + name.removeprefix(self.info.singular)
+        return self.status.network or name
 
 
 class Secret(Record):

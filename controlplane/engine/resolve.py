@@ -141,7 +141,8 @@ class Resolver:
         self._view = view
         self._models = models
         self._dependents = dependents
-        self._networks: dict[str, str] = {}
+        self._networks: dict[str, tuple[int, str]] = {}
+        """By uid of a namespace: at which revision of it, and the name."""
         self._referring = Referring(view, models)
 
     def info(self, kind: str) -> KindInfo:
@@ -226,10 +227,12 @@ class Resolver:
         stored = self._view.get(Key(NAMESPACE, "", namespace))
         if stored is None:
             return "", "", False
-        if stored.uid not in self._networks:
-            self._networks[stored.uid] = parse(self._models[NAMESPACE], stored).owned_name
+        revision, network = self._networks.get(stored.uid, (0, ""))
+        if revision != stored.revision:
+            network = parse(self._models[NAMESPACE], stored).owned_name
+            self._networks[stored.uid] = stored.revision, network
         ready = is_true(stored.obj.get("status") or {}) and not stored.deleting
-        return stored.uid, self._networks[stored.uid], ready
+        return stored.uid, network, ready
 
     def _resolve(self, key: Key) -> Resolved:
         stored = self._view.get(key)

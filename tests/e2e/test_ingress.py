@@ -1,6 +1,7 @@
 """Requests from outside reach the App that has the name, and none is lost when it changes."""
 
 from collections.abc import Iterator
+from http.client import HTTPConnection
 
 import pytest
 
@@ -83,6 +84,32 @@ def test_a_name_belongs_to_one_tenant_and_is_given_on_when_it_is_free(
     eventually(lambda: ask(where, "red.example.org") == 404, within_s=30, what="nobody does")
     cloud.apply(web("red", "red.example.org"))
     routed(cloud, "red")
+
+
+def test_an_open_connection_outlives_the_first_app_of_a_new_tenant(
+    outside: tuple[Cloud, str],
+) -> None:
+    """The engine moves published ports to another network if the first by name is a new one."""
+    cloud, where = outside
+    link = HTTPConnection(where, timeout=10)
+
+    def answer() -> int:
+        link.request("GET", "/healthz", headers={"Host": "red.example.org"})
+        reply = link.getresponse()
+        reply.read()
+        return reply.status
+
+    assert answer() == 200
+    opened = link.sock
+    make_namespace(cloud, "0-first")
+    cloud.apply(web("0-first", "first.example.org"))
+    routed(cloud, "0-first")
+    assert answer() == 200
+    cloud.kubectl("delete", "namespace", "0-first", "--wait=true", "--timeout=90s")
+    assert answer() == 200
+    assert opened is not None
+    assert link.sock is opened  # http.client opens another one by itself
+    link.close()
 
 
 @pytest.mark.parametrize(

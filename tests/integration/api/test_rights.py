@@ -75,6 +75,15 @@ async def test_nobody_writes_what_the_agent_believes_of_others(operator: Client)
     assert (replaced["endpoint"], replaced["backends"]) == ("x:1", ["10.201.0.2:80"])
 
 
+async def test_nobody_names_the_network_that_a_tenants_containers_join(admin: Client) -> None:
+    """Not the engine's own, nor another tenant's."""
+    where = "/api/v1/namespaces/default"
+    body = {"status": {"network": "bridge", "phase": "Active"}}
+    patched = await admin("PATCH", f"{where}/status", body, type=MERGE)
+    assert patched.code == 200
+    assert "network" not in patched.body["status"]
+
+
 async def test_editor_has_no_business_outside_tenants_namespaces(editor: Client) -> None:
     where = APPS.replace("/default/", "/kube-system/")
     assert (await editor("POST", where, app_obj())).code == 403

@@ -12,6 +12,7 @@ from drivers.fake.host import FakeHost
 from drivers.host import HostCapacity
 from reconcilers.namespace import EnsureNetwork, NamespaceReconciler, RemoveNetwork
 from reconcilers.volume import EnsureVolume, RemoveVolume, VolumeReconciler
+from resources.core import Namespace
 from resources.meta import Footprint
 from tests.unit.reconcilers.world import UID, FixedUsage, World, record
 
@@ -76,6 +77,28 @@ async def test_a_namespace_gets_its_network_and_loses_it() -> None:
     report = await made.settle(record("Namespace", {}, deleting=True))
     assert report.reason == "Terminating"
     assert not made.engine.networks
+
+
+def platform_namespace(**status: str) -> Namespace:
+    meta = {"name": "platform", "uid": UID}
+    return Namespace.model_validate({"metadata": meta, "status": status})
+
+
+def test_the_platforms_own_network_comes_before_all_tenants_by_name() -> None:
+    meta = {"name": "0", "uid": UID}
+    first = Namespace.model_validate({"metadata": meta}).owned_name
+    assert platform_namespace().owned_name == "home-platform-uuuuuuuu" < first
+
+
+async def test_a_network_that_an_earlier_release_named_keeps_its_name() -> None:
+    made = World()
+    name = "namespace-platform-uuuuuuuu"
+    await made.containers.ensure_network(replace(SPEC, name=name))
+    before = made.engine.networks.copy()
+    report = await made.settle(platform_namespace(network=name))
+    assert report.ready
+    assert report.status.model_dump()["network"] == name
+    assert made.engine.networks == before
 
 
 CLAIM = {"namespace": "shop", "namespaceUid": "n", "name": "db", "engine": "postgres"}
