@@ -101,11 +101,11 @@ def test_an_open_connection_outlives_the_first_app_of_a_new_tenant(
 
     assert answer() == 200
     opened = link.sock
-    make_namespace(cloud, "0-first")
-    cloud.apply(web("0-first", "first.example.org"))
-    routed(cloud, "0-first")
+    make_namespace(cloud, "a-first")
+    cloud.apply(web("a-first", "first.example.org"))
+    routed(cloud, "a-first")
     assert answer() == 200
-    cloud.kubectl("delete", "namespace", "0-first", "--wait=true", "--timeout=90s")
+    cloud.kubectl("delete", "namespace", "a-first", "--wait=true", "--timeout=90s")
     assert answer() == 200
     assert opened is not None
     assert link.sock is opened  # http.client opens another one by itself

@@ -85,7 +85,7 @@ def platform_namespace(**status: str) -> Namespace:
 
 
 def test_the_platforms_own_network_comes_before_all_tenants_by_name() -> None:
-    meta = {"name": "0", "uid": UID}
+    meta = {"name": "a", "uid": UID}
     first = Namespace.model_validate({"metadata": meta}).owned_name
     assert platform_namespace().owned_name == "home-platform-uuuuuuuu" < first
 
