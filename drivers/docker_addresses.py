@@ -16,7 +16,9 @@ from typing import Any, Final
 from drivers.containers import NetworkState
 from drivers.docker_calls import DockerCalls
 
-_BOOKS_KEPT: Final = 1024
+Json = Mapping[str, Any]
+
+_ROUNDS_KEPT: Final = 1024
 """Networks whose addresses are remembered; four times as many as a pool of /16 has room for."""
 
 
@@ -39,13 +41,18 @@ class DockerAddresses:
                 taken = await self._taken(network.name)
                 self._rounds[network.id] = going = free_addresses(network.subnet, taken)
                 found = next(going, None)
-            if len(self._rounds) > _BOOKS_KEPT:
+            if len(self._rounds) > _ROUNDS_KEPT:
                 self.forget()
             return found
 
     def forget(self) -> None:
         """Ask the engine before the next pick: somebody else took one."""
         self._rounds.clear()
+
+    async def clashes(self, container_id: str) -> frozenset[str]:
+        """Networks in which another container has, or keeps, the address that this one keeps."""
+        raws = await self._calls.read("list containers", "/containers/json", query={"all": "1"})
+        return clashing_networks(raws, container_id)
 
     async def _taken(self, network: str) -> frozenset[str]:
         raws = await self._calls.read(
@@ -56,22 +63,49 @@ class DockerAddresses:
         return taken_addresses(raws, network)
 
 
-def taken_addresses(raws: Iterable[Mapping[str, Any]], network: str) -> frozenset[str]:
+def taken_addresses(raws: Iterable[Json], network: str) -> frozenset[str]:
     """Of entries of GET /containers/json: what they have in `network`, or keep for their start."""
-    ends = [(raw.get("NetworkSettings") or {}).get("Networks") or {} for raw in raws]
-    here = [end[network] for end in ends if end.get(network)]
-    kept = [(end.get("IPAMConfig") or {}).get("IPv4Address", "") for end in here]
-    return frozenset(each for each in (*kept, *(end.get("IPAddress", "") for end in here)) if each)
+    ends = [end for raw in raws for name, end in _ends(raw).items() if name == network]
+    return frozenset(each for end in ends for each in (_kept(end), end.get("IPAddress")) if each)
+
+
+def clashing_networks(raws: Iterable[Json], container_id: str) -> frozenset[str]:
+    """As DockerAddresses.clashes, of entries of GET /containers/json."""
+    mine: dict[str, str] = {}
+    others: set[tuple[str, str]] = set()
+    for raw in raws:
+        for name, end in _ends(raw).items():
+            if raw["Id"] == container_id:
+                mine[name] = _kept(end)
+            else:
+                others |= {(name, _kept(end)), (name, end.get("IPAddress") or "")}
+    return frozenset(name for name, kept in mine.items() if kept and (name, kept) in others)
+
+
+def _ends(raw: Json) -> Mapping[str, Json]:
+    """Network -> how the container is in it."""
+    found = (raw.get("NetworkSettings") or {}).get("Networks") or {}
+    return {name: end for name, end in found.items() if end}
+
+
+def _kept(end: Json) -> str:
+    return (end.get("IPAMConfig") or {}).get("IPv4Address") or ""
 
 
 def free_addresses(subnet: str, taken: frozenset[str]) -> Iterator[str]:
-    """One round through the subnet, but for the first address, which is the gateway's. Begins
-    anywhere: what was given up a moment ago must not be the next again, as somebody may still go
-    by it."""
+    """One round through the subnet, but for the first address, which is the gateway's.
+
+    The upper half comes first: whoever lets the engine choose, as earlier releases did and
+    administrators do, gets the lowest that is free, and may start before who has it for good. Each
+    half begins anywhere: what was given up a moment ago shall not be the next again, as somebody
+    may still go by it.
+    """
     net = ipaddress.IPv4Network(subnet)
-    first, count = int(net.network_address) + 2, net.num_addresses - 3
-    begin = secrets.randbelow(count) if count > 0 else 0
-    for step in range(count):
-        address = str(ipaddress.IPv4Address(first + (begin + step) % count))
-        if address not in taken:
-            yield address
+    given = range(int(net.network_address) + 2, int(net.broadcast_address))
+    middle = len(given) // 2
+    for half in (given[middle:], given[:middle]):
+        begin = secrets.randbelow(len(half)) if half else 0
+        for number in (*half[begin:], *half[:begin]):
+            address = str(ipaddress.IPv4Address(number))
+            if address not in taken:
+                yield address

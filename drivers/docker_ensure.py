@@ -82,12 +82,16 @@ class DockerEnsure:
             return found
 
     async def move(self, container_id: str) -> None:
-        """Give a stopped container other addresses, as one of its own is somebody else's now."""
+        """Give a stopped container another address where its own is somebody else's now."""
         found = await self._running.inspect(container_id)
-        for name in () if found is None else found.networks:
-            network = await self._networks.observe(name)
-            if found is not None and network is not None:
-                self._addresses.forget()
+        if found is None:
+            return
+        self._addresses.forget()
+        # none: the engine itself holds one, for something that is gone
+        clashes = await self._addresses.clashes(container_id) or found.networks.keys()
+        for name in sorted(clashes & found.networks.keys()):
+            network = await self._networks.find(name)
+            if network is not None:
                 await self._disconnect(found, name)
                 await self._connect(found, network, found.aliases[name])
 
@@ -194,21 +198,25 @@ class DockerEnsure:
     async def _connect(
         self, found: ContainerState, network: NetworkState, aliases: tuple[str, ...]
     ) -> None:
-        endpoint = endpoint_body(aliases, await self._addresses.pick(network))
         try:
-            await self._calls.act(
-                f"connect container '{found.name}'",
-                "POST",
-                "/networks/{}/connect",
-                network.id,
-                body={"Container": found.id, "EndpointConfig": endpoint},
-            )
-        except RetryableError as exc:
-            if exc.reason == "AddressInUse":
-                self._addresses.forget()
-            raise
-        self._cache.containers.invalidate(found.id)
-        self._cache.networks.clear()
+            for last in (False, False, True):
+                endpoint = endpoint_body(aliases, await self._addresses.pick(network))
+                try:
+                    await self._calls.act(
+                        f"connect container '{found.name}'",
+                        "POST",
+                        "/networks/{}/connect",
+                        network.id,
+                        body={"Container": found.id, "EndpointConfig": endpoint},
+                    )
+                    return
+                except RetryableError as exc:
+                    if last or exc.reason != "AddressInUse":
+                        raise
+                    self._addresses.forget()
+        finally:
+            self._cache.containers.invalidate(found.id)
+            self._cache.networks.clear()
 
     async def _disconnect(self, found: ContainerState, network: str) -> None:
         # By name and by force: the network of that id may be gone, and its name made anew; the

@@ -20,6 +20,13 @@ DRIVER: Final = "docker"
 # give an unchanged message, or every retry would write a new condition.
 _VOLATILE: Final = re.compile(r"\b[0-9a-f]{12,64}\b|\bpid \d+\b", re.IGNORECASE)
 _MESSAGE_CHARS: Final = 300
+# Of an address in a network, not of one to publish on: taken (403), or out of the network's subnet
+# (400; as engines up to 24 say it, and those from 25 on).
+_ADDRESS_REFUSED: Final = (
+    "Address already in use",
+    "does not belong to any of this network's subnets",
+    "no configured subnet",
+)
 _PLACE: Final = re.compile(r"\b\d{1,3}(\.\d{1,3}){3}:\d+\b")
 
 
@@ -88,8 +95,7 @@ def _bad_request(error: EngineRefusedError, message: str) -> ControlPlaneError:
     if "has active endpoints" in str(error):
         # 403, as what follows
         return RetryableError(message, retry_after_s=1.0, reason="NetworkInUse")
-    if "Address already in use" in str(error) or "network's subnets" in str(error):
-        # 403 or 400: an address in a network, not one to publish on
+    if any(each in str(error) for each in _ADDRESS_REFUSED):
         return RetryableError(message, retry_after_s=1.0, reason="AddressInUse")
     if "overlaps" in str(error):
         return RetryableError(message, retry_after_s=5.0, reason="SubnetInUse")

@@ -38,13 +38,16 @@ def owner_of(labels: Mapping[str, str] | None) -> Owner | None:
 def container_state(raw: Json, *, swap_limited: bool = True) -> ContainerState:
     """From GET /containers/{id}/json. `swap_limited`: the kernel accounts swap, see _limits."""
     state, config = raw["State"], raw["Config"]
+    labels: dict[str, str] = config.get("Labels") or {}
+    restarting = bool(state.get("Restarting"))
+    # The engine calls a container that waits for its next restart "running".
+    running = bool(state.get("Running")) and not restarting
     networks = {
         name: endpoint
         for name, endpoint in (raw["NetworkSettings"].get("Networks") or {}).items()
-        if name != "none"
+        # listed without its id for one that runs: it failed to join
+        if name != "none" and (endpoint.get("NetworkID") or not running)
     }
-    labels: dict[str, str] = config.get("Labels") or {}
-    restarting = bool(state.get("Restarting"))
     return ContainerState(
         id=raw["Id"],
         name=raw["Name"].removeprefix("/"),
@@ -52,8 +55,7 @@ def container_state(raw: Json, *, swap_limited: bool = True) -> ContainerState:
         digest=labels.get(LABEL_DIGEST, ""),
         image=config.get("Image", ""),
         image_id=raw.get("Image", ""),
-        # The engine calls a container that waits for its next restart "running".
-        running=bool(state.get("Running")) and not restarting,
+        running=running,
         paused=bool(state.get("Paused")),
         restarting=restarting,
         exit_code=int(state.get("ExitCode", 0)),

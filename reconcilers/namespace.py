@@ -63,7 +63,8 @@ class NamespaceReconciler(Reconciler[Namespace, NetworkState | None, NamespaceSt
         ready = seen is not None and not want.deleting and self.plan(want, seen).converged
         status = NamespaceStatus(
             phase="Terminating" if want.deleting else "Active",
-            network=seen.name if seen else None,
+            # One that is gone is made anew under the name it had: it may be an earlier release's.
+            network=seen.name if seen else None if want.deleting else want.record.status.network,
             subnet=seen.subnet if seen else None,
         )
         if want.deleting:

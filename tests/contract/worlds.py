@@ -1,6 +1,7 @@
 """The same container runtime twice, fake and real, with the same ways to interfere from outside."""
 
 import contextlib
+import ipaddress
 import itertools
 import os
 import threading
@@ -23,7 +24,7 @@ from drivers.containers import (
 from drivers.digest import container_digest
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
-from drivers.docker_errors import EngineError, EngineTimeoutError
+from drivers.docker_errors import EngineError, EngineRefusedError, EngineTimeoutError
 from drivers.docker_networks import instance_filter
 from drivers.docker_sdk import Engine
 from drivers.fake.containers import FakeContainers
@@ -234,9 +235,30 @@ class DockerWorld:
         self.foreign.append(made["Id"])
         return str(made["Id"])
 
-    def add_foreign_at(self, name: str, network: str, address: str) -> None:
-        """One that runs, in one of our networks."""
+    def two_networks(self) -> tuple[NetworkSpec, ...]:
+        """With room for five containers each."""
+        home = Owner("uid-net", "Namespace", "", "ns")
+        halves = ipaddress.ip_network(self.subnet).subnets(prefixlen_diff=1)
+        return tuple(
+            NetworkSpec(f"{self.instance}-{name}", home, str(half))
+            for name, half in zip(("home", "other"), halves, strict=True)
+        )
+
+    def fail_to_join(self, name: str, network: str, address: str) -> None:
+        """As if connected there while another has that address."""
         end = {"IPAMConfig": {"IPv4Address": address}}
+        with contextlib.suppress(EngineRefusedError):
+            self.raw.call(
+                "POST",
+                "/networks/{}/connect",
+                network,
+                body={"Container": name, "EndpointConfig": end},
+            )
+            raise AssertionError(f"{address} was free")
+
+    def add_foreign_at(self, name: str, network: str, address: str | None) -> None:
+        """One that runs, in one of our networks; None: where the engine puts it."""
+        end = {"IPAMConfig": {"IPv4Address": address}} if address else {}
         body = {
             "Image": self.image,
             "HostConfig": {"NetworkMode": network},

@@ -70,6 +70,23 @@ from drivers.docker_errors import (
         ),
         (EngineRefusedError(403, "Address already in use"), RetryableError, "AddressInUse"),
         (
+            EngineRefusedError(
+                400,
+                "Invalid address 10.9.0.2: It does not belong to any of this network's subnets",
+            ),
+            RetryableError,
+            "AddressInUse",
+        ),
+        (
+            EngineRefusedError(
+                400,
+                "invalid endpoint settings:\nno configured subnet or ip-range contain the IP "
+                "address 10.9.0.2",
+            ),
+            RetryableError,
+            "AddressInUse",
+        ),
+        (
             EngineRefusedError(400, "bind source path does not exist: /x"),
             RetryableError,
             "SecretsMissing",

@@ -99,6 +99,9 @@ async def test_a_network_that_an_earlier_release_named_keeps_its_name() -> None:
     assert report.ready
     assert report.status.model_dump()["network"] == name
     assert made.engine.networks == before
+    made.engine.remove_network(name)
+    _, gone = await made.look(platform_namespace(network=name))
+    assert gone.status.model_dump()["network"] == name  # it is made anew under this one
 
 
 CLAIM = {"namespace": "shop", "namespaceUid": "n", "name": "db", "engine": "postgres"}
