@@ -16,6 +16,7 @@ from controlplane.plan import SecretReader, Wait
 from drivers.containers import Containers, ContainerSpec, ContainerState, Owner
 from drivers.digest import container_digest, same_digest
 from drivers.secretfiles import SecretFiles
+from reconcilers._variables import variables_of
 from resources.meta import Footprint, Record
 
 CRASH_LOOP_RESTARTS: Final = 3
@@ -61,7 +62,7 @@ class SecretFile:
 class SecretVariables:
     """Keys of a Secret or ConfigMap as environment variables.
 
-    `names` maps key to variable; None: every key, with `prefix` before it.
+    `names` maps key to variable; None: every key, with `prefix` before it and `_` for `-` and `.`.
     """
 
     source: SecretSource
@@ -325,9 +326,8 @@ class ContainerSteps:
         env: dict[str, str] = {}
         for item in variables:
             values = await self._read(namespace, item.source)
-            names = item.names or tuple((key, item.prefix + key) for key in values)
-            for key, name in names:
-                env[name] = _variable(item.source, key, name, values)
+            where = f"{item.source.kind} '{item.source.name}'"
+            env |= variables_of(where, values, names=item.names, prefix=item.prefix)
         return env
 
 
@@ -371,18 +371,3 @@ def _unfit(value: bytes, *, plain: bool) -> str:
     if plain and re.fullmatch(r"[!#-&(-\[\]-~]+", text) is None:
         return "may hold no spaces, quotes, backslashes or control characters, nor be empty"
     return ""
-
-
-def _variable(source: SecretSource, key: str, name: str, values: Mapping[str, bytes]) -> str:
-    where = f"cannot set variable '{name}': key '{key}' of {source.kind} '{source.name}'"
-    if not name.replace("_", "a").isalnum() or not name.isascii() or name[0].isdigit():
-        raise TerminalError(f"{where} is no name of a variable", reason="SecretInvalid")
-    if key not in values:
-        raise TerminalError(f"{where} does not exist", reason="SecretInvalid")
-    try:
-        text = values[key].decode()
-    except UnicodeDecodeError:
-        raise TerminalError(f"{where} is not text", reason="SecretInvalid") from None
-    if "\0" in text:
-        raise TerminalError(f"{where} contains a NUL character", reason="SecretInvalid")
-    return text

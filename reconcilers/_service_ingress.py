@@ -28,6 +28,7 @@ from reconcilers._service import (
 API_PORT: Final = 8080
 # Ports below 1024 need no capability in a network namespace of its own.
 _SYSCTLS: Final = {"net.ipv4.ip_unprivileged_port_start": "0"}
+_PUBLIC: Final = ("web", "websecure")
 _COMMAND: Final = (
     "--entrypoints.web.address=:80",
     "--entrypoints.websecure.address=:443",
@@ -41,6 +42,9 @@ _COMMAND: Final = (
     "--providers.file.watch=true",
     # the default of 2 s would be the time that each change of an App takes
     "--providers.providersthrottleduration=10ms",
+    # Of a whole request: the default of 60 s cuts off an upload of 300 MB at 20 Mbit/s. Bounded
+    # all the same, or who sends a byte now and then holds a connection for ever (CVE-2024-28869).
+    *(f"--entrypoints.{name}.transport.respondingtimeouts.readtimeout=1h" for name in _PUBLIC),
     "--global.checknewversion=false",
     "--global.sendanonymoususage=false",
     "--log.level=INFO",
@@ -114,7 +118,7 @@ def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
     routers: dict[str, Any] = {}
     services: dict[str, Any] = {}
     for each in dependents:
-        hosts = [item["host"] for item in each.spec.get("domains") or ()]
+        hosts = _hosts(each)
         backends = tuple(each.status.get("backends") or ())
         if not hosts or not backends or each.deleting:
             continue
@@ -142,6 +146,13 @@ def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
         applied=Health(API_PORT, f"/api/http/middlewares/gen-{version}@file"),
         told=told,
     )
+
+
+def _hosts(app: Dependent) -> list[str]:
+    """The names that are its own, not those its spec asks for: while an edit waits to be admitted,
+    they may be another tenant's."""
+    held = (app.status.get("allocation") or {}).get("names") or ()
+    return [name["name"] for name in held if name["scope"] == "host"]
 
 
 def _routers(host: str, uid: str, tls: Mapping[str, str]) -> Mapping[str, Any]:

@@ -311,7 +311,16 @@ def _plan_removal(want: Want[Bucket], seen: BucketSeen) -> Plan[BucketStep]:
             emptying = (RemoveObjects(where, bucket.name), RemoveBucket(where, bucket.name))
             return Plan((*users, *emptying))
         return Plan(wait=_not_empty(bucket.name, content))
-    return Plan((*secrets, *users))
+    return Plan((*_closed(want, seen), *secrets, *users))
+
+
+def _closed(want: Want[Bucket], seen: BucketSeen) -> Steps:
+    """What is kept is open to nobody: a policy may let everyone in, and no record tells of it."""
+    bucket = seen.bucket
+    if seen.where is None or bucket is None or not takes(want, seen):
+        return ()
+    opened = "policy" not in bucket.lacks and bucket.policy is not None
+    return (SetPolicy(seen.where, bucket.name, None),) if opened else ()
 
 
 def _not_empty(name: str, content: Content) -> Wait:

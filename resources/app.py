@@ -49,9 +49,9 @@ class EnvFromSource(Model):
     """
 
     secret_ref: SecretRef | None = None
-    """The Secret; its keys must be names of environment variables."""
+    """The Secret; each key becomes a variable, with `_` for `-` and `.`."""
     config_map_ref: ConfigMapRef | None = None
-    """The ConfigMap; its keys must be names of environment variables."""
+    """The ConfigMap; each key becomes a variable, with `_` for `-` and `.`."""
     prefix: Annotated[str, Field(pattern="^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=64)] = ""
     """Put before each key. Default: nothing. Example: `SHOP_`."""
 

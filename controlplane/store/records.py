@@ -136,7 +136,7 @@ class Records:
         managed = managed_fields
         if managed is None:
             managed = self._owned(base, before, after, actor, subresource, epoch)
-        if not subresource and not dry_run:
+        if not dry_run:  # by any way that a spec is edited: /scale is one
             after = shape.with_former_spec(before, after)
         body = await self._encode(base.key.kind, base.uid, after, base, dry_run=dry_run)
         if body == base.body and _same_ownership(managed, base.managed_fields):

@@ -68,7 +68,8 @@ async def test_one_that_goes_while_it_is_corrected_is_made_anew_with_its_variabl
 @pytest.mark.parametrize(
     ("data", "fix"),
     [
-        pytest.param({"tls.crt": b"x"}, "no name of a variable", id="name"),
+        pytest.param({"1st": b"x"}, "no name of a variable", id="name"),
+        pytest.param({"a-b": b"x", "a.b": b"y"}, "would both be it", id="two of one name"),
         pytest.param({"KEY": b"\xff"}, "not text", id="bytes"),
         pytest.param({"KEY": b"a\0b"}, "NUL", id="NUL"),
     ],
@@ -81,3 +82,11 @@ async def test_a_secret_that_cannot_be_variables_is_told_without_its_value(
     with pytest.raises(TerminalError, match=fix):
         await made.settle(app(envFrom=[{"secretRef": {"name": "s"}}]))
     assert not made.engine.containers
+
+
+async def test_keys_that_no_variable_can_be_called_are_given_all_the_same() -> None:
+    """As in the Secret of a Bucket."""
+    made = await world()
+    made.values.data[("Secret", "s")] = {"access-key": b"AK", "tls.crt": b"x"}
+    await made.settle(app(envFrom=[{"secretRef": {"name": "s"}, "prefix": "S3_"}]))
+    assert slots(made)["0"].secret_env == {"S3_access_key": "AK", "S3_tls_crt": "x"}

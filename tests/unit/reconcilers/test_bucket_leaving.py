@@ -1,5 +1,8 @@
 """Bucket: what becomes of it, its objects and its keys when it is deleted."""
 
+import json
+from typing import Any
+
 import pytest
 
 from controlplane.errors import UnderWayError
@@ -16,6 +19,14 @@ from reconcilers._bucketsteps import (
 )
 from tests.unit.reconcilers.buckets import NAME, WHERE, BucketWorld, bucket
 
+STATEMENT = {
+    "Effect": "Allow",
+    "Principal": "*",
+    "Action": "s3:PutObject",
+    "Resource": f"arn:aws:s3:::{NAME}/*",
+}
+OPEN = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT]})
+
 
 @pytest.fixture
 def world() -> BucketWorld:
@@ -30,6 +41,22 @@ async def test_retained_it_keeps_its_objects_and_loses_its_keys(world: BucketWor
     assert plan == Plan()
     assert world.found.objects == ["x"]
     assert world.server.users == {}
+
+
+@pytest.mark.parametrize(
+    "opened", [{"publicRead": True}, {"policy": OPEN}], ids=["public", "policy"]
+)
+async def test_retained_it_is_open_to_nobody(world: BucketWorld, opened: dict[str, Any]) -> None:
+    def policy() -> str | None:
+        return world.found.state.policy
+
+    await world.settle(bucket(**opened))
+    assert policy() is not None
+    await world.settle(bucket(deleting=True, **opened))
+    assert policy() is None
+    assert (await world.look(bucket(deleting=True, **opened)))[0] == Plan()
+    await world.settle(bucket(**opened))
+    assert policy() is not None
 
 
 async def test_an_empty_one_is_removed_with_its_keys(world: BucketWorld) -> None:

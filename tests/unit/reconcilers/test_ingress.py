@@ -30,7 +30,10 @@ def user(namespace: str, *hosts: str, backends: tuple[str, ...] = ("10.1.0.2:80"
         uid=f"uid-{namespace}",
         created="",
         spec={"domains": [{"host": host} for host in hosts]},
-        status={"backends": list(backends)},
+        status={
+            "backends": list(backends),
+            "allocation": {"names": [{"scope": "host", "name": host} for host in hosts]},
+        },
         deleting=False,
         network=f"namespace-{namespace}",
         network_ready=True,
@@ -74,6 +77,15 @@ def test_two_apps_of_one_name_are_told_apart_by_address() -> None:
     }
 
 
+def test_a_name_that_is_only_asked_for_is_not_routed() -> None:
+    """It may be another tenant's: the edit that asks for it waits, and the App serves on."""
+    asks = user("b", "b.example.org")
+    hosts = [{"host": "a.example.org"}, {"host": "login.a.example.org"}]
+    found = tables(routing(user("a", "a.example.org"), replace(asks, spec={"domains": hosts})))
+    rules = {(r["rule"], r["service"]) for r in found["routers"].values()}
+    assert rules == {("Host(`a.example.org`)", "uid-a"), ("Host(`b.example.org`)", "uid-b")}
+
+
 def test_what_serves_nobody_is_not_routed_and_no_table_is_empty() -> None:
     gone = replace(user("b", "b.example.org"), deleting=True)
     found = routing(user("a", "a.example.org", backends=()), gone, user("c"))
@@ -95,6 +107,13 @@ def test_its_own_port_asks_for_the_password() -> None:
     routers = json.loads(inner)["http"]["routers"]
     assert {r["service"] for r in routers.values()} == {"api@internal", "prometheus@internal"}
     assert all(r["middlewares"] == ["inner-login"] for r in routers.values())
+
+
+def test_an_upload_may_take_longer_than_a_minute() -> None:
+    (made,) = SERVICE.containers(FACTS)
+    for name in ("web", "websecure"):
+        flag = f"--entrypoints.{name}.transport.respondingtimeouts.readtimeout=1h"
+        assert flag in made.command
 
 
 ACME = {

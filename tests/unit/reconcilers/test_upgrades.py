@@ -14,7 +14,8 @@ MADE: list[tuple[Record, str]] = [
     (database(version="17"), "b96e06b2c9ed79ff"),
     (database("redis"), "958f66f8edcd3022"),
     (platform("dns"), "1e0c1200ba466c3e"),
-    (platform("ingress"), "a69d5a08c4c29ca3"),
+    # made anew on purpose at one upgrade, from a69d5a08c4c29ca3: uploads were cut off after 60 s
+    (platform("ingress"), "0f35ae2d9bb486be"),
     (platform("mail"), "1e0466c23663529f"),
     (platform("metrics"), "93781f19c63662ac 1508f3f78cd2ee07 b3599085a002847f"),
     (platform("models"), "9cd01afe8272a858"),

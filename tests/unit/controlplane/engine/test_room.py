@@ -104,6 +104,29 @@ async def test_growth_that_does_not_fit_leaves_what_runs_alone() -> None:
 
 
 @in_virtual_time
+async def test_scaling_up_beyond_the_room_waits_as_any_edit_does() -> None:
+    """`kubectl scale` writes by another way than `kubectl apply`."""
+    async with watched().shop() as bench:
+        await bench.box("a", cpu="1", size=1)
+        await bench.box("b", cpu="1")
+        await bench.settle()
+        base = bench.get(A)
+        scaled = {**base.obj, "spec": {"cpu": "2", "size": 2}}
+        await bench.records.update(base, scaled, actor=USER, subresource="scale")
+        await bench.settle()
+        thing = bench.thing(A)
+        assert thing is not None
+        assert thing.size == 1
+        assert bench.status(A)["allocation"]["spec"] == {"cpu": "1", "size": 1}
+        await bench.delete(B)
+        await bench.settle()
+        thing = bench.thing(A)
+        assert thing is not None
+        assert thing.size == 2
+        assert "spec" not in bench.status(A)["allocation"]
+
+
+@in_virtual_time
 async def test_growth_that_waits_leaves_the_admitted_size_to_be_healed() -> None:
     async with watched().shop() as bench:
         await bench.box("a", cpu="1", size=1)

@@ -1,0 +1,49 @@
+"""What keys of a Secret or ConfigMap are as environment variables. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from controlplane.errors import TerminalError
+
+
+def variables_of(
+    where: str,
+    values: Mapping[str, bytes],
+    *,
+    names: tuple[tuple[str, str], ...] | None = None,
+    prefix: str = "",
+) -> dict[str, str]:
+    """Of the keys in `names`, by the variables there; None: of all, with `prefix` before each.
+    `where` is told in errors, as in "Secret 'shop'". Raises TerminalError (SecretInvalid)."""
+    chosen = names or _named(where, values, prefix)
+    return {name: _value(where, key, name, values) for key, name in chosen}
+
+
+def _named(where: str, keys: Iterable[str], prefix: str) -> tuple[tuple[str, str], ...]:
+    """(key, variable) of each: `access-key`, which no variable can be called, is `access_key`."""
+    keys_of: dict[str, str] = {}
+    for key in keys:
+        name = prefix + re.sub(r"[-.]", "_", key)
+        other = keys_of.setdefault(name, key)
+        if other != key:
+            raise TerminalError(
+                f"cannot set variable '{name}': key '{other}' and key '{key}' of {where} would"
+                " both be it; rename one",
+                reason="SecretInvalid",
+            )
+    return tuple((key, name) for name, key in keys_of.items())
+
+
+def _value(where: str, key: str, name: str, values: Mapping[str, bytes]) -> str:
+    what = f"cannot set variable '{name}': key '{key}' of {where}"
+    if not name.replace("_", "a").isalnum() or not name.isascii() or name[0].isdigit():
+        raise TerminalError(f"{what} is no name of a variable", reason="SecretInvalid")
+    if key not in values:
+        raise TerminalError(f"{what} does not exist", reason="SecretInvalid")
+    try:
+        text = values[key].decode()
+    except UnicodeDecodeError:
+        raise TerminalError(f"{what} is not text", reason="SecretInvalid") from None
+    if "\0" in text:
+        raise TerminalError(f"{what} contains a NUL character", reason="SecretInvalid")
+    return text
