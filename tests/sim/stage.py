@@ -171,14 +171,14 @@ class Stage:
         obj |= {"stringData": secret_data()} if kind == "Secret" else {"data": {"ALPHA": "one"}}
         await self.platform.records.create(kind, obj, actor=USER)
 
-    async def edit(self, key: Key, spec: Mapping[str, Any]) -> None:
-        """Replace the spec."""
+    async def edit(self, key: Key, spec: Mapping[str, Any], *, by: str = "") -> None:
+        """Replace the spec; `by` the subresource that does so ("scale")."""
         await self.provide({**self.platform.get(key).obj, "spec": spec})
         while True:
             found = self.platform.get(key)
             try:
                 await self.platform.records.update(
-                    found, {**found.obj, "spec": dict(spec)}, actor=USER
+                    found, {**found.obj, "spec": dict(spec)}, actor=USER, subresource=by
                 )
             except ConflictError:
                 await asyncio.sleep(0.1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from controlplane.records import Key
+from resources.kinds import MODELS
 from resources.meta import Allocation, Footprint
 from resources.quantity import format_bytes, format_millicores
 from tests.sim.check import condition, problems, said
@@ -92,6 +93,32 @@ def test_what_waits_to_grow_is_healed_as_it_was(kind: str) -> None:
             stored = stage.platform.get(key)
             assert condition(stored, "Admitted")["status"] == "True"
             assert "spec" not in stored.obj["status"]["allocation"]
+            assert problems(stage) == []
+        assert stage.breaches == []
+
+    run(main)
+    tell("growth that waits, healed", 1, kind=kind)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if MODELS[kind].info.scalable])
+def test_what_is_scaled_beyond_the_room_waits_as_it_was(kind: str) -> None:
+    async def main() -> None:
+        stage = Stage()
+        async with stage.supervised():
+            await stage.platform.settle(2)
+            key = await stage.make(kind)
+            await stage.platform.settle(READY_S)
+            await fill(stage)
+            await stage.platform.settle(5)
+            before = world_of(stage.platform)
+            spec = stage.spec(key)
+            more = {**spec, "replicas": spec.get("replicas", 1) + 7}
+            await stage.edit(key, more, by="scale")
+            await stage.platform.settle(SOON_S)
+            assert condition(stage.platform.get(key), "Admitted")["reason"] == "BudgetExceeded"
+            assert world_of(stage.platform) == before
+            await stage.edit(key, spec, by="scale")
+            await stage.platform.settle(SOON_S)
             assert problems(stage) == []
         assert stage.breaches == []
 
