@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from botocore.exceptions import ClientError
@@ -15,6 +17,7 @@ from reconcilers._service_s3 import COMMAND, identities
 from tests.containers import bench, docker, wait_until
 from tests.e2e.cloud import Cloud, Json, condition, eventually
 from tests.e2e.conftest import make_namespace
+from tests.e2e.records import app
 from tests.support.s3 import s3_client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(300)]
@@ -244,6 +247,40 @@ def test_a_tenant_reaches_the_s3_port_and_no_inner_one(
     said = eventually(lambda: docker(*run, check=False), within_s=20, what="a reachable s3")
     assert said == "200"
     cloud.kubectl("delete", "bucket", "near", "-n", namespace, "--timeout=60s")
+
+
+def test_an_app_has_its_keys_and_once_kept_nobody_has(cloud: Cloud, namespace: str, s3: S3) -> None:
+    cloud.apply(bucket("site", namespace, publicRead=True))
+    cloud.wait_ready("bucket", "site", namespace)
+    keys = cloud.secret("site-default", namespace)
+    given = [{"secretRef": {"name": "site-default"}, "prefix": "S3_"}]
+    cloud.apply(app("reader", namespace, envFrom=given))
+    cloud.wait_ready("app", "reader", namespace)
+    with cloud.engine() as engine:
+        (reader,) = cloud.containers("reader", namespace, engine=engine)
+        found = reader.exec_run(["printenv", "S3_access_key", "S3_secret_key", "S3_endpoint"])
+    assert isinstance(found.output, bytes)
+    assert found.output.decode().split() == [
+        keys["access-key"],
+        keys["secret-key"],
+        "http://s3:8333",
+    ]
+    s3.put(keys, keys["bucket"])
+
+    def anybody() -> int:
+        try:
+            with urlopen(f"{s3.url}/{keys['bucket']}/a", timeout=10) as reply:
+                return int(reply.status)
+        except HTTPError as error:
+            return error.code
+
+    assert anybody() == 200
+    cloud.kubectl("delete", "bucket", "site", "-n", namespace, "--timeout=60s")
+    assert anybody() == 403
+    cloud.apply(bucket("site", namespace, deletionPolicy="Delete", forceDelete=True))
+    cloud.wait_ready("bucket", "site", namespace)
+    cloud.kubectl("delete", "app", "reader", "-n", namespace, "--timeout=60s")
+    cloud.kubectl("delete", "bucket", "site", "-n", namespace, "--timeout=60s")
 
 
 @pytest.fixture

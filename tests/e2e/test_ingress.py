@@ -1,5 +1,6 @@
 """Requests from outside reach the App that has the name, and none is lost when it changes."""
 
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 
@@ -84,6 +85,26 @@ def test_a_name_belongs_to_one_tenant_and_is_given_on_when_it_is_free(
     eventually(lambda: ask(where, "red.example.org") == 404, within_s=30, what="nobody does")
     cloud.apply(web("red", "red.example.org"))
     routed(cloud, "red")
+
+
+def test_an_edit_that_asks_for_anothers_name_gets_none_of_its_requests(
+    outside: tuple[Cloud, str],
+) -> None:
+    cloud, where = outside
+    hosts = [{"host": "blue.example.org"}, {"host": "login.red.example.org"}]
+    cloud.apply(web("blue", "blue.example.org", domains=hosts))
+
+    def refused() -> bool:
+        record = cloud.get("app", "web", "blue") or {}
+        return condition(record, "Admitted").get("reason") == "NameTaken"
+
+    eventually(refused, within_s=30, what="the edit is refused")
+    for _ in range(20):
+        assert ask(where, "login.red.example.org") == 404
+        assert ask(where, "blue.example.org") == ask(where, "red.example.org") == 200
+        time.sleep(0.1)
+    cloud.apply(web("blue", "blue.example.org"))
+    routed(cloud, "blue")
 
 
 def test_an_open_connection_outlives_the_first_app_of_a_new_tenant(
