@@ -1,13 +1,13 @@
 """Services that speak TLS to servers outside know the public authorities."""
 
 import io
+import re
+import ssl
 import tarfile
 from collections.abc import Iterator
 
 import docker
 import pytest
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
 from reconcilers._images import service_image
 
@@ -35,10 +35,8 @@ def test_an_image_knows_lets_encrypt(engine: docker.DockerClient, image: str) ->
         (entry,) = archive.getmembers()
         file = archive.extractfile(entry)
         assert file is not None
-        known = x509.load_pem_x509_certificates(file.read())
-    names = {
-        str(name.value)
-        for each in known
-        for name in each.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    }
-    assert {"ISRG Root X1", "ISRG Root X2"} <= names
+        text = file.read().decode()
+    whole = "-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----"
+    known = [ssl.PEM_cert_to_DER_cert(each) for each in re.findall(whole, text)]
+    for name in (b"ISRG Root X1", b"ISRG Root X2"):
+        assert any(name in each for each in known)
