@@ -73,8 +73,8 @@ class PublishedPort:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """What a container shall be. Everything but limits, networks, name and run state is covered
-    by `digest`: another digest needs a new container."""
+    """What a container shall be. Everything but limits, networks, name, notes and run state is
+    covered by `digest`: another digest needs a new container."""
 
     name: str
     owner: Owner
@@ -104,6 +104,9 @@ class ContainerSpec:
     hostname: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Extra labels under bunker.cloud/ (e.g. replica)."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Labels as well, of what it was made for: they stay as they are when that changes, and need
+    no new container then."""
     keep_caps: tuple[str, ...] = ()
     """Of Docker's default capabilities, those an entrypoint needs to drop privileges
     (CHOWN, SETUID, ...); everything else is dropped. Set by our own kinds, never by a user."""

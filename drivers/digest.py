@@ -1,6 +1,7 @@
 """The digest label: what of a container spec needs a new container, hashed. Pure.
 
-Limits, networks, name and run state are compared live instead, as they are corrected in place.
+Limits, networks, name and run state are compared live instead, as they are corrected in place;
+notes are compared by nobody.
 A digest is compared by the version that made it, so that an upgrade of the control plane which
 hashes something more recreates nothing by itself; nor does one that gives another command, where it
 names the former one.

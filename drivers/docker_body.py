@@ -199,11 +199,12 @@ def owner_labels(owner: Owner, *, instance: str, epoch: int) -> dict[str, str]:
 
 
 def container_labels(spec: ContainerSpec, *, instance: str, epoch: int) -> dict[str, str]:
-    for label in spec.labels:
+    for label in (*spec.labels, *spec.notes):
         # Other programs (a proxy, say) act on labels; none of theirs may come from a record.
         if not label.startswith(LABEL_PREFIX) or label in _BASE_LABELS:
             raise _refused(spec.name, f"label {label!r} is not one a container may have")
     return {
+        **spec.notes,
         **spec.labels,
         **owner_labels(spec.owner, instance=instance, epoch=epoch),
         LABEL_DIGEST: spec.digest,

@@ -26,6 +26,8 @@ class Replica:
     serves: bool
     age_s: float = 0.0
     """Seconds since it was started."""
+    port: int | None = None
+    """Where it takes requests: of one that is exchanged, not the spec's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def backends(
 def backend(want: Want[App], replica: Replica) -> str:
     """Address and port of a replica; empty: it has none."""
     address = replica.state.networks.get(want.network)
-    return f"{address}:{want.record.spec.port}" if address else ""
+    return f"{address}:{replica.port}" if address and replica.port else ""
 
 
 def routed(want: Want[App], wanted: tuple[str, ...]) -> bool | None:

@@ -22,12 +22,13 @@ from drivers.containers import (
     NetworkAttachment,
     PublishedPort,
 )
-from drivers.probe import Probe, Target
+from drivers.probe import Probe
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
 from reconcilers._domains import children_of, name_steps, names_of, published
 from reconcilers._lifecycle import host_address, not_placed, removal
+from reconcilers._reach import Asking, Reach, noted, noted_on, reach_of, reaches
 from reconcilers._rollout import (
     Replica,
     Rollout,
@@ -42,10 +43,6 @@ from resources.app import App, AppStatus, HealthCheck
 from resources.meta import Footprint
 
 STOP_TIMEOUT_S: Final = 10
-SETTLED_S: Final = 2.0
-"""Without a port to ask, one that was restarted counts as serving after so long."""
-ASK_AGAIN_S: Final = 1.0
-"""Between two failures of one that served: longer than a garbage collection or a full backlog."""
 KEEP_CAPS: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 """What entrypoints of public images need to take over their folders and drop to their own user
 (nginx, httpd); everything else is dropped, and no-new-privileges is on."""
@@ -103,34 +100,23 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         return await self.containers.observe_image(spec.image) is not None
 
     async def _replica(self, want: Want[App], state: ContainerState) -> Replica:
-        slot = state.labels.get(LABEL_SLOT, "")
+        found = state.labels.get(LABEL_SLOT, "")
+        slot = int(found) if found.isdecimal() else -1
         age_s = box.age_s(state, self.clock.now())
-        state, serves = await self._serves(want, state, age_s)
-        return Replica(int(slot) if slot.isdecimal() else -1, state, serves, age_s)
+        ways = self._ways(want, slot, state)
+        asking = Asking(self.containers, self.probe, self.clock)
+        state, way = await asking.serves(want, state, ways, age_s)
+        return Replica(slot, state, way is not None, age_s, (way or ways[0]).port)
 
-    async def _serves(
-        self, want: Want[App], state: ContainerState, age_s: float
-    ) -> tuple[ContainerState, bool]:
-        """Whether it does, and how it is by then."""
-        spec, record = want.record.spec, want.record
-        if spec.probe_port is None:
-            return state, _up(state) and (state.restart_count == 0 or age_s >= SETTLED_S)
-        check = spec.health_check or HealthCheck()
-        # only of what served: one that starts, or is known not to serve, delays nobody's pass
-        served = record.status.ready_replicas >= spec.replicas and age_s >= SETTLED_S
-        for again in range(check.failure_threshold if served else 1):
-            if again:
-                # it may have died since: then it is healed now, not asked until it is given up
-                found = await self.containers.observe_container(state.name, record.metadata.uid)
-                state = found or state
-                if _address(want, state):
-                    await self.clock.sleep(ASK_AGAIN_S)
-            if not (address := _address(want, state)):
-                break
-            target = Target(address, spec.probe_port, check.path)
-            if (await self.probe.observe(target, timeout_s=float(check.timeout_seconds))).ok:
-                return state, True
-        return state, False
+    def _ways(self, want: Want[App], slot: int, state: ContainerState) -> tuple[Reach, ...]:
+        """How it may be reached: by the spec, and one that is exchanged by its own, too."""
+        wanted, made = reach_of(want.record.spec), noted_on(state)
+        if made is None or made == wanted:
+            return (wanted,)
+        replica = Replica(slot, state, serves=False)
+        if not _portless(want) and self._stays(want, inputs_of(want), replica):
+            return (wanted,)
+        return reaches(want, state, made)
 
     def plan(self, want: Want[App], seen: AppSeen, /) -> Plan[box.ContainerStep]:
         if want.deleting:
@@ -251,6 +237,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
                 ports=ports,
                 stop_timeout_s=STOP_TIMEOUT_S,
                 labels=labels,
+                notes=noted(reach_of(spec)),
                 keep_caps=KEEP_CAPS,
             )
         )
@@ -303,19 +290,13 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         if _portless(want):
             return 0
         inputs = inputs_of(want)
-        return sum(box.current(self._spec(want, inputs, r.slot, r), r.state) for r in live)
+        return sum(self._stays(want, inputs, replica) for replica in live)
+
+    def _stays(self, want: Want[App], inputs: Inputs, replica: Replica) -> bool:
+        return box.current(self._spec(want, inputs, replica.slot, replica), replica.state)
 
     async def apply(self, step: box.ContainerStep, /) -> None:
         await self.steps.apply(step)
-
-
-def _up(state: ContainerState) -> bool:
-    return state.running and not state.paused and not state.restarting
-
-
-def _address(want: Want[App], state: ContainerState) -> str:
-    """Where it can be asked; empty where there is nobody to answer."""
-    return state.networks.get(want.network, "") if _up(state) else ""
 
 
 def _name(want: Want[App], slot: int) -> str:

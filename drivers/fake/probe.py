@@ -17,6 +17,8 @@ class FakeProbe:
     everything: bool = False
     missing: Callable[[str], bool] = lambda _: False
     """Paths that are answered with 404."""
+    refuses: Callable[[Target], bool] = lambda _: False
+    """What is asked in vain of servers that answer everything else."""
     faults: Faults = field(default_factory=Faults)
 
     async def observe(self, target: Target, /, *, timeout_s: float = 2.0) -> Health:
@@ -28,7 +30,7 @@ class FakeProbe:
             return Health(False, "TimedOut", f"no answer within {timeout_s:g} s")
         if target.path is not None and self.missing(target.path):
             return status_health(b"HTTP/1.1 404")
-        if self.everything:
+        if self.everything and not self.refuses(target):
             return Health(True, "Answered")
         if place not in self.listening:
             return Health(False, "Refused", f"nothing listens on port {target.port}")

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from controlplane.errors import RetryableError
-from drivers.containers import LABEL_SLOT, Limits, NetworkAttachment
+from drivers.containers import LABEL_PREFIX, LABEL_SLOT, Limits, NetworkAttachment
 from tests.contract.worlds import World, network_spec, owner, spec, started, with_network
+
+LABEL_NOTE = LABEL_PREFIX + "note"
 
 
 async def test_ensure_container_renames_back(world: World) -> None:
@@ -29,6 +31,16 @@ async def test_observe_container_tells_slots_of_one_owner_apart(world: World) ->
     seen = await world.driver.observe_container(second.name, second.owner.uid)
     assert seen is not None
     assert seen.id == made.id
+
+
+async def test_a_note_stays_as_it_was_when_the_container_was_made(world: World) -> None:
+    first = spec(world, notes={LABEL_NOTE: "one"})
+    made = await world.driver.ensure_container(first)
+    again = await world.driver.ensure_container(replace(first, notes={LABEL_NOTE: "two"}))
+    seen = await world.driver.observe_container(first.name, first.owner.uid)
+    assert seen is not None
+    assert made.id == again.id == seen.id
+    assert {each.labels[LABEL_NOTE] for each in (made, again, seen)} == {"one"}
 
 
 async def test_rename_back_is_refused_when_a_foreign_one_has_the_name(world: World) -> None:

@@ -145,8 +145,11 @@ def test_no_request_is_lost_while_the_app_changes_again_and_again(
     with load(where, "blue.example.org") as running:
         for number in range(DEPLOYS):
             before = running.asked
-            env = [{"name": "VERSION", "value": str(number)}]
-            cloud.apply(web("blue", "blue.example.org", env=env, **shape))
+            # every other time the port moves as well, which is then nothing to the old replica
+            port = 8080 + number // 2
+            told = {"VERSION": str(number), "PORT": str(port)}
+            env = [{"name": name, "value": value} for name, value in told.items()]
+            cloud.apply(web("blue", "blue.example.org", env=env, port=port, **shape))
             routed(cloud, "blue")
             assert running.asked > before
     assert running.answers.keys() == {"200"}, running.answers

@@ -69,6 +69,7 @@ def test_container_digest_moves_with(changes: dict[str, Any]) -> None:
         {"name": "other"},
         {"digest": "v1:anything"},
         {"stop_timeout_s": 60},
+        {"notes": {"bunker.cloud/reach": "80"}},
         {"owner": Owner("u2", "App", "ns", "shop")},
     ],
     ids=lambda changes: next(iter(changes)),

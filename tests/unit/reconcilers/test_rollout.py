@@ -26,7 +26,7 @@ def replica(slot: int, *, serves: bool = True, name: str = "") -> Replica:
         limits=Limits(1, 1),
         networks={NETWORK: f"10.0.0.{slot + 2}"},
     )
-    return Replica(slot, state, serves)
+    return Replica(slot, state, serves, port=80)
 
 
 @pytest.mark.parametrize(
