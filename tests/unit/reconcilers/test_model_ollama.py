@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from controlplane.errors import TerminalError
 from controlplane.plan import Plan, Resolved
 from drivers.fake.models import FakeFile
 from reconcilers._modelplan import RemoveModel
 from reconcilers._modelserver import inner_name
 from resources.meta import Footprint
 from tests.unit.reconcilers.models import (
+    GOOD,
     NAME,
     PLATFORM_NETWORK,
     SERVICE_UID,
@@ -92,6 +94,26 @@ async def test_another_source_takes_the_place_of_the_first_one() -> None:
     assert [name for _, name in made.ollama.held] == [
         inner_name(ollama(source={"name": "tiny:3b"}))
     ]
+
+
+@pytest.mark.parametrize("mended", [GOOD.digest, None])
+async def test_a_wrong_digest_of_what_is_there_stalls_it_until_the_record_is_edited(
+    mended: str | None,
+) -> None:
+    made = await world()
+    await served(made)
+    assert (await until_done(made, ollama())).ready
+    wrong = ollama(digest="sha256:" + "b" * 64)
+    await made.settle(wrong)
+    for _ in range(3):
+        with pytest.raises(TerminalError) as caught:
+            await made.settle(wrong)
+        assert caught.value.reason == "DigestMismatch"
+    assert made.ollama.pulls == 2
+    report = await until_done(made, ollama(digest=mended))
+    assert report.ready
+    assert report.status.model_dump()["digest"] == GOOD.digest
+    assert made.ollama.pulls == 2
 
 
 @pytest.mark.parametrize(
