@@ -9,7 +9,7 @@ name behind, and never removes one too many.
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -124,7 +124,7 @@ class Ollama:
             return None
         loaded = _named(_fine(running, "list loaded models").body, "/api/ps").get(_full(name))
         size = number(found.get("size"))
-        return ModelState(
+        state = ModelState(
             "ready",
             job.order.order if job else "",
             digest=_digest(found),
@@ -135,6 +135,12 @@ class Ollama:
             expires_in_s=_left_s(loaded, self.clock.now()) if loaded else None,
             others=others,
         )
+        failure = _failure(job, self.clock.monotonic())
+        if job is None or failure is None or job.order.digest in ("", state.digest):
+            return state
+        # What is there is an earlier order's, and stays; untold, the same pull would be ordered
+        # again and again.
+        return replace(state, phase="failed", failure=failure, completed_bytes=0, total_bytes=0)
 
     async def ensure_model(self, server: ModelServer, order: ModelOrder, /) -> None:
         key = (server.url, order.name)
@@ -169,7 +175,11 @@ class Ollama:
 
     async def _fulfil(self, server: ModelServer, job: Job) -> None:
         order = job.order
-        theirs = _full(order.source) in await self._held(server)
+        held = await self._held(server)
+        here = held.get(_full(order.name))
+        if here is not None and order.digest in ("", _digest(here)):
+            return  # an order for something else failed before: this is what it left alone
+        theirs = _full(order.source) in held
         if not theirs:
             await self._pull(server, job)
         try:
@@ -304,12 +314,18 @@ class Ollama:
 
 
 def _absent(job: Job | None, now: float, others: tuple[str, ...]) -> ModelState:
+    order = job.order.order if job else ""
+    if failure := _failure(job, now):
+        return ModelState("failed", order, failure=failure, others=others)
+    return ModelState("empty", order, others=others)
+
+
+def _failure(job: Job | None, now: float) -> ModelFailure | None:
+    """How its last attempt ended, if badly."""
     if job is None or job.failure is None:
-        return ModelState("empty", job.order.order if job else "", others=others)
-    error = job.failure
-    age_s = max(0.0, now - job.failed_at)
-    failure = ModelFailure(error.reason, error.message, error.lasting, job.attempts, age_s)
-    return ModelState("failed", job.order.order, failure=failure, others=others)
+        return None
+    error, age_s = job.failure, max(0.0, now - job.failed_at)
+    return ModelFailure(error.reason, error.message, error.lasting, job.attempts, age_s)
 
 
 def _bounded(order: ModelOrder, size_bytes: int) -> None:

@@ -32,6 +32,10 @@ STOP_TIMEOUT_S: Final = 10
 """What it was saying is lost; the file on its Volume is complete or begun anew."""
 KEEP_ALIVE_SLACK_S: Final = 60.0
 """Ollama counts from the last use, on its own clock."""
+SERVER_KEEP_ALIVE_S: Final = 300
+"""What an Ollama does by itself (https://github.com/ollama/ollama/blob/main/docs/faq.md). Less, and
+`always`, is set when it is looked at. For more that is too late: a few minutes left may as well be
+the end of a long time, so its gateway sets it at each use."""
 FOR_EVER_S: Final = 365 * 86_400.0
 """Ollama's "for ever" is some 290 years from now."""
 RETRY_FIRST_S: Final = 5.0
@@ -151,7 +155,9 @@ def env_of(record: Model, place: Place | None) -> dict[str, str]:
     spec = record.spec
     env = {"MODEL_NAME": record.metadata.name, "PORT": str(PORT), "BACKEND": spec.engine}
     if place is not None:
-        return {**env, "UPSTREAM": place.inner_url, "INNER_NAME": inner_name(record)}
+        env |= {"UPSTREAM": place.inner_url, "INNER_NAME": inner_name(record)}
+        longer = (spec.keep_alive_s or 0) > SERVER_KEEP_ALIVE_S
+        return {**env, "KEEP_ALIVE_S": str(spec.keep_alive_s)} if longer else env
     keep_alive_s = -1 if spec.keep_alive_s is None else spec.keep_alive_s
     return {
         **env,

@@ -21,7 +21,7 @@ def _containers(facts: Facts) -> tuple[ServiceContainer, ...]:
                 # the public image keeps its key and its models below its user's home
                 "HOME": "/data",
                 "OLLAMA_MODELS": "/data/models",
-                # each load is ordered by a Model, which says how long it stays
+                # who wants another time sets it (env_of, lives_as_wanted in _modelserver.py)
                 "OLLAMA_KEEP_ALIVE": "5m",
             },
             health=Health(PORT, "/api/version"),

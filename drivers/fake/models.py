@@ -1,7 +1,7 @@
 """Model servers that exist only in a table."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drivers.fake.engine import Container, FakeEngine
 from drivers.fake.faults import Faults
@@ -30,13 +30,19 @@ class Held:
     loaded: bool = False
     keep_alive_s: int | None = None
     present: bool = False
+    kept: FakeFile | None = None
+    """What was there before an order for something else, which failed."""
+
+    @property
+    def here(self) -> FakeFile | None:
+        return self.file if self.present else self.kept
 
 
 @dataclass(slots=True)
 class FakeModels:
     """`sources` maps what an order names (its url, else its source) to a file; with `any_source`
     there is one behind every name. `looks` is how often a pull is seen before it ends; `away` are
-    servers that don't answer; `writes` counts what changed."""
+    servers that don't answer; `writes` counts what changed, `pulls` what was fetched for it."""
 
     sources: dict[str, FakeFile] = field(default_factory=dict)
     any_source: bool = False
@@ -49,6 +55,7 @@ class FakeModels:
     looks: int = 1
     keep_alive_s: int | None = 300
     writes: int = 0
+    pulls: int = 0
     faults: Faults = field(default_factory=Faults)
 
     def __post_init__(self) -> None:
@@ -106,7 +113,7 @@ class FakeModels:
             )
         self._end(found)
         if found.failure is not None:
-            return ModelState("failed", found.order.order, failure=found.failure, others=others)
+            return self._failed(found, others)
         if not found.present or found.file is None:
             return ModelState("empty", found.order.order, others=others)
         return ModelState(
@@ -120,6 +127,19 @@ class FakeModels:
             found.loaded,
             expires_in_s=self._left_s(found),
             others=others,
+        )
+
+    def _failed(self, found: Held, others: tuple[str, ...]) -> ModelState:
+        state = ModelState("failed", found.order.order, failure=found.failure, others=others)
+        if found.kept is None:
+            return state
+        kept, left_s = found.kept, self._left_s(found)
+        return replace(
+            state,
+            digest=kept.digest,
+            size_bytes=kept.size_bytes,
+            loaded=found.loaded,
+            expires_in_s=left_s,
         )
 
     def _left_s(self, found: Held) -> float | None:
@@ -165,13 +185,19 @@ class FakeModels:
         same = found is not None and found.order.order == order.order
         if same and found is not None and (found.steps_left > 0 or found.present):
             return
-        if found is not None and found.present and self._fits(found, order):
-            found.order = ModelOrder(order.order, order.name, order.source)
-            self.writes += 1
-            return
-        file = self._file(order.url or order.source)
-        self.held[key] = Held(order, file, steps_left=self.looks, keep_alive_s=self.keep_alive_s)
         self.writes += 1
+        if found is not None and self._fits(found, order):
+            # a server keeps what it has, not how it was asked for
+            bare = ModelOrder(order.order, order.name, order.source)
+            left = found.loaded, found.keep_alive_s
+            self.held[key] = Held(bare, found.here, None, 0, *left, present=True)
+            return
+        held = Held(order, self._file(order.url or order.source), steps_left=self.looks)
+        held.keep_alive_s = self.keep_alive_s
+        if self.engine is None and found is not None:  # in a container there is room for one alone
+            held.kept, held.loaded = found.here, found.loaded
+        self.held[key] = held
+        self.pulls += 1
 
     def _file(self, source: str) -> FakeFile | None:
         if source in self.sources or not self.any_source:
@@ -179,10 +205,10 @@ class FakeModels:
         return FakeFile(f"sha256:{hashlib.sha256(source.encode()).hexdigest()}", len(source))
 
     def _fits(self, found: Held, order: ModelOrder) -> bool:
-        if found.file is None:
+        if found.here is None:
             return False
         if order.digest:
-            return found.file.digest == order.digest
+            return found.here.digest == order.digest
         return found.order.source == order.source
 
     async def load_model(

@@ -108,6 +108,19 @@ async def test_another_digest_is_a_lasting_failure_that_leaves_nothing(world: Mo
     await ready(world)
 
 
+async def test_another_digest_of_what_is_there_is_told_and_taken_back(world: ModelWorld) -> None:
+    await ready(world)
+    wrong = world.order(digest="sha256:" + "0" * 64)
+    await world.models.ensure_model(world.server, wrong)
+    found = await until(world, settled)
+    assert (found.phase, found.order) == ("failed", wrong.order)
+    assert found.failure is not None
+    assert (found.failure.reason, found.failure.lasting) == ("DigestMismatch", True)
+    await ready(world, digest=world.digest)
+    found = await state_of(world)
+    assert (found.digest, found.size_bytes, found.failure) == (world.digest, world.size, None)
+
+
 async def test_what_does_not_fit_is_a_lasting_failure(world: ModelWorld) -> None:
     await world.models.ensure_model(world.server, world.order(max_bytes=world.size - 1))
     found = await until(world, settled)

@@ -142,6 +142,54 @@ async def test_two_tenants_share_a_pull_and_neither_takes_it_from_the_other(
     assert world.contract.blobs
 
 
+@pytest.mark.parametrize("mended", [True, False], ids=["corrected", "left out"])
+async def test_an_order_that_fails_leaves_what_is_there_and_pulls_once(
+    world: OllamaWorld, mended: bool
+) -> None:
+    await ready(world)
+    before, pulls = await state_of(world), world.contract.calls.count("POST /api/pull")
+    wrong = world.order(digest="sha256:" + "0" * 64)
+    await world.models.ensure_model(world.server, wrong)
+    failed = await until(world, settled)
+    assert (failed.phase, failed.order, failed.digest) == ("failed", wrong.order, before.digest)
+    assert failed.failure is not None
+    assert (failed.failure.reason, failed.failure.attempts) == ("DigestMismatch", 1)
+    assert list(world.contract.manifests) == ["records/one:a"]
+    assert world.contract.calls.count("POST /api/pull") == pulls + 1
+    world.hide_source()  # what is there needs no other
+    await ready(world, digest=world.digest if mended else "")
+    assert (await state_of(world)).failure is None
+    assert world.contract.calls.count("POST /api/pull") == pulls + 1
+    assert world.contract.fetched == world.size
+
+
+async def test_a_pull_that_fails_beside_an_earlier_digest_rests_like_any(
+    world: OllamaWorld,
+) -> None:
+    await ready(world)
+    world.hide_source()
+    order = world.order(digest="sha256:" + "0" * 64)
+    for attempts in (1, 2):
+        await world.models.ensure_model(world.server, order)
+        found = await until(world, settled)
+        assert found.failure is not None
+        assert (found.failure.reason, found.failure.lasting) == ("SourceUnavailable", False)
+        assert found.failure.attempts == attempts
+
+
+async def test_a_source_that_became_what_is_asked_for_takes_the_place(world: OllamaWorld) -> None:
+    await ready(world)
+    before = (await state_of(world)).digest
+    world.contract.registry["tiny:1b"] = (b"another",)
+    await world.models.ensure_model(world.server, world.order(digest="sha256:" + "0" * 64))
+    found = await until(world, settled)
+    assert found.failure is not None
+    now = found.failure.message.split()[3].rstrip(",")
+    assert now != before
+    await ready(world, digest=now)
+    assert (await state_of(world)).digest == now
+
+
 async def test_an_earlier_source_of_the_same_record_is_found(world: OllamaWorld) -> None:
     await ready(world)
     found = await world.models.observe_model(world.server, "records/one:b")

@@ -47,6 +47,19 @@ class ModelMachine(KindMachine):
         self.spec = {**self.spec, "digest": self.wanted_digest() if pin else None}
         self.look(look)
 
+    @rule()
+    def a_wrong_digest_stalls_it(self) -> None:
+        wrong = {**self.spec, "digest": "sha256:" + "f" * 64}
+        reason = ""
+        for _ in range(3):
+            try:
+                self.attempt(model(**wrong))
+                _, report = self.run(self.world.look(model(**wrong)))
+                assert not report.ready
+            except TerminalError as error:
+                reason = error.reason
+        assert reason in ("", "DigestMismatch")
+
     @rule(look=LOOK)
     def removed_behind_its_back(self, look: bool) -> None:
         self.models.held.clear()
@@ -139,19 +152,6 @@ class LlamaMachine(ModelMachine):
     def another_context(self, context: int, look: bool) -> None:
         self.spec = {**self.spec, "contextLength": context}
         self.look(look)
-
-    @rule()
-    def a_wrong_digest_stalls_it(self) -> None:
-        wrong = {**self.spec, "digest": "sha256:" + "f" * 64}
-        reason = ""
-        for _ in range(3):
-            try:
-                self.attempt(model(**wrong))
-                _, report = self.run(self.world.look(model(**wrong)))
-                assert not report.ready
-            except TerminalError as error:
-                reason = error.reason
-        assert reason in ("", "DigestMismatch")
 
     def wanted_digest(self) -> str:
         return ONE if self.spec["source"]["url"].endswith("1") else TWO

@@ -18,7 +18,7 @@ from aiohttp import web
 
 Odd = str
 """error_mid_stream, no_success, no_completed, garbage, error_in_200, html, cut, long_line,
-server_error."""
+server_error, no_end (of what sets how long a model stays)."""
 DEFAULT_KEEP_ALIVE_S = 300.0
 FOREVER = timedelta(days=365 * 292)
 
@@ -53,6 +53,8 @@ class OllamaServer:
     partial: dict[str, int] = field(default_factory=dict)
     """Bytes that an earlier, cut pull left: the next one continues there."""
     loaded: dict[str, datetime] = field(default_factory=dict)
+    stays: dict[str, float] = field(default_factory=dict)
+    """How long those in memory stay after a use: the last keep_alive that was given."""
     odd: set[Odd] = field(default_factory=set)
     chunk: int = 64
     pause_s: float = 0.0
@@ -241,6 +243,8 @@ class OllamaServer:
         name = full(body["model"])
         if name not in self.manifests:
             return _error(404, f"model '{body['model']}' not found")
+        if "no_end" in self.odd:
+            await asyncio.Event().wait()
         if "embed" in name:
             return _error(400, f'"{name}" does not support generate')
         empty = not body.get("prompt") and not body.get("messages")
@@ -258,7 +262,11 @@ class OllamaServer:
         return web.json_response({"model": name, "embeddings": []})
 
     def _touch(self, name: str, keep_alive: object) -> None:
-        seconds = keep_alive if isinstance(keep_alive, int | float) else DEFAULT_KEEP_ALIVE_S
+        before = self.stays.get(name, DEFAULT_KEEP_ALIVE_S)
+        if self.loaded.get(name, datetime.min.replace(tzinfo=UTC)) < datetime.now(UTC):
+            before = DEFAULT_KEEP_ALIVE_S
+        seconds = keep_alive if isinstance(keep_alive, int | float) else before
+        self.stays[name] = seconds
         if seconds == 0:
             self.loaded.pop(name, None)
             return
@@ -270,6 +278,7 @@ class OllamaServer:
         self.chats.append(body)
         if full(body["model"]) not in self.manifests:
             return web.json_response({"error": {"message": "model not found"}}, status=404)
+        self._touch(full(body["model"]), None)  # OpenAI's bodies have no keep_alive
         if not body.get("stream"):
             return web.json_response({"object": "answer", "model": body["model"]})
         reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

@@ -3,6 +3,7 @@
 https://platform.openai.com/docs/api-reference. Bodies and answers pass through as they are.
 """
 
+import asyncio
 import contextlib
 import hmac
 import json
@@ -19,6 +20,10 @@ PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 BODY_BYTES = 16 << 20
 """A long context with an image in it takes a few MiB."""
 PASSED_ON = ("Content-Type", "Cache-Control")
+TOLD_EVERY_S = 10.0
+"""A small part of the five minutes from which on there is anything to tell."""
+TOLD_WITHIN_S = 30.0
+"""It answers at once while the model is in memory; without an end it would wait for a load."""
 
 Backend = Callable[[], "contextlib.AbstractAsyncContextManager[str]"]
 """Gives the base URL of a server that has the model, for as long as the block lasts."""
@@ -46,6 +51,54 @@ def admitted(request: web.Request, file: Path) -> bool:
 
 
 @dataclass
+class Lingering:
+    """Has an Ollama keep the model in memory for longer than it does by itself.
+
+    Its own paths take `keep_alive`, OpenAI's don't, and what those load stays for as long as the
+    server was started with (https://github.com/ollama/ollama/blob/main/docs/api.md). A request
+    without a prompt sets it, beside the client's: that neither waits for it nor sees it fail.
+    """
+
+    upstream: str
+    inner: str
+    keep_alive_s: int
+    session: aiohttp.ClientSession
+    used: bool = False
+    """Since it was last told."""
+    telling: "asyncio.Task[None] | None" = None
+
+    def note_use(self) -> None:
+        self.used = True
+        if self.telling is None or self.telling.done():
+            self.telling = asyncio.get_running_loop().create_task(self._tell())
+
+    async def _tell(self) -> None:
+        """Now, and once more after further uses: one of them may have loaded it anew."""
+        while self.used:
+            self.used = False
+            # the next use tells it again
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                await self._keep()
+            await asyncio.sleep(TOLD_EVERY_S)
+
+    async def _keep(self) -> None:
+        """A model for embeddings alone refuses the first way with 400."""
+        body = {"model": self.inner, "keep_alive": self.keep_alive_s}
+        timeout = aiohttp.ClientTimeout(total=TOLD_WITHIN_S)
+        ways = {"/api/generate": {"stream": False}, "/api/embed": {"input": ""}}
+        for path, more in ways.items():
+            async with self.session.post(
+                self.upstream + path, json={**body, **more}, timeout=timeout
+            ) as answer:
+                if answer.status != 400:
+                    return
+
+    def close(self) -> None:
+        if self.telling is not None:
+            self.telling.cancel()
+
+
+@dataclass
 class Gateway:
     """`name` is what clients call the model, `inner` what the server behind calls it."""
 
@@ -54,6 +107,8 @@ class Gateway:
     key: Path
     backend: Backend
     session: aiohttp.ClientSession
+    lingering: Lingering | None = None
+    """None: the server behind keeps the model for as long as it should by itself."""
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -100,6 +155,8 @@ class Gateway:
             kept = {key: answer.headers[key] for key in PASSED_ON if key in answer.headers}
             reply = web.StreamResponse(status=answer.status, headers=kept)
             await reply.prepare(request)
+            if self.lingering is not None and answer.status < 400:
+                self.lingering.note_use()  # it answers, so it is in memory
             # A client that leaves ends this with an error, which closes the connection behind,
             # and the server stops generating.
             try:

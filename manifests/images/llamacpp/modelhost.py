@@ -1,7 +1,8 @@
 """Serves one model behind one key; the control plane orders the file over /bunker/model.
 
 `BACKEND=llamacpp`: the file is in /data and llama.cpp runs here. `BACKEND=ollama`: the model is in
-the Ollama at UPSTREAM, under the name INNER_NAME, and this is the gateway alone.
+the Ollama at UPSTREAM, under the name INNER_NAME, and this is the gateway alone. With KEEP_ALIVE_S
+it stays in memory for so long after a use, and without for as long as that Ollama keeps any.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import aiohttp
 from aiohttp import web
 from engine import Engine, LoadError
 from fetch import Order
-from gateway import BODY_BYTES, Gateway, admitted, fixed, refusal
+from gateway import BODY_BYTES, Gateway, Lingering, admitted, fixed, refusal
 from shelf import Shelf
 
 SECRETS = Path(os.environ.get("SECRETS_PATH", "/run/secrets"))
@@ -108,9 +109,12 @@ async def serve() -> web.Application:
     session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10))
     name = env["MODEL_NAME"]
     app.router.add_get("/healthz", healthz)
+    tending = lingering = None
     if env.get("BACKEND", "llamacpp") == "ollama":
-        inner, backend = env["INNER_NAME"], partial(fixed, env["UPSTREAM"].rstrip("/"))
-        tending = None
+        inner, upstream = env["INNER_NAME"], env["UPSTREAM"].rstrip("/")
+        backend = partial(fixed, upstream)
+        if keep_alive := env.get("KEEP_ALIVE_S"):
+            lingering = Lingering(upstream, inner, int(keep_alive), session)
     else:
         path = Path(env.get("DATA_PATH", "/data")) / "model.gguf"
         context, keep_alive_s = int(env["CONTEXT_LENGTH"]), float(env["KEEP_ALIVE_S"])
@@ -119,11 +123,14 @@ async def serve() -> web.Application:
         inner, backend = name, partial(ready, shelf)
         app.router.add_routes(Orders(shelf).routes())
         tending = asyncio.get_running_loop().create_task(tend(shelf.engine))
-    app.router.add_routes(Gateway(name, inner, SECRETS / "token", backend, session).routes())
+    gateway = Gateway(name, inner, SECRETS / "token", backend, session, lingering)
+    app.router.add_routes(gateway.routes())
 
     async def close(_: web.Application) -> None:
         if tending is not None:
             tending.cancel()
+        if lingering is not None:
+            lingering.close()
         await session.close()
 
     app.on_cleanup.append(close)

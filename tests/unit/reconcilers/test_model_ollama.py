@@ -1,15 +1,18 @@
 """What is planned for a Model on an Ollama: its gateway, and what it asks of the server."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from controlplane.errors import TerminalError
 from controlplane.plan import Plan, Resolved
 from drivers.fake.models import FakeFile
 from reconcilers._modelplan import RemoveModel
 from reconcilers._modelserver import inner_name
 from resources.meta import Footprint
 from tests.unit.reconcilers.models import (
+    GOOD,
     NAME,
     PLATFORM_NETWORK,
     SERVICE_UID,
@@ -94,6 +97,26 @@ async def test_another_source_takes_the_place_of_the_first_one() -> None:
     ]
 
 
+@pytest.mark.parametrize("mended", [GOOD.digest, None])
+async def test_a_wrong_digest_of_what_is_there_stalls_it_until_the_record_is_edited(
+    mended: str | None,
+) -> None:
+    made = await world()
+    await served(made)
+    assert (await until_done(made, ollama())).ready
+    wrong = ollama(digest="sha256:" + "b" * 64)
+    await made.settle(wrong)
+    for _ in range(3):
+        with pytest.raises(TerminalError) as caught:
+            await made.settle(wrong)
+        assert caught.value.reason == "DigestMismatch"
+    assert made.ollama.pulls == 2
+    report = await until_done(made, ollama(digest=mended))
+    assert report.ready
+    assert report.status.model_dump()["digest"] == GOOD.digest
+    assert made.ollama.pulls == 2
+
+
 @pytest.mark.parametrize(
     ("keep_alive", "seconds"), [("always", None), ("1m", 60), ("24h", 86400), ("0s", 0)]
 )
@@ -110,6 +133,26 @@ async def test_it_stays_in_memory_for_as_long_as_the_record_says(
     held.loaded, held.keep_alive_s = True, None
     assert (await until_done(made, wanted)).ready
     assert held.keep_alive_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [({}, None), ({"keepAlive": "5m"}, None), ({"keepAlive": "0s"}, None),
+     ({"keepAlive": "always"}, None), ({"keepAlive": "301s"}, "301"),
+     ({"keepAlive": "24h"}, "86400")],
+)  # fmt: skip
+async def test_a_gateway_knows_of_what_is_longer_than_the_servers_own_time(
+    spec: dict[str, Any], told: str | None
+) -> None:
+    made = await world()
+    await served(made)
+    assert (await until_done(made, ollama(**spec))).ready
+    found = made.engine.by_name(NAME).spec
+    assert found is not None
+    known = {"MODEL_NAME": "shop", "PORT": "8080", "BACKEND": "ollama"}
+    known |= {"UPSTREAM": "http://platform-models:8080", "INNER_NAME": inner_name(ollama())}
+    # all there is of it without one, as earlier releases made it: else those go down at an upgrade
+    assert found.env == (known if told is None else {**known, "KEEP_ALIVE_S": told})
 
 
 async def test_deleting_frees_it_on_the_server_or_says_what_holds_it() -> None:
