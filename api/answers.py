@@ -52,6 +52,13 @@ def include(call: Call) -> Include:
             )
 
 
+def check_answerable(call: Call) -> None:
+    """Before anything is stored: what cannot be answered as asked for must not be done first.
+    Raises StatusError 406 or 400."""
+    if asked(call) is not As.OBJECT:
+        include(call)
+
+
 def answer_object(call: Call, obj: Mapping[str, Any], *, status: int = 200) -> web.Response:
     """One record, as asked for."""
     form, info, now = asked(call), call.target.served.info, call.ctx.clock.now()

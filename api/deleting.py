@@ -9,7 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from api import errors
-from api.answers import answer_stored, json_response
+from api.answers import answer_stored, check_answerable, json_response
 from api.body import read_object
 from api.context import Call, Propagation
 from api.options import dry_run, not_supported, refused, write_options
@@ -28,6 +28,7 @@ async def delete(call: Call) -> web.StreamResponse:
 
 
 async def _delete(call: Call, options: "DeleteOptions") -> web.StreamResponse:
+    check_answerable(call)
     served, name = call.target.served, call.target.name
     for _ in range(ATTEMPTS):
         stored = await current(call)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from api import errors
-from api.answers import answer_stored
+from api.answers import answer_stored, check_answerable
 from api.body import read_object
 from api.context import Call
 from api.options import WriteOptions, write_options
@@ -108,6 +108,7 @@ async def create(call: Call) -> web.StreamResponse:
 
 async def store_new(call: Call, draft: Draft, options: WriteOptions) -> web.StreamResponse:
     """Store a new record and answer 201."""
+    check_answerable(call)
     served = call.target.served
     try:
         stored = await call.ctx.records.create(
@@ -150,6 +151,7 @@ async def change(call: Call, options: WriteOptions, make: Change) -> tuple[Store
 
 
 async def _change(call: Call, options: WriteOptions, make: Change) -> tuple[Stored, Stored]:
+    check_answerable(call)
     info = call.target.served.info
     for _ in range(ATTEMPTS):
         before = await current(call)

@@ -362,3 +362,17 @@ async def _outage(admin: Client, cluster: EmbeddedPostgres) -> None:
             break
         await asyncio.sleep(0.2)
     assert (await admin("GET", CONFIGS + "/c")).code == 200
+
+
+async def test_what_cannot_be_answered_is_not_done(admin: Client) -> None:
+    made = config("unseen", a="1")
+    yaml, table = "application/yaml", "application/json;as=Table;v=v1;g=meta.k8s.io"
+    assert (await admin("POST", CONFIGS, made, accept=yaml)).code == 406
+    assert (await admin("POST", CONFIGS, made, accept=table, includeObject="All")).code == 400
+    assert (await admin("GET", f"{CONFIGS}/unseen")).code == 404
+    assert (await admin("POST", CONFIGS, made)).code == 201
+    where, changed = f"{CONFIGS}/unseen", {"data": {"a": "2"}}
+    merge = "application/merge-patch+json"
+    assert (await admin("PATCH", where, changed, type=merge, accept=yaml)).code == 406
+    assert (await admin("DELETE", where, accept=yaml)).code == 406
+    assert (await admin("GET", where)).body["data"] == {"a": "1"}
