@@ -276,6 +276,29 @@ def test_the_quickstart_is_applied_at_the_first_start_or_never(
     assert "--apply" not in running.waited.split()
 
 
+def test_a_taken_port_leaves_the_environment_and_the_settings_as_they_are(
+    host: Host, tmp_path: Path
+) -> None:
+    """A service of this installation may be who listens, and both are that one's, too."""
+    host.make("installation_remember")
+    kept = (host.data / "environment").read_text()
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.parent.with_name("pyvenv.cfg").touch()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = host.script("up", CP_VENV=str(tmp_path / "venv"), CP_API_PORT=port)
+    assert done.returncode == 1
+    assert "own service, stop it first" in done.stderr
+    assert "CP_API_PORT=9443" in done.stderr
+    assert python.exists()
+    assert (host.data / "environment").read_text() == kept
+
+
 def test_wrong_settings_are_not_remembered(host: Host) -> None:
     remember = "installation_load; installation_create; check_settings; installation_remember"
     done = host.shell(remember, CP_LOG_LEVEL="loud")
