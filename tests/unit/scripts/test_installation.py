@@ -313,11 +313,11 @@ def test_wrong_settings_are_not_remembered(host: Host) -> None:
     [
         pytest.param(USUAL, {}, "", id="the usual one"),
         pytest.param("unix:///run/user/1000/docker.sock", {}, "{context}", id="of the context"),
-        pytest.param(USUAL, {"DOCKER_HOST": "tcp://h:1"}, "tcp://h:1", id="of the environment"),
+        pytest.param(USUAL, {"DOCKER_HOST": "unix:///h"}, "unix:///h", id="of the environment"),
         pytest.param(
             "unix:///a",
-            {"DOCKER_HOST": "tcp://h:1", "CP_DOCKER_HOST": "tcp://g:1"},
-            "tcp://g:1",
+            {"DOCKER_HOST": "unix:///h", "CP_DOCKER_HOST": "unix:///g"},
+            "unix:///g",
             id="of the settings",
         ),
     ],
