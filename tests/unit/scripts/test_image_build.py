@@ -183,3 +183,16 @@ def test_a_slow_registry_is_one_and_a_silent_one_is_none(
     engine("exec sleep 60")
     assert build.probe() == "local"
     assert "within 0.1 s" in capsys.readouterr().err
+
+
+def test_debootstrap_is_installed_once_others_are_done_installing(
+    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apt = tmp_path / "apt-get"
+    apt.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    build.image_payloads._ensure_debootstrap("base")
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked
+    assert all("DPkg::Lock::Timeout=300 install" in line for line in asked)
