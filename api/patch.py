@@ -100,15 +100,19 @@ class _Patched:
             del parent[index]
 
     def _replace(self, path: list[str], operation: Mapping[str, Any]) -> None:
-        _get(self.document, path)
+        """As kube-apiserver has it, a field that isn't there is set, where RFC 6902 has it fail:
+        Terraform's provider replaces `/immutable`, which a Secret or ConfigMap need not have.
+        https://github.com/evanphx/json-patch/blob/v4.12.0/patch.go (partialDoc.get)"""
         if not path:
             self.document = _value(operation)
             return
         parent = _get(self.document, path[:-1])
-        if isinstance(parent, list):
+        if isinstance(parent, dict):
+            parent[path[-1]] = _value(operation)
+        elif isinstance(parent, list):
             parent[_index(parent, path[-1])] = _value(operation)
         else:
-            parent[path[-1]] = _value(operation)
+            raise PatchError(f"there is nothing at {_told(path)}")
 
     def _move(self, source: list[str], target: list[str]) -> None:
         if target[: len(source)] == source and target != source:

@@ -20,7 +20,6 @@ gc.disable()
 
 import argparse
 import asyncio
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -54,7 +53,7 @@ from controlplane.moving import Mover
 from controlplane.openfiles import raise_open_files
 from controlplane.records import Sealer
 from controlplane.secrets import EmbeddedSealer, load_master_key
-from controlplane.settings import Settings
+from controlplane.settings import Settings, docker_url
 from controlplane.shared import Shared
 from controlplane.stopping import explained, starting
 from controlplane.store.audit import head, verified
@@ -86,11 +85,6 @@ YOUNG_OBJECTS: Final = 5000
 """New objects until some of them are looked at for garbage. With Python's 700 an API under load
 spends 13 % of its CPU on that, and answers 3,617 creates a second instead of 4,105; 20,000 are no
 better (scripts/bench api, medians of four rounds)."""
-DOCKER_SOCKET: Final = "unix:///var/run/docker.sock"
-
-
-def docker_url(settings: Settings) -> str:
-    return settings.docker_host or os.environ.get("DOCKER_HOST") or DOCKER_SOCKET
 
 
 def embedded(settings: Settings) -> EmbeddedPostgres | None:

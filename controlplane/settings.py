@@ -25,6 +25,7 @@ from controlplane.errors import TerminalError
 from resources.text import Matches
 
 PREFIX: Final = "CP_"
+_DOCKER_SOCKET: Final = "unix:///var/run/docker.sock"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -117,8 +118,9 @@ class Settings(BaseModel):
     """Certificates to trust instead of the system's: a Vault often has an authority of its own."""
 
     docker_host: str | None = None
-    """Docker engine, as `unix:///path` or `tcp://host:port`. Default: `DOCKER_HOST`, else
-    the engine's usual socket; `scripts/up` takes that of the `docker` command, and keeps to it."""
+    """Socket of this host's Docker engine, as `unix:///path`. Default: `DOCKER_HOST`, else the
+    engine's usual socket; `scripts/up` takes that of the `docker` command, and keeps to it. No
+    engine of another host: networks, volumes and secret files are looked at on this one."""
 
     images: Literal["upstream", "local"] = "upstream"
     """Where images come from: `upstream` pulls the published ones, `local` expects those that
@@ -208,8 +210,8 @@ class Settings(BaseModel):
     @field_validator("docker_host")
     @classmethod
     def _is_engine(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("unix:///", "tcp://", "http://")):
-            raise ValueError("write unix:///path or tcp://host:port")
+        if value is not None:
+            _check_engine(value)
         return value
 
     @field_validator("subnet_pool")
@@ -277,6 +279,30 @@ class Settings(BaseModel):
             return cls.model_validate(given)
         except ValidationError as exc:
             raise TerminalError(_explain(exc), reason="InvalidSettings") from None
+
+
+def docker_url(settings: Settings, env: Mapping[str, str] | None = None, /) -> str:
+    """Where the agent's Docker engine listens.
+
+    Raises TerminalError for a DOCKER_HOST that is none of this host; only the agent minds.
+    """
+    url = (os.environ if env is None else env).get("DOCKER_HOST", "")
+    if settings.docker_host is not None or not url:
+        return settings.docker_host or _DOCKER_SOCKET
+    try:
+        _check_engine(url)
+    except ValueError as exc:
+        message = f"cannot read settings: DOCKER_HOST: {exc}, or set CP_DOCKER_HOST"
+        raise TerminalError(message, reason="InvalidSettings") from None
+    return url
+
+
+def _check_engine(url: str) -> None:
+    """Raises ValueError. To the driver all else is an engine that doesn't answer, for ever."""
+    if not url.startswith("unix:///"):
+        raise ValueError(
+            f"{url!r} is not a socket of this host: write unix:///path, such as {_DOCKER_SOCKET}"
+        )
 
 
 def default_data_dir(env: Mapping[str, str], uid: int) -> Path:

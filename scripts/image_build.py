@@ -15,6 +15,7 @@ A built image carries the hash of its recipe, so a second run builds nothing. do
 import argparse
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,12 @@ LABEL = "bunker.cloud/recipe"
 QUICKSTART = ("postgres:18", "redis:7", "demo")
 PROBE_TIMEOUT_S = 30
 """A registry that can't serve a 30 MB image's manifest in this time is of no use here."""
+REFUSED = re.compile(
+    r"toomanyrequests|too many requests|\b429\b|\bdenied: |access denied|unauthorized: ",
+    re.IGNORECASE,
+)
+"""In the engine's words: a registry is there, and gives this host nothing for now. All else, from
+"no such host" to a proxy's "Forbidden", is what a host without a registry may say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,15 @@ def _tree_digest() -> str:
     return sums.hexdigest()
 
 
+class TooSlowError(BuildError):
+    """The engine was not done in time."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message)
+        self.said = said
+        """Its output by then."""
+
+
 # --- the engine ------------------------------------------------------------------------------
 
 
@@ -154,7 +170,9 @@ def _docker(*argv: str, timeout_s: float = 60) -> subprocess.CompletedProcess[st
             "the docker command is missing: install the distribution's docker"
         ) from exc
     except subprocess.TimeoutExpired as exc:
-        raise BuildError(f"docker {argv[0]} did not answer within {timeout_s} s") from exc
+        # bytes, whatever was asked for: https://github.com/python/cpython/issues/87597
+        said = (exc.stdout or b"").decode(errors="replace")
+        raise TooSlowError(f"docker {argv[0]} was not done within {timeout_s} s", said) from exc
 
 
 def recipe_of(reference: str) -> str | None:
@@ -254,14 +272,34 @@ def _pull(name: str, reference: str, *, refresh: bool) -> None:
 
 
 def probe() -> catalogue.Source:
-    """Whether public images can be had here: asked with the smallest one that we need."""
+    """Whether public images can be had here: asked with the smallest one that we need.
+
+    Raises BuildError where a registry is there and refuses: scripts/up remembers what it is told
+    here, and data should not have its images from elsewhere for good as one request was refused.
+    """
     if _docker("image", "inspect", catalogue.BASE_UPSTREAM).returncode == 0:
         return "upstream"
     try:
-        done = _docker("pull", "--quiet", catalogue.BASE_UPSTREAM, timeout_s=PROBE_TIMEOUT_S)
-    except BuildError:
-        return "local"
-    return "upstream" if done.returncode == 0 else "local"
+        done = _docker("pull", catalogue.BASE_UPSTREAM, timeout_s=PROBE_TIMEOUT_S)
+    except TooSlowError as error:
+        # The engine says so once it has the manifest: the registry is there, and the line slow.
+        if "Pulling from " in error.said:
+            return "upstream"
+        return _without_registry(str(error))
+    if done.returncode == 0:
+        return "upstream"
+    why = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason")
+    if REFUSED.search(why):
+        raise BuildError(
+            f"the registry answered: {why.strip()}\n"
+            "    try later, or build all images on this host, for good: CP_IMAGES=local"
+        )
+    return _without_registry(why.strip())
+
+
+def _without_registry(why: str) -> catalogue.Source:
+    print(f"scripts/images: no public images can be had here: {why}", file=sys.stderr)
+    return "local"
 
 
 # --- the command line ------------------------------------------------------------------------

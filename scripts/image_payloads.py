@@ -65,9 +65,11 @@ def _ensure_debootstrap(name: str) -> None:
     if shutil.which("debootstrap"):
         return
     say(name, "installing debootstrap from the distribution")
-    run(name, ["apt-get", "-qq", "-y", "install", "--no-install-recommends", "debootstrap"])
+    # 300 s: for the upgrades that a fresh host makes by itself, as in scripts/lib.sh
+    install = ["apt-get", "-qq", "-y", "-o", "DPkg::Lock::Timeout=300", "install"]
+    run(name, [*install, "--no-install-recommends", "debootstrap"])
     if not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
-        run(name, ["apt-get", "-qq", "-y", "install", "debian-archive-keyring"])
+        run(name, [*install, "debian-archive-keyring"])
 
 
 def _mirrors() -> dict[str, str]:

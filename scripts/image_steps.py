@@ -71,7 +71,8 @@ def run(
 
 def _collect(process: "subprocess.Popen[str]", lines: "deque[str]") -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        # Progress bars rewrite one line with carriage returns: the last state is what counts.
-        if text := line.rstrip().rpartition("\r")[2]:
-            lines.append(text)
+    with process.stdout as output:
+        for line in output:
+            # Progress bars rewrite one line with carriage returns: the last state is what counts.
+            if text := line.rstrip().rpartition("\r")[2]:
+                lines.append(text)

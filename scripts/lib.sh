@@ -1,4 +1,4 @@
-# Shared by the scripts in this folder; source it, don't run it. Defines functions and $ROOT only.
+# Shared by the scripts in this folder; source it, don't run it. Defines functions and names only.
 # shellcheck shell=bash
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -43,6 +43,20 @@ run_logged() {
   }
 }
 
+# 300: as long as the upgrades that a fresh host makes by itself are waited for
+APT_WAIT_S=300
+
+# apt_update LOG: the lock on the package lists is one that no option of apt-get waits for.
+apt_update() {
+  local waited=0
+  until run_logged "$1" env LC_ALL=C apt-get update; do
+    grep -q "Could not get lock" "$1" && [ "$waited" -lt "$APT_WAIT_S" ] || return 1
+    note "another apt-get is at work; waiting"
+    sleep 10
+    waited=$((waited + 10))
+  done
+}
+
 # apt_install PACKAGE...: from the distribution, said first; needs root and permission.
 # INSTALL=no (--no-install) refuses.
 apt_install() {
@@ -52,13 +66,16 @@ apt_install() {
   has apt-get || die "$* is not installed, and this host has no apt-get" \
     "install $* with your package manager, then run this again"
   say "installing $* from the distribution"
-  local log
+  local log install=(
+    env DEBIAN_FRONTEND=noninteractive
+    apt-get -o "DPkg::Lock::Timeout=$APT_WAIT_S" install -y "$@"
+  )
   log=$(mktemp)
-  if ! run_logged "$log" env DEBIAN_FRONTEND=noninteractive apt-get install -y "$@"; then
+  if ! run_logged "$log" "${install[@]}"; then
     say "trying once more with fresh package lists"
-    run_logged "$log" apt-get update
-    run_logged "$log" env DEBIAN_FRONTEND=noninteractive apt-get install -y "$@" \
-      || die "apt-get install $* failed"
+    apt_update "$log" || die "apt-get update failed, so $* cannot be installed" \
+      "mend what it says above, or install it yourself: apt-get install $*"
+    run_logged "$log" "${install[@]}" || die "apt-get install $* failed"
   fi
   rm -f "$log"
 }

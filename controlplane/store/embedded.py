@@ -37,6 +37,8 @@ _LAUNCH_ATTEMPTS: Final = 6
 _QUIT_S: Final = 15.0
 """PostgreSQL itself gives its processes 5 s to end at once, and kills them then."""
 _HALF: Final = "data.new"
+_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+"""Of every program run here: a root of a plain `su` has no /usr/sbin in its own path."""
 _NAMESPACE_SH: Final = """
 exec 3<"$1" 4<"$2" 5<"$2.libs"
 mount -t tmpfs -o mode=0755,size=64k bunker-postgres /mnt
@@ -293,7 +295,7 @@ class EmbeddedPostgres:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+                env=_ENVIRONMENT,
                 start_new_session=True,
             )
             try:
@@ -367,7 +369,10 @@ def _server_ids() -> tuple[int, int]:
     except KeyError:
         argv = ["useradd", "--system", "--user-group", "--no-create-home"]
         argv += ["--home-dir=/nonexistent", "--shell=/usr/sbin/nologin", SYSTEM_USER]
-        subprocess.run(argv, check=False, stdin=subprocess.DEVNULL)  # noqa: S603  # argv is ours
+        with suppress(OSError):  # no such program here; what follows tells
+            subprocess.run(  # noqa: S603  # argv is ours
+                argv, check=False, stdin=subprocess.DEVNULL, env=_ENVIRONMENT
+            )
         try:
             entry = pwd.getpwnam(SYSTEM_USER)
         except KeyError as exc:

@@ -26,6 +26,11 @@ OBJ: dict[str, Any] = {"a": {"b": 1}, "l": [1, 2], "x/y": {"~": 0}}
         pytest.param(
             [{"op": "replace", "path": "/l/1", "value": 9}], {"l": [1, 9]}, id="replace item"
         ),
+        pytest.param(
+            [{"op": "replace", "path": "/immutable", "value": True}],
+            {"immutable": True},
+            id="replace what isn't there",
+        ),
         pytest.param([{"op": "move", "from": "/a/b", "path": "/m"}], {"a": {}, "m": 1}, id="move"),
         pytest.param(
             [{"op": "copy", "from": "/l", "path": "/a/b"}], {"a": {"b": [1, 2]}}, id="copy"
@@ -65,7 +70,10 @@ def test_json_patch(operations: list[Any], want: dict[str, Any]) -> None:
         {"op": "remove", "path": "/l/01"},
         {"op": "remove", "path": "/l/-"},
         {"op": "remove", "path": ""},
-        {"op": "replace", "path": "/nope", "value": 1},
+        {"op": "replace", "path": "/nope/b", "value": 1},
+        {"op": "replace", "path": "/a/b/c", "value": 1},
+        {"op": "replace", "path": "/l/2", "value": 1},
+        {"op": "replace", "path": "/l/-", "value": 1},
         {"op": "add", "path": "/a/b/c", "value": 1},
         {"op": "add", "path": "/l/4", "value": 1},
         {"op": "add", "path": "/l/99999999999999999999999", "value": 1},
@@ -86,6 +94,7 @@ def test_json_patch_that_cannot_be_carried_out(operation: dict[str, Any]) -> Non
         [{"op": "spin", "path": "/a"}],
         [{"op": "add", "path": "a", "value": 1}],
         [{"op": "add", "path": "/a"}],
+        [{"op": "replace", "path": "/a"}],
         [{"op": "add", "path": 7, "value": 1}],
         [{"path": "/a"}],
         [{"op": "copy", "path": "/a"}],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.errors import TerminalError
-from controlplane.settings import Settings
+from controlplane.settings import Settings, docker_url
 from resources.docstrings import texts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -86,6 +86,9 @@ def test_values_are_read_from_the_environment() -> None:
         ("CP_DATA_DIR", "data"),
         ("CP_RUNTIME_DIR", "run"),
         ("CP_DOCKER_HOST", "ssh://host"),
+        ("CP_DOCKER_HOST", "tcp://10.0.0.2:2375"),
+        ("CP_DOCKER_HOST", "http://10.0.0.2:2375"),
+        ("CP_DOCKER_HOST", "unix://docker.sock"),
         ("CP_DOCKER_HOST", "/var/run/docker.sock"),
         ("CP_DATABASE_URL", "db:5432/cp"),
         ("CP_DATABASE_URL", "mysql://cp@db/cp"),
@@ -103,11 +106,33 @@ def test_wrong_value_is_refused_by_the_variables_name(name: str, value: str) -> 
         ("CP_INSTANCE", "Not A Label", "such as 'staging'"),
         ("CP_PORT_POOL", "many", "such as '30000-32767'"),
         ("CP_VAULT_MOUNT", "schlüssel", "such as 'bunker/main'"),
+        ("CP_DOCKER_HOST", "tcp://h:1", "such as unix:///var/run/docker.sock"),
     ],
 )
 def test_a_refusal_says_how_to_write_it(name: str, value: str, fix: str) -> None:
     with pytest.raises(TerminalError, match=f"{name}: '{value}' is not .*{fix}"):
         Settings.from_env({name: value}, uid=0)
+
+
+@pytest.mark.parametrize(
+    ("env", "url"),
+    [
+        ({}, "unix:///var/run/docker.sock"),
+        ({"DOCKER_HOST": ""}, "unix:///var/run/docker.sock"),
+        ({"DOCKER_HOST": "unix:///a"}, "unix:///a"),
+        ({"DOCKER_HOST": "tcp://h:1", "CP_DOCKER_HOST": "unix:///b"}, "unix:///b"),
+    ],
+)
+def test_the_engine_is_one_of_this_host(env: dict[str, str], url: str) -> None:
+    assert docker_url(Settings.from_env(env, uid=0), env) == url
+
+
+def test_an_engine_of_another_host_is_refused_wherever_it_is_named() -> None:
+    env = {"DOCKER_HOST": "tcp://h:1"}
+    settings = Settings.from_env(env, uid=0)  # which an API alone, with no engine, starts with
+    with pytest.raises(TerminalError, match="DOCKER_HOST: 'tcp://h:1' is not") as caught:
+        docker_url(settings, env)
+    assert caught.value.reason == "InvalidSettings"
 
 
 def test_database_url_is_not_shown() -> None:

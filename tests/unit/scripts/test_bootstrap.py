@@ -56,6 +56,14 @@ def test_current_environment_is_compiled(
     assert venv.joinpath(".bootstrapped").read_bytes() == before
 
 
+def test_what_it_makes_can_be_read_by_the_database_s_own_user(tmp_path: Path) -> None:
+    venv = current_venv(tmp_path / "venv", "requirements.lock")
+    made = tmp_path / "compiled"
+    env = {**os.environ, "CP_VENV": str(venv), "PYTHONPYCACHEPREFIX": str(made)}
+    subprocess.run([ROOT / "scripts/bootstrap", "--run"], env=env, check=True, umask=0o077)
+    assert {path.stat().st_mode & 0o055 for path in made.rglob("*") if path.is_dir()} == {0o055}
+
+
 def test_a_folder_that_is_no_environment_is_left_as_it_is(tmp_path: Path) -> None:
     kept = tmp_path / "home" / "precious"
     kept.parent.mkdir()

@@ -2,8 +2,9 @@
 
 import argparse
 import importlib
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -85,3 +86,113 @@ def test_more_is_asked_for_step_by_step(build: ModuleType) -> None:
     assert plain | {"registry", "prometheus"} <= platform < everything
     assert not {"postgres:14", "control-plane"} & platform
     assert everything == set(known)
+
+
+DOCKER = """#!/bin/sh
+case $1 in
+  image) exit {inspected} ;;
+  pull) echo "Using default tag" >&2; {pulls} ;;
+esac
+"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts a docker command in place that has no image, and pulls as it is told to."""
+
+    def put(pulls: str, *, inspected: int = 1) -> None:
+        docker = tmp_path / "docker"
+        docker.write_text(DOCKER.format(pulls=pulls, inspected=inspected))
+        docker.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return put
+
+
+def refusing(text: str) -> str:
+    return f"echo 'Error response from daemon: {text}' >&2; echo >&2; exit 1"
+
+
+def test_public_images_are_used_where_there_are_any(
+    build: ModuleType, engine: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine("exit 0")
+    assert build.probe() == "upstream"
+    engine("exit 1", inspected=0)
+    assert build.probe() == "upstream"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "toomanyrequests: You have reached your unauthenticated pull rate limit.",
+        "unexpected status from HEAD request to https://r.test/v2/x: 429 Too Many Requests",
+        "pull access denied for debian, repository does not exist or may require docker login",
+        "denied: requested access to the resource is denied",
+        "unauthorized: incorrect username or password",
+    ],
+)
+def test_a_registry_that_refuses_decides_nothing(
+    build: ModuleType, engine: Callable[..., None], text: str
+) -> None:
+    """It would for good: scripts/up remembers the answer."""
+    engine(refusing(text))
+    with pytest.raises(
+        build.BuildError, match=r"registry answered(?s:.*)CP_IMAGES=local"
+    ) as caught:
+        build.probe()
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Get "https://r.test/v2/": dial tcp: lookup r.test on 9.9.9.9:53: no such host',
+        'Get "https://r.test/v2/": dial tcp: lookup r.test: i/o timeout',
+        'Get "https://r.test/v2/": dial tcp 10.0.0.1:443: connect: connection refused',
+        'Get "https://r.test/v2/": dial tcp 10.0.0.1:443: connect: network is unreachable',
+        "dial tcp: lookup r.test: Temporary failure in name resolution",
+        'Get "https://r.test/v2/": net/http: request canceled while waiting for connection '
+        "(Client.Timeout exceeded while awaiting headers)",
+        'Get "https://r.test/v2/": proxyconnect tcp: Forbidden',
+        "permission denied while trying to connect to the Docker daemon socket",
+        "manifest unknown",
+    ],
+)
+def test_images_are_built_where_no_registry_is_reached_and_that_is_told(
+    build: ModuleType, engine: Callable[..., None], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine(refusing(text))
+    assert build.probe() == "local"
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert text in err
+
+
+def test_a_slow_registry_is_one_and_a_silent_one_is_none(
+    build: ModuleType,
+    engine: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(build, "PROBE_TIMEOUT_S", 1.5)
+    engine("echo 'bookworm-slim: Pulling from library/debian'; exec sleep 60")
+    assert build.probe() == "upstream"
+    monkeypatch.setattr(build, "PROBE_TIMEOUT_S", 0.1)
+    engine("exec sleep 60")
+    assert build.probe() == "local"
+    assert "within 0.1 s" in capsys.readouterr().err
+
+
+def test_debootstrap_is_installed_once_others_are_done_installing(
+    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apt = tmp_path / "apt-get"
+    apt.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    build.image_payloads._ensure_debootstrap("base")
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked
+    assert all("DPkg::Lock::Timeout=300 install" in line for line in asked)

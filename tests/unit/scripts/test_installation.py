@@ -217,37 +217,86 @@ def test_a_port_is_free_on_the_address_that_the_api_listens_on(host: Host, addre
     assert host.shell(f"port_is_free {address} {port}").returncode == 0
 
 
-def test_a_control_plane_that_runs_keeps_its_environment(host: Host, tmp_path: Path) -> None:
-    """Though it is not the one of this checkout's lock file."""
-    venv = tmp_path / "venv"
-    venv.joinpath("bin").mkdir(parents=True)
-    venv.joinpath("pyvenv.cfg").touch()
-    python = venv / "bin" / "python"
-    python.write_text("#!/bin/sh\nexit 0\n")
-    python.chmod(0o755)
-    host.make(f"installation_remember; remember_pid {host.data}/control-plane.pid {os.getpid()}")
-    done = host.script("up", CP_VENV=str(venv), CP_IMAGES="local")
-    assert done.returncode == 0, done.stderr
-    assert python.read_text().endswith("exit 0\n")
+class Running:
+    """A host whose control plane runs, from an environment that isn't of this checkout's lock
+    file: its `python` is a program of ours that keeps a record."""
+
+    def __init__(self, host: Host, folder: Path) -> None:
+        self.host = host
+        self.venv = folder / "venv"
+        self.venv.joinpath("bin").mkdir(parents=True)
+        self.venv.joinpath("pyvenv.cfg").touch()
+        self.python = self.venv / "bin" / "python"
+        self.python.write_text(f'#!/bin/sh\necho "$*" >>{folder}/called\n')
+        self.python.chmod(0o755)
+        self.called = folder / "called"
+        pid = f"{host.data}/control-plane.pid {os.getpid()}"
+        host.make(f"installation_remember; remember_pid {pid}")
+
+    def up(self, *args: str, **env: str) -> "subprocess.CompletedProcess[str]":
+        self.called.unlink(missing_ok=True)
+        done = self.host.script("up", *args, CP_VENV=str(self.venv), CP_IMAGES="local", **env)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    @property
+    def waited(self) -> str:
+        """What the second half of the last scripts/up was told."""
+        (line,) = (line for line in self.called.read_text().splitlines() if "up_wait" in line)
+        return line
 
 
-def test_one_that_runs_is_looked_for_where_it_listens(host: Host, tmp_path: Path) -> None:
+@pytest.fixture
+def running(host: Host, tmp_path: Path) -> Running:
+    return Running(host, tmp_path)
+
+
+def test_a_control_plane_that_runs_keeps_its_environment(running: Running) -> None:
+    before = running.python.read_text()
+    running.up()
+    assert running.python.read_text() == before
+
+
+def test_one_that_runs_is_looked_for_where_it_listens(running: Running) -> None:
     """Not where it will with the settings that it is given now."""
-    venv = tmp_path / "venv"
-    venv.joinpath("bin").mkdir(parents=True)
-    venv.joinpath("pyvenv.cfg").touch()
-    python = venv / "bin" / "python"
-    python.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/called\n')
-    python.chmod(0o755)
-    host.make(f"installation_remember; remember_pid {host.data}/control-plane.pid {os.getpid()}")
-    (host.data / "control-plane.listens").write_text("127.0.0.1 8443\n")
-    done = host.script("up", CP_VENV=str(venv), CP_IMAGES="local", CP_API_PORT="9443")
-    assert done.returncode == 0, done.stderr
+    (running.host.data / "control-plane.listens").write_text("127.0.0.1 8443\n")
+    done = running.up(CP_API_PORT="9443")
     assert "take effect after: scripts/down && scripts/up" in done.stderr + done.stdout
-    (waited,) = (
-        line for line in (tmp_path / "called").read_text().splitlines() if "up_wait" in line
-    )
-    assert "--address 127.0.0.1 --port 8443" in waited
+    assert "--address 127.0.0.1 --port 8443" in running.waited
+
+
+@pytest.mark.parametrize("first", [(), ("--no-quickstart",)], ids=["applied", "left out"])
+def test_the_quickstart_is_applied_at_the_first_start_or_never(
+    running: Running, first: tuple[str, ...]
+) -> None:
+    """By the second the records of these names may be the user's own."""
+    running.up(*first)
+    assert ("quickstart.yaml" in running.waited) is not bool(first)
+    running.up()
+    assert "--apply" not in running.waited.split()
+
+
+def test_a_taken_port_leaves_the_environment_and_the_settings_as_they_are(
+    host: Host, tmp_path: Path
+) -> None:
+    """A service of this installation may be who listens, and both are that one's, too."""
+    host.make("installation_remember")
+    kept = (host.data / "environment").read_text()
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.parent.with_name("pyvenv.cfg").touch()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = host.script("up", CP_VENV=str(tmp_path / "venv"), CP_API_PORT=port)
+    assert done.returncode == 1
+    assert "own service, stop it first" in done.stderr
+    assert "CP_API_PORT=9443" in done.stderr
+    assert python.exists()
+    assert (host.data / "environment").read_text() == kept
 
 
 def test_wrong_settings_are_not_remembered(host: Host) -> None:
@@ -264,11 +313,11 @@ def test_wrong_settings_are_not_remembered(host: Host) -> None:
     [
         pytest.param(USUAL, {}, "", id="the usual one"),
         pytest.param("unix:///run/user/1000/docker.sock", {}, "{context}", id="of the context"),
-        pytest.param(USUAL, {"DOCKER_HOST": "tcp://h:1"}, "tcp://h:1", id="of the environment"),
+        pytest.param(USUAL, {"DOCKER_HOST": "unix:///h"}, "unix:///h", id="of the environment"),
         pytest.param(
             "unix:///a",
-            {"DOCKER_HOST": "tcp://h:1", "CP_DOCKER_HOST": "tcp://g:1"},
-            "tcp://g:1",
+            {"DOCKER_HOST": "unix:///h", "CP_DOCKER_HOST": "unix:///g"},
+            "unix:///g",
             id="of the settings",
         ),
     ],
