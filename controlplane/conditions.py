@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal
 
+from controlplane.clock import parse_time
 from resources.meta import Condition, ConditionType
 
 Tristate = Literal["True", "False", "Unknown"]
@@ -71,7 +72,8 @@ def merge(
 ) -> list[dict[str, Any]]:
     """The conditions to store: lastTransitionTime moves only when a status flips, and one that
     says the same keeps its exact form, so that an unchanged problem writes nothing."""
-    before = {item["type"]: item for item in old}
+    # of two of a type, which somebody may write by the status subresource, the first, as `find`
+    before = {item["type"]: item for item in reversed(old)}
     facts: dict[str, Fact | None] = {
         ConditionType.READY: summary.ready,
         ConditionType.SYNCED: summary.synced,
@@ -85,7 +87,7 @@ def merge(
             continue
         known = fact or Fact("Unknown", Reason.NOT_OBSERVED, "nothing was observed yet")
         merged.append(_condition(str(kind), known, before, generation, now))
-    return merged + _extras(old, summary.extras, before, generation, now)
+    return merged + _extras(summary.extras, before, generation, now)
 
 
 def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
@@ -104,14 +106,14 @@ def message_of(status: Mapping[str, Any], kind: str = ConditionType.READY) -> st
 
 
 def _extras(
-    old: Sequence[Mapping[str, Any]],
     extras: tuple[Condition, ...] | None,
     before: Mapping[str, Mapping[str, Any]],
     generation: int,
     now: str,
 ) -> list[dict[str, Any]]:
     if extras is None:
-        return [dict(item) for item in old if item["type"] not in set(ConditionType)]
+        own = [item for item in before.values() if item["type"] not in set(ConditionType)]
+        return [dict(item) for item in reversed(own)]
     return [
         _condition(item.type, Fact(item.status, item.reason, item.message), before, generation, now)
         for item in extras[:EXTRA_CONDITIONS]
@@ -123,11 +125,13 @@ def _condition(
 ) -> dict[str, Any]:
     was = before.get(kind)
     kept = was is not None and was.get("status") == fact.status
+    told = was.get("lastTransitionTime") if was is not None and kept else None
     return {
         "type": kind,
         "status": fact.status,
         "reason": str(fact.reason),
         "message": fact.message[:MAX_MESSAGE],
         "observedGeneration": generation,
-        "lastTransitionTime": was["lastTransitionTime"] if was is not None and kept else now,
+        # whoever may write a status may leave the time out, or write any text for it
+        "lastTransitionTime": now if parse_time(told) is None else told,
     }

@@ -39,11 +39,10 @@ class SubnetPool:
         """
         if uid in self._held:
             return str(self._held[uid])
-        taken = [*self._held.values(), *self._refused, *_networks(avoid)]
-        for subnet in self._pool.subnets(new_prefix=max(PREFIX, self._pool.prefixlen)):
-            if not any(subnet.overlaps(other) for other in taken):
-                self._held[uid] = subnet
-                return str(subnet)
+        subnet = self._lowest([*self._held.values(), *self._refused, *_networks(avoid)])
+        if subnet is not None:
+            self._held[uid] = subnet
+            return str(subnet)
         # what was refused long ago may be free by now
         self._refused.clear()
         raise RetryableError(
@@ -52,6 +51,21 @@ class SubnetPool:
             reason="SubnetsExhausted",
             retry_after_s=60.0,
         )
+
+    def _lowest(self, taken: Iterable[IPv4Network]) -> IPv4Network | None:
+        """The lowest that overlaps none of `taken`. By numbers, in one way up: comparing each
+        network with each took seconds of the event loop for a pool of thousands."""
+        prefix = max(PREFIX, self._pool.prefixlen)
+        size = 2 ** (32 - prefix)
+        free = int(self._pool.network_address)
+        for first, last in sorted(map(_ends, taken)):
+            if first >= free + size:
+                break
+            if last >= free:
+                free = (last // size + 1) * size
+        if free > int(self._pool.broadcast_address):
+            return None
+        return IPv4Network((free, prefix))
 
     def holds(self, uid: str) -> bool:
         return uid in self._held
@@ -65,6 +79,12 @@ class SubnetPool:
 
     def release(self, uid: str) -> None:
         self._held.pop(uid, None)
+
+
+def _ends(network: IPv4Network) -> tuple[int, int]:
+    """Its first and its last address."""
+    first = int(network.network_address)
+    return first, first + network.num_addresses - 1
 
 
 def _networks(routes: Iterable[str]) -> list[IPv4Network]:

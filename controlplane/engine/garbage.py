@@ -5,8 +5,9 @@ data: what holds data is never deleted for its owner's sake, it is left to nobod
 read live before it is deleted; a job that fails is tried again.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
@@ -16,7 +17,7 @@ from controlplane.clock import Clock, parse_time
 from controlplane.engine.children import CLAIM_LABEL, without_owner
 from controlplane.engine.port import AGENT, RecordsPort
 from controlplane.engine.queue import Priority, Queue
-from controlplane.engine.resolve import NAMESPACE
+from controlplane.engine.resolve import NAMESPACE, forget_parsed
 from controlplane.engine.slices import in_slices
 from controlplane.errors import ConflictError, ControlPlaneError, NotFoundError, StaleEpochError
 from controlplane.records import Change, Key, Stored, View
@@ -28,9 +29,13 @@ DEPENDENTS: Final = "dependents-of-uid"
 PROPAGATE: Final = "propagate"
 CONTENTS: Final = "contents-of-namespace"
 SCAN: Final = Key("scan", "", "everything")
+EXPIRE: Final = Key("expire", "", "events")
 """Job names: the queue holds keys, and these are keys of jobs, not of records."""
 SCAN_S: Final = 600.0
 """A full scan finds what changes told nobody: records restored, owners gone while it was down."""
+GROUP: Final = 64
+"""How many of thousands (old events, all of a namespace) are deleted at once: few commits for the
+store, and another job waits no longer than for one of them."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +51,8 @@ class Garbage:
     clock: Clock
     jobs: Queue
     lost: Callable[[], None]
+    rest: dict[Key, list[Stored]] = field(default_factory=dict)
+    """What a job has found and not yet deleted."""
 
     # --- what makes work ---
 
@@ -109,12 +116,34 @@ class Garbage:
     async def _do(self, job: Key) -> None:
         if job == SCAN:
             await self._scan()
+        elif job == EXPIRE:
+            await self._go_on(job)
         elif job.kind == DEPENDENTS:
             await self._collect(job.name)
         elif job.kind == CONTENTS:
-            await self._empty(job.name)
+            await self._empty(job)
         else:
             await self._propagate(Key(job.kind.removeprefix(PROPAGATE), job.namespace, job.name))
+
+    async def _go_on(self, job: Key) -> None:
+        """Delete the next group of what a job has found; the job then goes behind what else is due.
+
+        What a group fails for is raised when all of it has ended, a lost race last. It is not
+        tried again: the job goes on with the rest, and what is left over is found anew.
+        """
+        found = self.rest.pop(job, [])
+        if not found:
+            return
+        if len(found) > GROUP:
+            self.rest[job] = found[GROUP:]
+        deletions = (
+            self.records.delete(stored, actor=AGENT, epoch=self.epoch()) for stored in found[:GROUP]
+        )
+        ends = await asyncio.gather(*deletions, return_exceptions=True)
+        failed = [each for each in ends if isinstance(each, BaseException)]
+        if failed:
+            raise min(failed, key=lambda exc: isinstance(exc, ConflictError | NotFoundError))
+        self.jobs.add(job, Priority.RESYNC if job == EXPIRE else Priority.DEPENDENCY)
 
     # --- dependents of what is gone ---
 
@@ -229,19 +258,25 @@ class Garbage:
 
     # --- namespaces ---
 
-    async def _empty(self, namespace: str) -> None:
+    async def _empty(self, job: Key) -> None:
         """Delete what is in a namespace that goes, or has gone: first what refers to other
         records, then what it referred to, and plain data last (a teardown may need it)."""
+        namespace = job.name
         await self.records.catch_up(5.0)
         home = self.view.get(Key(NAMESPACE, "", namespace))
         if home is not None and not home.deleting:
+            self.rest.pop(job, None)
+            return
+        if job in self.rest:
+            await self._go_on(job)
             return
         for wave in (self._refers, self._reconciled, self._data):
             left = [s for kind in wave() for s in self.view.list(kind, namespace)]
-            for stored in left:
-                if not stored.deleting:
-                    await self.records.delete(stored, actor=AGENT, epoch=self.epoch())
-            if left and any(self.view.get(stored.key) is not None for stored in left):
+            if fresh := await _not_deleting(left):
+                self.rest[job] = fresh
+                await self._go_on(job)
+                return
+            if any(self.view.get(stored.key) is not None for stored in left):
                 return
 
     def _refers(self) -> list[str]:
@@ -262,25 +297,39 @@ class Garbage:
 
     async def _scan(self) -> None:
         self.jobs.add_after(SCAN, SCAN_S, Priority.RESYNC)
+        old: list[Stored] = []
         for kind in self.infos:
             async for stored in in_slices(self.view.list(kind)):
-                if kind == events.KIND:
-                    await self._expire(stored)
-                    continue
-                if stored.deleting:
-                    self._consider(stored)
-                if stored.key.namespace:
-                    self._consider_namespace(stored.key.namespace)
-                for uid in stored.owner_uids:
-                    self.jobs.add(Key(DEPENDENTS, "", uid), Priority.RESYNC)
-                stored.__dict__.pop("obj", None)
+                if kind != events.KIND:
+                    self._look(stored)
+                elif self._expired(stored):
+                    old.append(stored)
+                forget_parsed(stored)
+        self.rest[EXPIRE] = old
+        self.jobs.add(EXPIRE, Priority.RESYNC)
 
-    async def _expire(self, stored: Stored) -> None:
+    def _look(self, stored: Stored) -> None:
+        if stored.deleting:
+            self._consider(stored)
+        if stored.key.namespace:
+            self._consider_namespace(stored.key.namespace)
+        for uid in stored.owner_uids:
+            self.jobs.add(Key(DEPENDENTS, "", uid), Priority.RESYNC)
+
+    def _expired(self, stored: Stored) -> bool:
         # whoever may write events may write any text for a time
         told = parse_time(stored.obj.get("lastTimestamp"))
         last = told or parse_time(stored.meta.get("creationTimestamp"))
-        if last is not None and (self.clock.now() - last).total_seconds() > events.TTL_S:
-            await self.records.delete(stored, actor=AGENT, epoch=self.epoch())
+        return last is not None and (self.clock.now() - last).total_seconds() > events.TTL_S
+
+
+async def _not_deleting(found: Iterable[Stored]) -> list[Stored]:
+    fresh: list[Stored] = []
+    async for stored in in_slices(found):
+        if not stored.deleting:
+            fresh.append(stored)
+        forget_parsed(stored)
+    return fresh
 
 
 def _job(key: Key) -> Key:

@@ -1,17 +1,19 @@
 """The garbage scan: what it must come through, whatever users write."""
 
+import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import orjson
 import pytest
 
 from controlplane.engine.cache import Cache
-from controlplane.engine.garbage import Garbage
+from controlplane.engine.garbage import GROUP, SCAN_S, Garbage
 from controlplane.engine.queue import Queue
 from controlplane.records import Key, Stored
 from resources.kinds import KIND_INFOS
-from tests.support.bench import Bench, box_key
+from tests.support.bench import Bench, box_key, space_key
 from tests.support.running import USER
 from tests.support.virtual import LoopClock, in_virtual_time
 
@@ -159,3 +161,97 @@ def test_the_owner_of_what_is_in_no_namespace_is_found_without_a_look_at_all(own
         return cache.looks
 
     assert looks(400) == 4 * looks(100)
+
+
+def put_old_events(bench: Bench, number: int) -> list[Key]:
+    """As an hour ago, when so many records started."""
+    cache = bench.store.cache
+    keys = [Key("Event", "shop", f"old-{each:05}") for each in range(number)]
+    for key in keys:
+        meta = {"name": key.name, "namespace": key.namespace, "uid": key.name}
+        event = {"apiVersion": "v1", "kind": "Event", "metadata": meta}
+        body = orjson.dumps({**event, "lastTimestamp": "1999-01-01T00:00:00Z"})
+        cache.apply([("create", Stored(key, key.name, cache.revision + 1, 0, body))])
+    return keys
+
+
+async def until(true: Callable[[], bool]) -> float:
+    """Returns after how many seconds it came true."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    while not true():
+        await asyncio.sleep(0.1)
+        assert loop.time() - began_s < 3600.0
+    return loop.time() - began_s
+
+
+@in_virtual_time
+async def test_a_cascade_does_not_wait_until_thousands_of_old_events_are_deleted() -> None:
+    async with Bench().shop("a", "b") as bench:
+        await own(bench, B, A)
+        old = put_old_events(bench, 3000)
+        young = len(bench.store.cache.list("Event")) - len(old)
+        bench.store.latency_s = 0.1
+        await until(lambda: bench.find(old[0]) is None)
+        await bench.delete(A)
+        assert await until(lambda: bench.find(B) is None) < 2.0
+        assert len(bench.store.cache.list("Event")) > young + 1000
+        assert await until(lambda: bench.find(old[-1]) is None) < 10.0
+
+
+@in_virtual_time
+async def test_a_scan_leaves_no_event_parsed() -> None:
+    async with Bench().shop("a") as bench:
+        old = put_old_events(bench, 10)
+        await until(lambda: bench.find(old[-1]) is None)
+        left = bench.store.cache.list("Event")
+        assert left
+        assert not [each for each in left if "obj" in each.__dict__]
+
+
+@in_virtual_time
+async def test_events_go_though_some_were_written_meanwhile_or_the_store_was_away() -> None:
+    async with Bench().shop() as bench:
+        old, cache = put_old_events(bench, 1000), bench.store.cache
+        bench.store.latency_s = 0.1
+        await until(lambda: bench.find(old[0]) is None)
+        raced = bench.get(old[-300])
+        again = Stored(raced.key, raced.uid, cache.revision + 1, 0, raced.body)
+        cache.apply([("update", again)])
+        gone = bench.get(old[-200])
+        cache.apply([("delete", replace(gone, revision=cache.revision + 1))])
+        bench.store.away = True
+        await bench.settle(1)
+        bench.store.away = False
+        await bench.settle(20)
+        assert bench.find(old[-300]) is again
+        left = [key for key in old if bench.find(key) is not None]
+        assert len(left) <= 1 + 4 * GROUP, "only what failed waits for the next scan"
+        await bench.settle(SCAN_S + 20)
+        assert [key for key in old if bench.find(key) is not None] == []
+
+
+@in_virtual_time
+async def test_a_large_namespace_is_emptied_while_others_have_their_turn() -> None:
+    async with Bench().shop("a", "b") as bench:
+        await own(bench, B, A)
+        await bench.namespace("crowd")
+        await bench.settle()
+        for each in range(1500):
+            meta = {"name": f"map-{each}", "namespace": "crowd"}
+            config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}
+            await bench.records.create("ConfigMap", config_map, actor=USER)
+        held = Key("ConfigMap", "crowd", "map-700")
+        bench.store.latency_s = 0.1
+        await bench.delete(space_key("crowd"))
+        await until(lambda: len(bench.store.cache.list("ConfigMap", "crowd")) < 1400)
+        await bench.put_finalizers(held, "example.com/busy")  # written between list and deletion
+        await bench.delete(A)
+        assert await until(lambda: bench.find(B) is None) < 2.0
+        assert len(bench.store.cache.list("ConfigMap", "crowd")) > 500
+        await bench.settle(20)
+        assert [each.key for each in bench.store.cache.list("ConfigMap", "crowd")] == [held]
+        assert bench.get(held).deleting
+        await bench.put_finalizers(held)
+        await bench.settle(10)
+        assert bench.find(space_key("crowd")) is None

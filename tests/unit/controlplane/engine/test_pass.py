@@ -7,6 +7,7 @@ import pytest
 from controlplane.errors import DriverUnavailableError, RetryableError, TerminalError
 from resources.meta import FINALIZER
 from tests.support.bench import Bench, box_key, space_key
+from tests.support.running import USER
 from tests.support.toys import World
 from tests.support.virtual import in_virtual_time
 
@@ -50,6 +51,24 @@ async def test_what_fails_while_it_holds_its_room_stays_admitted() -> None:
         await bench.settle(30)
         assert bench.condition(A, "Synced")["reason"] == "Odd"
         assert bench.condition(A, "Admitted")["status"] == "True"
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@in_virtual_time
+async def test_conditions_that_somebody_wrote_without_a_time_hinder_no_pass(copies: int) -> None:
+    async with Bench().shop("a") as bench:
+        told = [{"type": kind, "status": "True", "reason": "X"} for kind in ("Ready", "Synced")]
+        base = bench.get(A)
+        obj = {**base.obj, "status": {**bench.status(A), "conditions": told * copies}}
+        await bench.records.update(base, obj, actor=USER, subresource="status")
+        await bench.edit(A, size=2)
+        await bench.settle(30)
+        assert bench.status(A)["size"] == 2
+        assert [each["type"] for each in bench.status(A)["conditions"]].count("Ready") == 1
+        assert all(each["lastTransitionTime"] for each in bench.status(A)["conditions"])
+        await bench.delete(A)
+        await bench.settle(30)
+        assert bench.find(A) is None
 
 
 @in_virtual_time
