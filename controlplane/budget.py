@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 from typing import Final
 
-from controlplane.line import HOST, NOTHING, Claim, Line
+from controlplane.line import HOST, NOTHING, Claim, Line, Scope
 from controlplane.records import Key
 from resources.meta import Footprint
 from resources.quantity import format_bytes, format_millicores
@@ -63,10 +63,12 @@ class Ledger:
         self._quotas: dict[str, Footprint] = {}
         self._claims: dict[str, Claim] = {}
         self._line = Line(self._delta, self._fits)
-        self._holding: dict[tuple[Footprint, str | None], list[tuple[Footprint, Key, str]]] = {}
-        self._used: dict[str, Footprint] = {}
+        self._holding: dict[tuple[Footprint, Scope | None], list[tuple[Footprint, Key, str]]] = {}
+        self._used: dict[Scope, Footprint] = {}
         self._allocated = NOTHING
         self._reserved = NOTHING
+        self.moves = 0
+        """How often something held was charged to another: it shows in no total."""
 
     # --- what is ---
 
@@ -74,11 +76,11 @@ class Ledger:
         free = NOTHING if self._capacity is None else self._capacity - self._allocated
         return Totals(self._capacity, self._allocated, free)
 
-    def used(self, namespace: str, /) -> Footprint:
-        return self._used.get(namespace, NOTHING)
+    def used(self, scope: Scope, /) -> Footprint:
+        return self._used.get(scope, NOTHING)
 
-    def allocated(self, namespace: str | None = None, /) -> Footprint:
-        return self._allocated if namespace is None else self.used(namespace)
+    def allocated(self, scope: Scope | None = None, /) -> Footprint:
+        return self._allocated if scope is None else self.used(scope)
 
     def reserved(self) -> Footprint:
         return self._reserved
@@ -134,8 +136,10 @@ class Ledger:
 
         Held is the component-wise maximum of old and new until `settle`. Whoever goes first by
         (priority, age) among those that wait and fit keeps its room from later ones; a blocked
-        big one keeps nothing from smaller ones.
+        big one keeps nothing from smaller ones. What it holds already is charged to `want.scope`
+        from now on, though that may be more than its quota: it is there, whoever answers for it.
         """
+        self._move(want)
         held = self.held(want.uid)
         target = held.at_least(want.held)
         if target == held:
@@ -165,7 +169,7 @@ class Ledger:
         claim = self._claims.pop(uid, None)
         self._line.leave(uid)
         if claim is not None:
-            self._add(claim.key.namespace, NOTHING - claim.held)
+            self._add(claim.scope, NOTHING - claim.held)
             self._line.room_changed()
 
     def withdraw(self, uid: str) -> None:
@@ -178,42 +182,52 @@ class Ledger:
 
     # --- arithmetic ---
 
+    def _move(self, want: Claim) -> None:
+        claim = self._claims.get(want.uid)
+        if claim is not None and claim.scope != want.scope:
+            self._set(replace(claim, scope=want.scope))
+            self.moves += 1
+            self._line.room_changed()
+
     def _set(self, claim: Claim) -> None:
         before = self._claims.get(claim.uid)
+        if before is not None:
+            self._add(before.scope, NOTHING - before.held)
         self._claims[claim.uid] = claim
-        self._add(claim.key.namespace, claim.held - (before.held if before else NOTHING))
+        self._add(claim.scope, claim.held)
 
-    def _add(self, namespace: str, delta: Footprint) -> None:
+    def _add(self, scope: Scope, delta: Footprint) -> None:
         self._holding.clear()
         self._allocated += delta
-        self._used[namespace] = self.used(namespace) + delta
-        if self._used[namespace] == NOTHING:
-            del self._used[namespace]
+        self._used[scope] = self.used(scope) + delta
+        if self._used[scope] == NOTHING:
+            del self._used[scope]
 
     def _delta(self, claim: Claim) -> Footprint:
         held = self.held(claim.uid)
         return held.at_least(claim.held) - held
 
-    def _fits(self, namespace: str, delta: Footprint, taken: Mapping[str, Footprint]) -> bool:
+    def _fits(self, scope: Scope, delta: Footprint, taken: Mapping[Scope, Footprint]) -> bool:
         if self._capacity is None:
             return False
         host = self._capacity - self._allocated - taken.get(HOST, NOTHING)
         return _short(delta, host) == NOTHING and (
-            namespace not in self._quotas
-            or _short(delta, self._room(namespace) - taken.get(namespace, NOTHING)) == NOTHING
+            scope.namespace not in self._quotas
+            or _short(delta, self._room(scope) - taken.get(scope, NOTHING)) == NOTHING
         )
 
-    def _room(self, namespace: str) -> Footprint:
-        return self._quotas.get(namespace, UNLIMITED) - self.used(namespace)
+    def _room(self, scope: Scope) -> Footprint:
+        return self._quotas.get(scope.namespace, UNLIMITED) - self.used(scope)
 
     def _refusal(self, want: Claim, delta: Footprint) -> Refused | None:
-        namespace = want.key.namespace
+        scope = want.scope
         if self._capacity is None:
             return Refused("CapacityUnknown", "the host's capacity is not known yet")
         taken = self._line.ahead(want)
-        room = self._room(namespace) - taken.get(namespace, NOTHING)
+        room = self._room(scope) - taken.get(scope, NOTHING)
         if (short := _short(delta, room)) != NOTHING:
-            return self._tell("QuotaExceeded", f"the quota of namespace '{namespace}'", short, want)
+            where = f"the quota of namespace '{scope.namespace}'"
+            return self._tell("QuotaExceeded", where, short, want)
         host = self._capacity - self._allocated - taken.get(HOST, NOTHING)
         if (short := _short(delta, host)) != NOTHING:
             return self._tell("BudgetExceeded", "the host", short, want)
@@ -226,25 +240,25 @@ class Ledger:
 
     def _holders(self, short: Footprint, want: Claim, *, within: bool) -> str:
         """The largest holders of what is short, the first short component deciding."""
-        found = self._largest(_masked(_ONE, short), want.key.namespace if within else None)
+        found = self._largest(_masked(_ONE, short), want.scope if within else None)
         others = [item for item in found if item[2] != want.uid]
         return ", ".join(f"{key} ({describe(size)})" for size, key, _ in others[:TOP_HOLDERS])
 
-    def _largest(self, parts: Footprint, namespace: str | None) -> list[tuple[Footprint, Key, str]]:
+    def _largest(self, parts: Footprint, scope: Scope | None) -> list[tuple[Footprint, Key, str]]:
         """Sought once after each change of claims, not for each of many that are refused."""
-        if (parts, namespace) not in self._holding:
+        if (parts, scope) not in self._holding:
             sized = [
                 (_masked(claim.held, parts), claim.key, claim.uid)
                 for claim in self._claims.values()
-                if namespace in (None, claim.key.namespace)
+                if scope in (None, claim.scope)
             ]
-            self._holding[parts, namespace] = nsmallest(
+            self._holding[parts, scope] = nsmallest(
                 TOP_HOLDERS + 1,
                 (item for item in sized if item[0] != NOTHING),
                 key=lambda item: (-item[0].cpu_millicores, -item[0].memory_bytes,
                                   -item[0].disk_bytes, item[1]),
             )  # fmt: skip
-        return self._holding[parts, namespace]
+        return self._holding[parts, scope]
 
 
 def _short(delta: Footprint, room: Footprint) -> Footprint:

@@ -105,6 +105,12 @@ def message_of(status: Mapping[str, Any], kind: str = ConditionType.READY) -> st
     return "" if found is None else str(found.get("message") or found.get("reason") or "")
 
 
+def refusal(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The condition that says why a wire status is not given what its record asks for."""
+    found = find(status.get("conditions") or (), ConditionType.ADMITTED)
+    return found if found is not None and found.get("status") == "False" else None
+
+
 def _extras(
     extras: tuple[Condition, ...] | None,
     before: Mapping[str, Mapping[str, Any]],

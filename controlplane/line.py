@@ -8,14 +8,25 @@ O(log n), however many wait. Knows nothing of the host; the ledger says what fit
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from controlplane.records import Key
 from resources.meta import Footprint
 
 NOTHING: Final = Footprint()
-HOST: Final = "*"
-"""Scope of the whole host beside those of namespaces, which are never called so."""
+
+
+class Scope(NamedTuple):
+    """Who is charged: a namespace, by its uid too, as one made anew under the same name owes
+    nothing for what its predecessor left."""
+
+    namespace: str = ""
+    """"": nobody's; the host alone limits it."""
+    uid: str = ""
+
+
+HOST: Final = Scope("*")
+"""The whole host, beside the scopes of namespaces, which are never called so."""
 
 Order = tuple[int, str, str]
 
@@ -26,6 +37,8 @@ class Claim:
 
     uid: str
     key: Key
+    scope: Scope
+    """Not that of `key`: a Volume is in no namespace, and charged to the one that claims it."""
     held: Footprint
     priority: int = 0
     created: str = ""
@@ -64,15 +77,15 @@ class _Sums:
 
 @dataclass(slots=True)
 class Line:
-    """`delta`: what a claim needs on top of what it holds. `fits`: whether a namespace may have
-    that much beside what is taken, by scope."""
+    """`delta`: what a claim needs on top of what it holds. `fits`: whether a scope may have that
+    much beside what is taken of each."""
 
     delta: Callable[[Claim], Footprint]
-    fits: Callable[[str, Footprint, Mapping[str, Footprint]], bool]
+    fits: Callable[[Scope, Footprint, Mapping[Scope, Footprint]], bool]
     _waiting: dict[str, Claim] = field(default_factory=dict)
     _fitting: dict[str, tuple[Claim, Footprint]] | None = None
     """Those that fit, in order, and what each takes; None: to be packed anew."""
-    _sums: dict[str, _Sums] = field(default_factory=dict)
+    _sums: dict[Scope, _Sums] = field(default_factory=dict)
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._waiting
@@ -117,15 +130,15 @@ class Line:
         self._forget(uid)
         self._waiting.pop(uid, None)
 
-    def ahead(self, want: Claim) -> Mapping[str, Footprint]:
-        """What those before `want` will take of the host and of its namespace, by scope."""
+    def ahead(self, want: Claim) -> Mapping[Scope, Footprint]:
+        """What those before `want` will take of the host and of its own scope."""
         mine = self._packed().get(want.uid)
         if mine is not None and mine[0].order < want.order:
             # it has let others go first since: some of those may fit where it did
             _, taken = self._pack(each for each in self._waiting.values() if each.uid != want.uid
                                   and each.order < want.order)  # fmt: skip
             return taken
-        scopes = (HOST, want.key.namespace)
+        scopes = (HOST, want.scope)
         return {each: self._sums[each].before(want.order) for each in scopes if each in self._sums}
 
     def fitting(self) -> list[Key]:
@@ -137,28 +150,28 @@ class Line:
             self._fitting, _ = self._pack(self._waiting.values())
             self._sums = {}
             for claim, delta in self._fitting.values():
-                for scope in (HOST, claim.key.namespace):
+                for scope in (HOST, claim.scope):
                     self._sums.setdefault(scope, _Sums()).append(claim.order, delta)
         return self._fitting
 
     def _pack(
         self, claims: Iterable[Claim]
-    ) -> tuple[dict[str, tuple[Claim, Footprint]], dict[str, Footprint]]:
+    ) -> tuple[dict[str, tuple[Claim, Footprint]], dict[Scope, Footprint]]:
         """First come, first served, of those that fit; and what they take, by scope."""
         found: dict[str, tuple[Claim, Footprint]] = {}
-        taken: dict[str, Footprint] = {}
+        taken: dict[Scope, Footprint] = {}
         for claim in sorted(claims, key=lambda each: each.order):
             delta = self.delta(claim)
-            if self.fits(claim.key.namespace, delta, taken):
+            if self.fits(claim.scope, delta, taken):
                 found[claim.uid] = claim, delta
-                for scope in (HOST, claim.key.namespace):
+                for scope in (HOST, claim.scope):
                     taken[scope] = taken.get(scope, NOTHING) + delta
         return found, taken
 
     def _take_out(self, claim: Claim) -> None:
         assert self._fitting is not None
         del self._fitting[claim.uid]
-        for scope in (HOST, claim.key.namespace):
+        for scope in (HOST, claim.scope):
             self._sums[scope].remove(claim.order)
 
     def _forget(self, uid: str) -> None:

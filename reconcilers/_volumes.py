@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from controlplane.conditions import refusal
 from controlplane.plan import (
     EnsureChild,
     OrphanChild,
@@ -67,7 +68,19 @@ def volume_wait(name: str, volume: Owned | None) -> Wait:
     if volume is not None and volume.deleting:
         message = f"Volume '{name}' is being deleted; a new one is made when it is gone"
         return Wait("VolumeDeleting", message, 1.0)
+    if wait := no_room(volume):
+        return wait
     return Wait("VolumePending", f"waiting for Volume '{name}': see its conditions if it lasts")
+
+
+def no_room(volume: Owned | None) -> Wait | None:
+    """Why its Volume is not given the disk that it is to have. Told of the record that wants it:
+    a Volume is in no namespace, and not everybody may look at it."""
+    refused = None if volume is None or not volume.owned else refusal(volume.status)
+    if volume is None or refused is None:
+        return None
+    message = f"Volume '{volume.name}' has no room: {refused.get('message')}"
+    return Wait(str(refused.get("reason")), message)
 
 
 def release(
@@ -75,13 +88,24 @@ def release(
 ) -> tuple[RecordStep, ...]:
     """Children kept for the next record of this name, or destroyed with it."""
     owned = [
-        (child.kind, child.name)
+        child
         for child in (want.children.get(name) for name in names)
         if child is not None and child.owned and not child.deleting
     ]
-    if retain:
-        return tuple(OrphanChild(kind, name) for kind, name in owned)
-    return tuple(RemoveChild(kind, name) for kind, name in owned)
+    return tuple(
+        OrphanChild(child.kind, child.name)
+        if retain and not _never_made(child)
+        else RemoveChild(child.kind, child.name)
+        for child in owned
+    )
+
+
+def _never_made(child: Owned) -> bool:
+    """A Volume that was refused room from the start holds nothing, and kept it would make the next
+    record of this name ask for as much, for ever."""
+    made = child.status.get("allocation") or child.status.get("dockerName")
+    named = child.spec.get("dockerName")
+    return child.kind == "Volume" and not (made or named) and refusal(child.status) is not None
 
 
 def _volume_spec(want: Want[Any], keeping: Keeping, volume: Owned | None) -> dict[str, Any]:

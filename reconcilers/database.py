@@ -63,7 +63,7 @@ from reconcilers._lifecycle import (
 )
 from reconcilers._secrets import is_whole, secret_ref, tells_truth
 from reconcilers._servers import SILENT, DatabaseServers, Told
-from reconcilers._volumes import Keeping, mounted, release, volume_steps, volume_wait
+from reconcilers._volumes import Keeping, mounted, no_room, release, volume_steps, volume_wait
 from resources.database import VERSIONS, Database, DatabaseStatus
 from resources.meta import ConditionType
 
@@ -162,8 +162,8 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             return Plan(wait=volume_wait(volume_name(want.record, want.namespace_uid), volume))
         kept = as_promised(want, seen.container, seen.told)
         plan = self._plan_server(kept, seen, mount)
-        if kept is not want and plan.converged:
-            return Plan(wait=too_full(want, seen.told))
+        if plan.converged:
+            return Plan(wait=no_room(volume) if kept is want else too_full(want, seen.told))
         return plan
 
     def _plan_server(

@@ -51,6 +51,7 @@ from reconcilers._modelsource import Credentials, located
 from reconcilers._secrets import is_whole, secret_ref, tells_truth
 from reconcilers._volumes import (
     mounted,
+    no_room,
     release,
     volume_steps,
     volume_wait,
@@ -167,7 +168,9 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
         steps = self._container_steps(want, seen)
         if isinstance(steps, Wait):
             return Plan(wait=steps)
-        return Plan(steps) if steps else plan_model(want, seen)
+        plan: Plan[ModelStep] = Plan(steps) if steps else plan_model(want, seen)
+        volume = want.children.get(("Volume", made.volume_name(want.record, want.namespace_uid)))
+        return Plan(wait=no_room(volume)) if plan.converged else plan
 
     def _container_steps(self, want: Want[Model], seen: ModelSeen) -> tuple[ModelStep, ...] | Wait:
         mount = None

@@ -51,6 +51,7 @@ from reconcilers._secrets import is_whole, lost, secret_ref, tells_truth
 from reconcilers._volumes import (
     Keeping,
     mounted,
+    no_room,
     release,
     volume_name,
     volume_steps,
@@ -186,7 +187,8 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             return Plan(records)
         if wait := self._volume_wait(want, seen):
             return Plan(wait=wait)
-        return self._plan_containers(want, seen, self._assemble(want, seen))
+        plan = self._plan_containers(want, seen, self._assemble(want, seen))
+        return Plan(wait=self._no_room(want)) if plan.converged else plan
 
     def _plan_external(self, want: Want[Platform], seen: PlatformSeen) -> Plan[box.ContainerStep]:
         if steps := _removal(want, seen):
@@ -240,6 +242,10 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
         if mounted(volume, runs=bool(seen.containers)) is not None:
             return None
         return volume_wait(name, volume)
+
+    def _no_room(self, want: Want[Platform]) -> Wait | None:
+        kept = want.record.spec.storage_bytes
+        return no_room(want.children.get(("Volume", self._volume_name(want)))) if kept else None
 
     def _plan_containers(
         self, want: Want[Platform], seen: PlatformSeen, wanted: Assembly

@@ -447,6 +447,12 @@ class Record(Model):
         return Footprint()
 
     @property
+    def charged_to(self) -> tuple[str, str]:
+        """The namespace whose Quotas limit that, and the uid it must have; "": whichever has that
+        name. What a namespace of that name and another uid was given is no part of its quota."""
+        return self.metadata.namespace, ""
+
+    @property
     def host_ports(self) -> tuple[int | None, ...]:
         """Host ports wanted on 127.0.0.1 or wider: a number, or None for one of the pool."""
         return ()

@@ -21,7 +21,9 @@ class QuotaSpec(BaseSpec):
     memory: Bytes | None = None
     """Memory they may hold together. Default: no limit. Example: `4Gi`."""
     disk: Bytes | None = None
-    """Disk their volumes may hold together. Default: no limit. Example: `50Gi`."""
+    """Disk that Volumes with a claim of the namespace may hold together: those in use, and those
+    retained until an administrator deletes them or hands them on. A namespace made anew under the
+    same name answers for none from before. Default: no limit. Example: `50Gi`."""
     records: Annotated[int, Strict(), Field(ge=0)] | None = None
     """How many records it may hold, Events not counted; once it does, users create no more.
     Default: 100,000. Example: `500`."""
@@ -48,7 +50,7 @@ class QuotaUsed(Amounts):
 
 class QuotaStatus(BaseStatus):
     used: QuotaUsed | None = None
-    """What the namespace's records hold now."""
+    """What the namespace's records, and the Volumes claimed by them, hold now."""
 
 
 class Quota(Resource[QuotaSpec, QuotaStatus]):

@@ -107,6 +107,11 @@ class Volume(Resource[VolumeSpec, VolumeStatus]):
     def footprint(self) -> Footprint:
         return Footprint(disk_bytes=self.spec.size)
 
+    @property
+    def charged_to(self) -> tuple[str, str]:
+        """Its claim's: it is in no namespace itself, and would else escape every Quota."""
+        return self.spec.claim.namespace, self.spec.claim.namespace_uid
+
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
         errors = list(only_grows("size", old.spec.size, self.spec.size))
         if self.spec.claim != old.spec.claim and self.metadata.owner_references:

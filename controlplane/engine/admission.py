@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from controlplane.budget import Granted, Ledger, Refused
 from controlplane.engine.port import Routes
-from controlplane.engine.resolve import allocation_of
+from controlplane.engine.resolve import NAMESPACE, allocation_of
 from controlplane.errors import RetryableError
-from controlplane.line import Claim
+from controlplane.line import Claim, Scope
 from controlplane.names import NameBook
 from controlplane.ports import PortPool
-from controlplane.records import Key, Stored
+from controlplane.records import Key, Stored, View
 from controlplane.subnets import SUBNET_IN_USE, SubnetPool
 from resources.meta import Allocation, Footprint, NameClaim, Record, Spec
 
@@ -24,6 +24,7 @@ from resources.meta import Allocation, Footprint, NameClaim, Record, Spec
 class Admission:
     """The ledgers, asked together: all or nothing."""
 
+    view: View
     ledger: Ledger
     subnets: SubnetPool
     ports: PortPool
@@ -39,9 +40,12 @@ class Admission:
         """
         avoid = await self._avoid(record, stored.uid)
         before, kept = self.ledger.held(stored.uid), self.ledger.keeps(stored.uid)
-        granted = self.ledger.ask(claim_of(record, stored))
-        if kept or (isinstance(granted, Granted) and granted.held != before):
-            # who asks for something else now lets others go first
+        moves = self.ledger.moves
+        granted = self.ledger.ask(self._claim(record, stored, record.footprint))
+        grew = isinstance(granted, Granted) and granted.held != before
+        if kept or grew or self.ledger.moves != moves:
+            # who asks for something else now lets others go first, and who is charged to another
+            # namespace now frees room in the one before
             self.changed()
         if isinstance(granted, Refused):
             return granted
@@ -109,18 +113,35 @@ class Admission:
         async for record, stored in records:
             held = allocation_of(stored)
             if held is not None:
-                claims.append(_claim(record, stored, held.footprint))
+                claims.append(self._claim(record, stored, held.footprint))
                 ports.append((stored.uid, held.ports))
                 names.append((stored.uid, stored.key, held.names))
                 if held.subnet is not None:
                     subnets.append((stored.uid, held.subnet))
             if record is not None and _waited(stored):
-                waiting.append(claim_of(record, stored))
+                waiting.append(self._claim(record, stored, record.footprint))
         self.ledger.load(claims, waiting)
         self.subnets.load(subnets)
         self.ports.load(ports)
         self.names.load(names)
         self.changed()
+
+    def _claim(self, record: Record | None, stored: Stored, held: Footprint) -> Claim:
+        spec = getattr(record, "spec", None)
+        return Claim(
+            uid=stored.uid,
+            key=Key(stored.key.kind, stored.key.namespace, stored.key.name),
+            scope=self._scope(record, stored),
+            held=held,
+            priority=spec.priority if isinstance(spec, Spec) else 0,
+            created=str(stored.meta.get("creationTimestamp") or ""),
+        )
+
+    def _scope(self, record: Record | None, stored: Stored) -> Scope:
+        """Nobody's quota limits what a namespace that is gone left."""
+        namespace, uid = record.charged_to if record is not None else (stored.key.namespace, "")
+        now = scope_of(self.view, namespace)
+        return now if uid in ("", now.uid) else Scope()
 
     async def _avoid(self, record: Record, uid: str) -> tuple[str, ...]:
         """What its subnet must not overlap, if it is to be given one."""
@@ -146,20 +167,12 @@ def allocation(
     )
 
 
-def claim_of(record: Record, stored: Stored) -> Claim:
-    """What `record` asks for by its spec alone."""
-    return _claim(record, stored, record.footprint)
-
-
-def _claim(record: Record | None, stored: Stored, held: Footprint) -> Claim:
-    spec = getattr(record, "spec", None)
-    return Claim(
-        uid=stored.uid,
-        key=Key(stored.key.kind, stored.key.namespace, stored.key.name),
-        held=held,
-        priority=spec.priority if isinstance(spec, Spec) else 0,
-        created=str(stored.meta.get("creationTimestamp") or ""),
-    )
+def scope_of(view: View, namespace: str) -> Scope:
+    """What the namespace of this name that there is now is charged as."""
+    if not namespace:
+        return Scope()
+    home = view.get(Key(NAMESPACE, "", namespace))
+    return Scope(namespace, "" if home is None else home.uid)
 
 
 def holds_or_waits(stored: Stored) -> bool:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from controlplane.budget import Ledger
+from controlplane.budget import Ledger, Totals
 from controlplane.clock import Clock
 from controlplane.engine.admission import Admission
 from controlplane.engine.port import Limits
@@ -50,7 +50,7 @@ class Room:
         self._wake = wake
         self._changed = asyncio.Event()
         self._tell = asyncio.Event()
-        self._told = ledger.totals()
+        self._told = self._state()
         self._all = False
         """Everybody has to be told, and not only those in `_spaces`."""
         self._spaces: set[str] = set()
@@ -61,7 +61,7 @@ class Room:
 
     def loaded(self) -> None:
         """A term begins: the records that show the totals are looked at as all others are."""
-        self._told = self._ledger.totals()
+        self._told = self._state()
 
     def take(self, change: Change) -> None:
         """Listen to a change: a Host or a Quota may mean other limits, and a Quota tells how many
@@ -85,10 +85,9 @@ class Room:
             self._changed.clear()
             for key in (*self._ledger.wakeable(), *self._names.wakeable()):
                 self._wake(key, Priority.DEPENDENCY)
-            totals = self._ledger.totals()
-            self._metrics.budget(totals)
-            if totals != self._told:
-                self._told, self._all = totals, True
+            self._metrics.budget(self._ledger.totals())
+            if (state := self._state()) != self._told:
+                self._told, self._all = state, True
                 self._tell.set()
 
     async def tell(self) -> None:
@@ -100,6 +99,11 @@ class Room:
             for key in self._to_tell():
                 self._wake(key, Priority.DEPENDENCY)
             await self._clock.sleep(TELL_S)
+
+    def _state(self) -> tuple[Totals, int]:
+        """What the records that show it are told anew after: one namespace may hold more, and
+        another less, and the host as much as before."""
+        return self._ledger.totals(), self._ledger.moves
 
     def _to_tell(self) -> list[Key]:
         spaces: Iterable[str | None] = (None,) if self._all else sorted(self._spaces)

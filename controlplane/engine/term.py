@@ -126,7 +126,7 @@ class Term:
             wake=self._wake,
         )
         self.admission = Admission(
-            setup.ledger, setup.subnets, setup.ports, names, setup.routes, self.room.changed
+            view, setup.ledger, setup.subnets, setup.ports, names, setup.routes, self.room.changed
         )
         self.recorder = Recorder(records, view, clock, self._epoch)
         infos = {kind: model.info for kind, model in setup.models.items()}

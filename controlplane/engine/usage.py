@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from controlplane.budget import Ledger
+from controlplane.engine.admission import scope_of
 from controlplane.records import View
 from controlplane.store.crowding import records_held
 from resources.meta import Footprint
@@ -16,8 +17,9 @@ class Used:
     view: View
 
     def allocated(self, namespace: str | None = None, /) -> Footprint:
-        """The sum over one namespace's records, or over all."""
-        return self.ledger.allocated(namespace)
+        """The sum over what is charged to one namespace, or over all."""
+        scope = None if namespace is None else scope_of(self.view, namespace)
+        return self.ledger.allocated(scope)
 
     def reserved(self) -> Footprint:
         """What is kept back for the host itself."""

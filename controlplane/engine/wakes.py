@@ -12,7 +12,7 @@ import orjson
 import structlog
 
 from controlplane.clock import Clock
-from controlplane.conditions import find
+from controlplane.conditions import find, refusal
 from controlplane.engine.breaker import Breakers
 from controlplane.engine.index import Dependents
 from controlplane.engine.port import Wake, WakeSource
@@ -183,6 +183,7 @@ def facts(stored: Stored) -> tuple[Any, ...]:
     """All that another record may see of this one."""
     status = stored.obj.get("status") or {}
     ready = find(status.get("conditions") or (), "Ready") or {}
+    refused = refusal(status) or {}
     own = {key: value for key, value in status.items()
            if key not in ("conditions", "observedGeneration", "allocation")}  # fmt: skip
     names = (status.get("allocation") or {}).get("names") or ()
@@ -193,6 +194,8 @@ def facts(stored: Stored) -> tuple[Any, ...]:
         stored.owner_uids,
         ready.get("status"),
         ready.get("message"),
+        # of what serves as it was before, while what it asks for has no room
+        refused.get("message"),
         secret_name(status),
         own,
         # of a service it works on, which is reached under that from now on

@@ -217,7 +217,8 @@ def refused(stored: Stored) -> bool:
 
 
 def excused(stage: Stage, stored: Stored) -> bool:
-    """Paused, not admitted, stopped until an edit, or waiting for another record."""
+    """Paused, not admitted, stopped until an edit, or waiting for another record or for the room
+    of its Volume."""
     record = MODELS[stored.key.kind].model_validate(stored.obj)
     spec = getattr(record, "spec", None)
     # one that fails before it holds anything is no better than one that fails later
@@ -225,6 +226,7 @@ def excused(stage: Stage, stored: Stored) -> bool:
     return (
         (isinstance(spec, Spec) and spec.paused)
         or refused(stored)
+        or any(refused(each) for each in stage.platform.store.cache.owned_by(stored.uid))
         or (asks and record.footprint != Footprint())
         or condition(stored, "Stalled").get("status") == "True"
         or any(not _ready(stage, stored, ref) for ref in record.references)

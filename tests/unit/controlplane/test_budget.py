@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -10,17 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from controlplane.budget import Granted, Ledger, Refused, describe
-from controlplane.line import NOTHING, Claim
+from controlplane.line import NOTHING, Claim, Scope
 from controlplane.records import Key
 from resources.meta import Footprint
 
 HOST = Footprint(4000, 8 * 2**30, 100 * 2**30)
 GIB = 2**30
+SHOP = Scope("shop", "1")
 
 
 def claim(name: str, cpu: int, memory: int = 0, *, priority: int = 0, created: str = "") -> Claim:
     key = Key("App", "shop", name)
-    return Claim(name, key, Footprint(cpu, memory), priority, created or name)
+    return Claim(name, key, SHOP, Footprint(cpu, memory), priority, created or name)
 
 
 def ledger(capacity: Footprint | None = HOST) -> Ledger:
@@ -112,8 +113,24 @@ def test_quota_limits_one_namespace_and_names_its_holders() -> None:
     assert isinstance(refused, Refused)
     assert refused.reason == "QuotaExceeded"
     assert "short of 100m CPU" in refused.message
-    other = Claim("o", Key("App", "other", "o"), Footprint(3000))
+    other = Claim("o", Key("App", "other", "o"), Scope("other"), Footprint(3000))
     assert isinstance(book.ask(other), Granted)
+
+
+def test_what_is_charged_to_another_is_taken_from_the_one_before() -> None:
+    book = Ledger()
+    book.limit(HOST, {"shop": Footprint(1000, 2**62, 2**62)})
+    home, heir = Scope("shop", "1"), Scope("shop", "2")
+    moved = Claim("v", Key("Volume", "", "v"), home, Footprint(900))
+    book.ask(moved)
+    assert isinstance(book.ask(claim("waits", 500)), Refused)
+    assert book.ask(replace(moved, scope=heir)) == Granted(Footprint(900))
+    assert (book.used(home), book.used(heir)) == (NOTHING, Footprint(900))
+    assert book.totals().allocated == Footprint(900)
+    assert [key.name for key in book.wakeable()] == ["waits"]
+    grows = book.ask(replace(moved, scope=home, held=Footprint(1100)))
+    assert isinstance(grows, Refused)
+    assert book.used(home) == Footprint(900), "as if it were read anew, growth that waits or not"
 
 
 def test_capacity_lowered_below_what_is_held_stops_growth_alone() -> None:
@@ -149,9 +166,9 @@ def test_an_ask_packs_the_line_once_however_many_wait(monkeypatch: pytest.Monkey
     looked: list[str] = []
     plain = Ledger._fits
 
-    def counted(self: Ledger, namespace: str, *rest: Any) -> bool:
-        looked.append(namespace)
-        return plain(self, namespace, *rest)
+    def counted(self: Ledger, scope: Scope, *rest: Any) -> bool:
+        looked.append(scope.namespace)
+        return plain(self, scope, *rest)
 
     monkeypatch.setattr(Ledger, "_fits", counted)
     book = ledger()
@@ -232,7 +249,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ask_for(uid, size, priority)
 
     def ask_for(self, uid: str, size: tuple[int, int], priority: int) -> None:
-        want = Claim(uid, Key("App", uid[0], uid), Footprint(*size), priority, uid)
+        want = Claim(uid, Key("App", uid[0], uid), Scope(uid[0]), Footprint(*size), priority, uid)
         line = sorted(self.waiting.values(), key=lambda each: each.order)
         ahead = [each for each in line if each.uid != uid and each.order < want.order]
         fits = self.model.fits(uid, size, ahead)
@@ -274,7 +291,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        claims = [Claim(u, Key("App", u[0], u), Footprint(*s)) for u, s in self.model.held.items()]
+        claims = [
+            Claim(u, Key("App", u[0], u), Scope(u[0]), Footprint(*s))
+            for u, s in self.model.held.items()
+        ]
         self.book = Ledger()
         self._limit()
         self.book.load(claims, self.waiting.values())
@@ -307,7 +327,7 @@ class LedgerMachine(RuleBasedStateMachine):
         used = self.model.used()
         totals = self.book.totals()
         assert totals.allocated == Footprint(*used)
-        assert self.book.used("q") == Footprint(*self.model.used("q"))
+        assert self.book.used(Scope("q")) == Footprint(*self.model.used("q"))
         if not self.over:
             assert all(used[i] <= self.model.capacity[i] for i in (0, 1))
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controlplane.errors import TerminalError
-from controlplane.plan import EnsureChild, Plan
+from controlplane.plan import EnsureChild, Plan, Wait
 from drivers.containers import Limits, VolumeMount
 from drivers.fake.models import FakeFile
 from reconcilers._modelplan import LoadModel
@@ -39,6 +39,18 @@ async def test_it_is_fetched_only_once_its_disk_is_admitted() -> None:
     assert plan.wait is not None
     assert plan.wait.reason == "VolumePending"
     assert not made.llamacpp.held
+
+
+async def test_it_tells_why_its_volume_may_not_grow() -> None:
+    made = await world()
+    await made.settle(model())
+    child = made.children[("Volume", VOLUME)]
+    refused = {"type": "Admitted", "status": "False", "reason": "QuotaExceeded", "message": "full"}
+    status = {**child.status, "conditions": [refused]}
+    made.children[("Volume", VOLUME)] = replace(child, status=status)
+    plan, report = await made.look(model())
+    assert report.ready
+    assert plan.wait == Wait("QuotaExceeded", f"Volume '{VOLUME}' has no room: full")
 
 
 async def test_it_serves_as_the_spec_says() -> None:

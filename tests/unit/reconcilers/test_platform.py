@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controlplane.errors import RetryableError
-from controlplane.plan import Plan
+from controlplane.plan import Plan, Wait
 from drivers.containers import Limits
 from resources._offers import OFFERS
 from resources.meta import Footprint
@@ -187,6 +187,17 @@ async def test_deleting_keeps_or_destroys_the_data_as_the_spec_says() -> None:
         assert not world.files.folders
         assert (("Volume", VOLUME) in world.children) is left
         assert (("Secret", "shop-credentials") in world.children) is left
+
+
+async def test_it_tells_why_its_volume_may_not_grow() -> None:
+    world = await settled()
+    child = world.children[("Volume", VOLUME)]
+    refused = {"type": "Admitted", "status": "False", "reason": "QuotaExceeded", "message": "full"}
+    status = {**child.status, "conditions": [refused]}
+    world.children[("Volume", VOLUME)] = replace(child, status=status)
+    plan, report = await world.look(platform())
+    assert report.ready
+    assert plan.wait == Wait("QuotaExceeded", f"Volume '{VOLUME}' has no room: full")
 
 
 async def test_a_failed_pull_leaves_what_runs() -> None:

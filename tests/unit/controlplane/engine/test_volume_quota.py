@@ -1,0 +1,185 @@
+"""Quotas on disk: a Volume is in no namespace, and counts in the one that its claim names."""
+
+from typing import Any
+
+from controlplane.records import Key
+from tests.support.platform import Platform
+from tests.support.running import USER
+from tests.support.virtual import in_virtual_time
+
+QUOTA = Key("Quota", "shop", "limit")
+SPACE = Key("Namespace", "", "shop")
+
+
+async def begun(platform: Platform, disk: str = "50Gi") -> None:
+    await platform.settle(2)
+    await platform.apply("Quota", "limit", disk=disk)
+    await platform.settle(3)
+
+
+async def database(platform: Platform, name: str, storage: str, **spec: Any) -> Key:
+    key = await platform.apply("Database", name, engine="redis", storage=storage, **spec)
+    await platform.settle(30)
+    return key
+
+
+def volume_of(platform: Platform, key: Key) -> Key:
+    return Key("Volume", "", str(platform.status(key)["volume"]))
+
+
+def disk(platform: Platform, key: Key = QUOTA) -> str:
+    return str(platform.status(key)["used"]["disk"])
+
+
+async def volume(
+    platform: Platform, name: str, uid: str, space: str = "shop", size: str = "40Gi"
+) -> Key:
+    """As an administrator writes one."""
+    claim = {"namespace": space, "namespaceUid": uid, "name": "db", "engine": "redis"}
+    key = await platform.apply("Volume", name, claim=claim, size=size)
+    await platform.settle(5)
+    return key
+
+
+@in_virtual_time
+async def test_a_volume_beyond_its_namespaces_quota_is_refused_and_its_database_says_so() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        key = await database(platform, "db", "60Gi")
+        found = volume_of(platform, key)
+        refused = platform.condition(found, "Admitted")
+        assert refused["reason"] == "QuotaExceeded"
+        assert "quota of namespace 'shop' is short of 10Gi disk" in refused["message"]
+        told = platform.condition(key)
+        assert told["reason"] == "QuotaExceeded"
+        assert found.name in told["message"]
+        assert refused["message"] in told["message"]
+        assert not platform.engine.volumes
+        assert disk(platform) == "0"
+        await platform.apply("Quota", "limit", disk="60Gi")
+        await platform.settle(30)
+        assert platform.ready(key)
+        assert disk(platform) == "60Gi"
+
+
+@in_virtual_time
+async def test_what_is_retained_counts_until_it_is_deleted_and_then_wakes_who_waits() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        first = await database(platform, "first", "40Gi")
+        kept = volume_of(platform, first)
+        await platform.delete(first)
+        await platform.settle(60)
+        assert platform.status(kept)["phase"] == "Retained"
+        assert disk(platform) == "40Gi"
+        second = await database(platform, "second", "20Gi")
+        assert not platform.ready(second)
+        assert str(kept) in platform.condition(second)["message"], "who holds it"
+        await platform.delete(kept)
+        await platform.settle(30)
+        assert platform.ready(second)
+        assert disk(platform) == "20Gi"
+
+
+@in_virtual_time
+async def test_a_namespace_made_anew_answers_for_nothing_that_its_predecessor_left() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        kept = volume_of(platform, await database(platform, "first", "40Gi"))
+        await platform.delete(SPACE)
+        await platform.settle(120)
+        assert platform.find(SPACE) is None
+        assert platform.ready(kept)
+        await platform.apply("Namespace", "shop")
+        await begun(platform)
+        assert disk(platform) == "0"
+        assert platform.ready(await database(platform, "first", "40Gi"))
+        assert disk(platform) == "40Gi"
+    async with platform.running():
+        await platform.settle(30)
+        assert disk(platform) == "40Gi"
+
+
+@in_virtual_time
+async def test_a_restart_adds_up_the_same_and_keeps_who_waits() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        first = await database(platform, "first", "40Gi", deletionPolicy="Delete")
+        second = await database(platform, "second", "20Gi")
+        refused = platform.condition(volume_of(platform, second), "Admitted")
+    async with platform.running():
+        await platform.settle(30)
+        assert disk(platform) == "40Gi"
+        assert platform.condition(volume_of(platform, second), "Admitted") == refused
+        await platform.delete(first)
+        await platform.settle(30)
+        assert platform.ready(second)
+
+
+@in_virtual_time
+async def test_what_is_beyond_the_quota_already_serves_on_and_does_not_grow() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(2)
+        key = await database(platform, "db", "60Gi")
+        await begun(platform)
+        assert platform.condition(QUOTA)["reason"] == "Exceeded"
+        assert platform.ready(key)
+        await database(platform, "db", "70Gi")
+        assert platform.ready(key)
+        synced = platform.condition(key, "Synced")
+        assert (synced["status"], synced["reason"]) == ("False", "QuotaExceeded")
+        assert "quota of namespace 'shop'" in synced["message"]
+        assert disk(platform) == "60Gi"
+    async with platform.running():
+        await platform.settle(30)
+        assert platform.ready(key)
+        await platform.apply("Quota", "limit", disk="70Gi")
+        await platform.settle(5)
+        assert platform.condition(key, "Synced")["status"] == "True"
+        assert disk(platform) == "70Gi"
+
+
+@in_virtual_time
+async def test_a_database_that_never_had_room_leaves_no_volume() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        key = await database(platform, "db", "500Gi")
+        await platform.delete(key)
+        await platform.settle(10)
+        assert not platform.store.cache.list("Volume")
+        assert platform.ready(await database(platform, "db", "40Gi"))
+
+
+@in_virtual_time
+async def test_a_volume_that_is_handed_on_counts_where_it_goes() -> None:
+    """Though that is more than the quota there: the data is there, whoever answers for it."""
+    async with Platform().running() as platform:
+        await begun(platform)
+        meta = {"name": "limit", "namespace": "default"}
+        small = {"apiVersion": "bunker.cloud/v1", "kind": "Quota", "metadata": meta}
+        await platform.records.create("Quota", {**small, "spec": {"disk": "1Gi"}}, actor=USER)
+        kept = await volume(platform, "kept", platform.get(SPACE).uid)
+        waiting = await database(platform, "db", "20Gi")
+        assert not platform.ready(waiting)
+        assert disk(platform) == "40Gi"
+        home = platform.get(Key("Namespace", "", "default")).uid
+        await volume(platform, "kept", home, "default")
+        await platform.settle(30)
+        assert platform.ready(kept)
+        assert platform.ready(waiting)
+        there = Key("Quota", "default", "limit")
+        assert (disk(platform), disk(platform, there)) == ("20Gi", "40Gi")
+        assert platform.condition(there)["reason"] == "Exceeded"
+    async with platform.running():
+        await platform.settle(30)
+        assert (disk(platform), disk(platform, there)) == ("20Gi", "40Gi")
+
+
+@in_virtual_time
+async def test_a_volume_for_another_namespace_of_that_name_counts_in_none() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        assert platform.ready(await volume(platform, "old", "another", size="60Gi"))
+        assert disk(platform) == "0"
+        refused = await volume(platform, "new", platform.get(SPACE).uid, size="60Gi")
+        assert platform.condition(refused, "Admitted")["reason"] == "QuotaExceeded"
