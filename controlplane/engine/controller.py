@@ -62,7 +62,7 @@ class Controller:
         tuning: Tuning,
         *,
         lost: Callable[[], None],
-        wake_kinds: Callable[[tuple[str, ...]], Awaitable[None]],
+        wake_keys: Callable[[tuple[Key, ...]], Awaitable[None]],
     ) -> None:
         self.kind = kind
         self.queue = queue
@@ -72,7 +72,7 @@ class Controller:
         self._rng = rng
         self._tuning = tuning
         self._lost = lost
-        self._wake_kinds = wake_kinds
+        self._wake_keys = wake_keys
         self._log = structlog.get_logger(__name__).bind()
         self._conflicts: dict[Key, int] = {}
         self._unsure: set[Key] = set()
@@ -111,7 +111,7 @@ class Controller:
         }
         with bound_contextvars(**context):
             try:
-                result = await self._run(run)
+                result = await self._run(run, edited=item.priority is Priority.USER)
             finally:
                 timer.cancel()
                 del self._running[item.key]
@@ -122,8 +122,8 @@ class Controller:
             if stored is not None:
                 forget_parsed(stored)
 
-    async def _run(self, run: Pass) -> Result:
-        held = self._breakers.admit(run.key)
+    async def _run(self, run: Pass, *, edited: bool) -> Result:
+        held = self._held(run.key, edited=edited)
         if held is not None:
             return await self._held_back(run, held)
         known = True
@@ -138,9 +138,9 @@ class Controller:
             known = not isinstance(exc, StoreUnavailableError)
             result = await self._failed(run, classify(exc))
         if run.report is not None and result.outcome in ("converged", "progressing", "waiting"):
-            await self._wake_kinds(self._breakers.succeeded(self.kind))
+            await self._wake_keys(self._breakers.succeeded(run.key))
         else:
-            self._breakers.abandoned(self.kind)
+            self._breakers.abandoned(run.key)
         if run.base is not None:
             if not run.asked:
                 # it failed before it could ask: whoever is behind it must not wait for it
@@ -149,6 +149,11 @@ class Controller:
         if not known:
             self._unsure.add(run.key)
         return result
+
+    def _held(self, key: Key, *, edited: bool) -> Held | None:
+        # what is gone asks no driver, and must not wait to be forgotten
+        there = self._parts.view.get(key) is not None
+        return self._breakers.admit(key, edited=edited) if there else None
 
     async def _make_sure(self, key: Key) -> None:
         """What a pass begins from is what the store has, if its last write may have been made."""
@@ -221,6 +226,7 @@ class Controller:
         if result.gone:
             self.queue.drop(key)
             self._parts.progress.forget(key)
+            self._breakers.gone(key)
             return
         match result.outcome:
             case "converged" | "waiting" | "progressing":

@@ -315,7 +315,7 @@ class Term:
             self._setup.rng,
             self._setup.tuning,
             lost=self._leadership.lost,
-            wake_kinds=self._wake_kinds,
+            wake_keys=self._wake_keys,
         )
 
     # --- small connections ---
@@ -326,9 +326,12 @@ class Term:
     def _wake(self, key: Key, priority: Priority) -> None:
         self.wakes.key(key, priority)
 
-    async def _wake_kinds(self, kinds: tuple[str, ...]) -> None:
-        for kind in kinds:
-            await self.wakes.kind(kind, Priority.DEPENDENCY, afresh=True)
+    async def _wake_keys(self, keys: tuple[Key, ...]) -> None:
+        """Their failures so far count no more."""
+        view = self._setup.view
+        async for stored in in_slices(found for key in keys if (found := view.get(key))):
+            self.queues[stored.key.kind].forget(stored.key)
+            self.wakes.key(stored.key, Priority.DEPENDENCY)
 
     def _departed(self, change: Change) -> None:
         if change.verb != "delete":

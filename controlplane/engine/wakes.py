@@ -67,12 +67,10 @@ class Wakes:
         for kind in self._queues:
             await self.kind(kind, priority)
 
-    async def kind(self, kind: str, priority: Priority, *, afresh: bool = False) -> None:
-        """Wake every record of a kind; `afresh`: their failures so far count no more."""
+    async def kind(self, kind: str, priority: Priority) -> None:
+        """Wake every record of a kind."""
         async for stored in in_slices(self._view.list(kind)):
             status = orjson.loads(stored.body).get("status") or {}
-            if afresh:
-                self._queues[kind].forget(stored.key)
             edited = status.get("observedGeneration") != stored.generation
             self._queues[kind].add(stored.key, Priority.USER if edited else priority)
 
