@@ -61,6 +61,10 @@ class KeyTable(ObjectKeys, Protocol):
 
     async def set_backend(self, name: str, /) -> None: ...
 
+    async def sealed_uids(self) -> frozenset[str]:
+        """UIDs of all Secrets there are, wherever their keys may be."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class VaultKeys:
@@ -68,6 +72,8 @@ class VaultKeys:
 
     vault: KeyVault
     path: str
+    mount: str = "secret"
+    """Only to be told: `vault` knows where it is mounted."""
 
     async def get(self, uid: str, /) -> bytes | None:
         return _decoded(await self.vault.observe_secret(self._of(uid)), uid)
@@ -161,6 +167,19 @@ def moved() -> SecretsUnavailableError:
     )
 
 
+async def embedded_sealer(table: KeyTable, master_file: Path) -> EmbeddedSealer:
+    """The backend of a process without a Vault; its first start makes the master key.
+
+    Raises SecretsUnavailableError where the keys are in a Vault: moved there, or never here.
+    """
+    sealed = await table.sealed_uids()  # before the keys: another may be making the first ones
+    held, master = bool(await table.uids()), _master_of(master_file)
+    if (sealed and not held and master is None) or await table.backend() != "embedded":
+        raise moved()
+    master = master or load_master_key(master_file, may_create=not held)
+    return EmbeddedSealer(master, TableKeys(table))
+
+
 @dataclass(slots=True)
 class VaultSealer:
     """Implements records.Sealer: ready as soon as the Vault has given the master key once."""
@@ -215,6 +234,9 @@ async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Back
     """The master key: from Vault, else from the file of an installation that is not moved yet,
     else made anew where nothing was ever sealed.
 
+    An empty place in Vault says little: another path, or a Vault that was set up again, is as
+    empty as a new one. So the database is asked, which knows whether there are Secrets.
+
     Raises SecretsUnavailableError when it should be there and isn't, TerminalError when there are
     two.
     """
@@ -233,6 +255,14 @@ async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Back
         raise SecretsUnavailableError(
             "cannot find the master key, neither in Vault nor in the data folder: restore it; "
             "without it no Secret can be opened"
+        )
+    # on the way back with no Secret left there is nothing to lose: the way out of a lost Vault
+    away = prefer == "vault" and await table.backend() != "embedded"
+    if away or await table.sealed_uids():
+        raise SecretsUnavailableError(
+            f"cannot find the keys of Secrets in Vault: nothing is at '{keys.mount}/{keys.path}'; "
+            "correct CP_VAULT_ADDRESS, CP_VAULT_MOUNT, CP_VAULT_PATH or CP_INSTANCE, or restore "
+            "that Vault's backup"
         )
     if prefer == "embedded":
         return load_master_key(file, may_create=True)

@@ -103,12 +103,6 @@ class StoredKeys:
         async with self.database.reading("cannot destroy a Secret's key") as conn:
             await conn.execute("DELETE FROM object_keys WHERE uid = $1", uid)
 
-    async def any(self) -> bool:
-        """True once anything was sealed: from then on the master key must not be made anew."""
-        async with self.database.reading("cannot read the Secrets' keys") as conn:
-            found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM object_keys)")
-        return found
-
     async def uids(self) -> tuple[str, ...]:
         """Of all keys that are here, sorted."""
         async with self.database.reading("cannot read the Secrets' keys") as conn:

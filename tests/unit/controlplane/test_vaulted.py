@@ -20,9 +20,9 @@ from controlplane.vaulted import (
     Backend,
     KeySweeper,
     LayeredKeys,
-    TableKeys,
     VaultKeys,
     VaultSealer,
+    embedded_sealer,
 )
 from drivers.fake.engine import CrashError
 from drivers.fake.vault import FakeVault
@@ -41,12 +41,9 @@ class Place:
         self.vault = FakeVault()
         self.keys = VaultKeys(self.vault, "bunker/x")
 
-    def embedded(self) -> EmbeddedSealer:
+    async def embedded(self) -> EmbeddedSealer:
         """As a process without a Vault starts."""
-        may_create = not self.table.kept and self.table.where == "embedded"
-        return EmbeddedSealer(
-            load_master_key(self.file, may_create=may_create), TableKeys(self.table)
-        )
+        return await embedded_sealer(self.table, self.file)
 
     def vaulted(self, prefer: Backend = "vault") -> VaultSealer:
         return VaultSealer(self.keys, self.table, self.file, prefer)
@@ -62,8 +59,10 @@ def place(tmp_path: Path) -> Place:
 
 async def sealed(place: Place, to: Backend = "embedded") -> dict[str, bytes]:
     """Blobs of three Secrets, sealed by a backend."""
-    sealer = place.embedded() if to == "embedded" else place.vaulted()
-    return {uid: await sealer.seal(uid, f"value of {uid}".encode()) for uid in UIDS}
+    sealer = await place.embedded() if to == "embedded" else place.vaulted()
+    blobs = {uid: await sealer.seal(uid, f"value of {uid}".encode()) for uid in UIDS}
+    place.table.secrets.update(UIDS)
+    return blobs
 
 
 async def opens(sealer: EmbeddedSealer | VaultSealer, blobs: dict[str, bytes]) -> None:
@@ -157,6 +156,45 @@ async def test_a_lost_master_key_is_not_made_anew(place: Place) -> None:
     del place.vault.kept["bunker/x/master"]
     with pytest.raises(SecretsUnavailableError):
         await place.vaulted().seal("new", b"x")
+
+
+@pytest.mark.parametrize("prefer", ["vault", "embedded"])
+async def test_no_master_key_is_made_for_another_place_while_there_are_secrets(
+    place: Place, prefer: Backend
+) -> None:
+    """Another path, or the same one in a Vault that was set up anew."""
+    blobs = await sealed(place, "vault")
+    anew = FakeVault()
+    for vault, path in ((place.vault, "bunker/y"), (anew, "bunker/x")):
+        before = dict(vault.kept)
+        sealer = VaultSealer(VaultKeys(vault, path), place.table, place.file, prefer)
+        with pytest.raises(SecretsUnavailableError, match=f"secret/{path}.*CP_VAULT_PATH"):
+            await sealer.open("a", blobs["a"])
+        with pytest.raises(SecretsUnavailableError):
+            await sealer.seal("new", b"x")
+        for to in ("vault", "embedded"):
+            with pytest.raises(SecretsUnavailableError):
+                await Mover(place.table, VaultKeys(vault, path), place.file).move(to)
+        assert vault.kept == before
+    assert (anew.kept, place.table.kept, place.file.exists()) == ({}, {}, False)
+    await opens(place.vaulted(), blobs)
+
+
+async def test_moved_to_a_vault_no_other_place_is_begun_even_without_secrets(place: Place) -> None:
+    await place.move("vault")
+    elsewhere = VaultKeys(place.vault, "bunker/y")
+    with pytest.raises(SecretsUnavailableError):
+        await VaultSealer(elsewhere, place.table, place.file).seal("new", b"x")
+    # nothing would be lost: the way out once that Vault is
+    await Mover(place.table, elsewhere, place.file).move("embedded")
+    assert await (await place.embedded()).seal("new", b"x")
+
+
+async def test_begun_in_a_vault_a_process_without_one_makes_no_master_key(place: Place) -> None:
+    await sealed(place, "vault")
+    with pytest.raises(SecretsUnavailableError, match="CP_SECRETS"):
+        await place.embedded()
+    assert not place.file.exists()
 
 
 @pytest.mark.parametrize("what", ["master", "keys/a"])
@@ -270,10 +308,10 @@ async def test_a_move_takes_all_keys_and_leaves_every_secret_as_it_was(
     place: Place, start: Backend, to: Backend
 ) -> None:
     blobs = await sealed(place, start)
-    before = place.embedded() if start == "embedded" else await place.vaulted().ready()
+    before = await place.embedded() if start == "embedded" else await place.vaulted().ready()
     digest = before.digest(b"content")
     assert await place.move(to) == 3
-    after = place.vaulted() if to == "vault" else place.embedded()
+    after = place.vaulted() if to == "vault" else await place.embedded()
     await opens(after, blobs)
     assert after.digest(b"content") == digest
     assert (place.table.kept == {}, place.file.exists()) == (to == "vault", to == "embedded")
@@ -292,7 +330,7 @@ async def test_a_move_and_back_is_as_if_it_never_was(place: Place) -> None:
         master,
         "embedded",
     )
-    await opens(place.embedded(), blobs)
+    await opens(await place.embedded(), blobs)
 
 
 @pytest.mark.parametrize("where", ["table", "vault"])
@@ -321,13 +359,13 @@ async def test_cut_off_after_any_change_nothing_is_lost_and_a_second_run_ends_it
         place.table._left = place.vault._left = None
         await place.move(to)
         await opens(running, blobs)
-        await opens(place.vaulted() if to == "vault" else place.embedded(), blobs)
+        await opens(place.vaulted() if to == "vault" else await place.embedded(), blobs)
     assert crashes >= 3
 
 
 async def test_moved_away_a_process_without_a_vault_says_so(place: Place) -> None:
     blobs = await sealed(place)
-    old = place.embedded()
+    old = await place.embedded()
     await place.move("vault")
     with pytest.raises(SecretsUnavailableError, match="CP_SECRETS"):
         await old.open("a", blobs["a"])

@@ -12,6 +12,8 @@ class FakeTable:
 
     kept: dict[str, bytes] = field(default_factory=dict)
     where: str = "embedded"
+    secrets: set[str] = field(default_factory=set)
+    """UIDs of the Secrets there are."""
     changes: Counter[str] = field(default_factory=Counter)
     _left: int | None = None
 
@@ -47,3 +49,6 @@ class FakeTable:
     async def set_backend(self, name: str, /) -> None:
         self.where = name
         self._changed("set_backend")
+
+    async def sealed_uids(self) -> frozenset[str]:
+        return frozenset(self.secrets)
