@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.errors import (
-    NotFoundError,
+    SecretLostError,
     SecretsUnavailableError,
     StoreUnavailableError,
     TerminalError,
@@ -147,7 +147,7 @@ async def test_a_destroyed_key_opens_nothing(place: Place) -> None:
     blobs = await sealed(place, "vault")
     sealer = place.vaulted()
     await sealer.destroy("a")
-    with pytest.raises(NotFoundError):
+    with pytest.raises(SecretLostError):
         await sealer.open("a", blobs["a"])
 
 
