@@ -49,6 +49,7 @@ from controlplane.engine.cache import Cache
 from controlplane.engine.manager import Mandate
 from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
 from controlplane.hushed import Hushed, Learn
+from controlplane.keysweep import KeySweeper
 from controlplane.logs import configure_logs
 from controlplane.moving import Mover
 from controlplane.openfiles import raise_open_files
@@ -70,7 +71,6 @@ from controlplane.store.service import PostgresStore
 from controlplane.store.tokens import Tokens
 from controlplane.vaulted import (
     Backend,
-    KeySweeper,
     VaultKeys,
     VaultSealer,
     embedded_sealer,

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-import structlog
-
 from controlplane.clock import Clock
 from controlplane.errors import RetryableError, SecretsUnavailableError, TerminalError
 from controlplane.secrets import (
@@ -34,10 +32,10 @@ MASTER: Final = "master"
 OWNER: Final = "owner"
 DATABASE: Final = "database"
 """Name of the one value at OWNER."""
+ORPHANS: Final = "orphans"
+SINCE: Final = "since"
+"""Name of the one value at each path below ORPHANS."""
 READY_EVERY_S: Final = 5.0
-SWEEP_EVERY_S: Final = 300.0
-
-_log = structlog.get_logger(__name__)
 
 
 class KeyVault(Protocol):
@@ -106,6 +104,8 @@ class VaultKeys:
 
     async def delete_master(self) -> None:
         """With whose folder it was: nothing of this installation is left."""
+        for uid in await self.orphans():
+            await self.forget_orphan(uid)
         await self.vault.delete_secret(f"{self.path}/{OWNER}")
         await self.vault.delete_secret(f"{self.path}/{MASTER}")
 
@@ -113,6 +113,21 @@ class VaultKeys:
         """Whether the folder is that database's; what is nobody's yet becomes its own."""
         kept = await self.vault.ensure_secret(f"{self.path}/{OWNER}", {DATABASE: database})
         return kept.get(DATABASE) == database
+
+    async def orphans(self) -> tuple[str, ...]:
+        """UIDs of the keys that were found without a Secret."""
+        return await self.vault.list_secrets(f"{self.path}/{ORPHANS}")
+
+    async def orphaned(self, uid: str, now: str) -> str:
+        """Note that a key was found without a Secret; when that was first noted."""
+        kept = await self.vault.ensure_secret(self._orphan(uid), {SINCE: now})
+        return kept.get(SINCE, "")
+
+    async def forget_orphan(self, uid: str) -> None:
+        await self.vault.delete_secret(self._orphan(uid))
+
+    def _orphan(self, uid: str) -> str:
+        return f"{self.path}/{ORPHANS}/{uid}"
 
     def _of(self, uid: str) -> str:
         return f"{self.path}/keys/{uid}"
@@ -271,65 +286,6 @@ async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Back
 
 def _master_of(file: Path) -> MasterKey | None:
     return load_master_key(file, may_create=False) if file.exists() else None
-
-
-@dataclass(slots=True)
-class KeySweeper:
-    """Removes keys from Vault whose Secret is gone: the database does so by itself, in the
-    transaction that deletes the record, and can't reach into a Vault.
-
-    A key is older than its record, so only one that had no record at two sweeps goes. And none on
-    the word of another database than the one that the folder belongs to, such as a second
-    installation's, or an empty one that is still to be restored: a key never comes back.
-    """
-
-    keys: VaultKeys
-    live: "Live"
-    clock: Clock
-    _seen: frozenset[str] = frozenset()
-
-    async def run(self) -> None:
-        """For ever; while the Vault or the database is away, later."""
-        while True:
-            await self.clock.sleep(SWEEP_EVERY_S)
-            try:
-                await self.once()
-            except RetryableError:
-                continue
-
-    async def once(self) -> int:
-        """One sweep; how many keys went."""
-        database = await self.live.identity()
-        if database is None:  # nothing of its own is in it yet
-            return 0
-        if not await self.keys.claimed(database):
-            _log.error(
-                "vault_sweep_refused",
-                path=self.keys.path,
-                hint="another database's keys are kept there: give each installation a "
-                "CP_VAULT_PATH of its own, or restore the database that the keys are of",
-            )
-            return 0
-        found = frozenset(await self.keys.uids())
-        orphans = found - await self.live.sealed_uids()
-        gone = orphans & self._seen
-        for uid in sorted(gone):
-            await self.keys.delete(uid)
-        self._seen = orphans - gone
-        return len(gone)
-
-
-class Live(Protocol):
-    """Whose keys are needed."""
-
-    async def identity(self) -> str | None:
-        """What this database alone has, and each restored backup of it; None before its agent
-        has begun."""
-        ...
-
-    async def sealed_uids(self) -> frozenset[str]:
-        """UIDs of all Secrets there are, read from the store itself."""
-        ...
 
 
 def _encoded(value: bytes) -> dict[str, str]:

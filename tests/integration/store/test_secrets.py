@@ -109,6 +109,19 @@ async def test_deleting_a_secret_destroys_its_key(records: Records, database: Da
 
 
 @pytest.mark.usefixtures("shop")
+async def test_the_log_knows_which_secrets_were_deleted(
+    records: Records, database: Database
+) -> None:
+    keys = StoredKeys(database)
+    made = await records.create("Secret", secret("v"), actor=ALICE)
+    assert await keys.sealed_uids() == {made.uid}
+    assert await keys.deleted_uids([made.uid, "another"]) == frozenset()
+    await records.delete(made, actor=ALICE)
+    assert await keys.sealed_uids() == frozenset()
+    assert await keys.deleted_uids([made.uid, "another"]) == {made.uid}
+
+
+@pytest.mark.usefixtures("shop")
 async def test_a_dry_run_keeps_no_key(records: Records, database: Database) -> None:
     would = await records.create("Secret", secret("v"), actor=ALICE, dry_run=True)
     assert (await records.read(would))["data"]["a"] == b64("v")

@@ -1,8 +1,11 @@
 """The Vault backend: what opens, what waits, and that a move between backends loses nothing."""
 
 import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,13 +15,12 @@ from controlplane.errors import (
     StoreUnavailableError,
     TerminalError,
 )
+from controlplane.keysweep import KEPT, SWEEP_EVERY_S, KeySweeper
 from controlplane.moving import Mover
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.vaulted import (
     READY_EVERY_S,
-    SWEEP_EVERY_S,
     Backend,
-    KeySweeper,
     LayeredKeys,
     VaultKeys,
     VaultSealer,
@@ -222,6 +224,7 @@ class Database:
 
     name: str | None = "this"
     secrets: frozenset[str] = frozenset()
+    deleted: frozenset[str] = frozenset()
     away: bool = False
 
     async def identity(self) -> str | None:
@@ -232,18 +235,75 @@ class Database:
         self._enter()
         return self.secrets
 
+    async def deleted_uids(self, among: Collection[str], /) -> frozenset[str]:
+        self._enter()
+        return self.deleted.intersection(among)
+
     def _enter(self) -> None:
         if self.away:
             raise StoreUnavailableError("cannot list the Secrets: PostgreSQL does not answer")
 
 
-async def test_keys_without_a_record_go_at_the_second_sweep(place: Place) -> None:
+async def test_keys_of_deleted_secrets_go_at_the_next_sweep(place: Place) -> None:
     await sealed(place, "vault")
-    sweeper = KeySweeper(place.keys, Database(secrets=frozenset({"b"})), ManualClock())
-    assert await sweeper.once() == 0
+    database = Database(secrets=frozenset({"b"}), deleted=frozenset({"a", "c", "long ago"}))
+    sweeper = KeySweeper(place.keys, database, ManualClock())
     await place.keys.put("d", b"new")
     assert await sweeper.once() == 2
     assert await place.keys.uids() == ("b", "d")
+
+
+async def test_a_key_that_nobody_deleted_outlives_the_restore_of_an_older_backup(
+    place: Place,
+) -> None:
+    blobs = await sealed(place, "vault")
+    newer, older = Database(secrets=frozenset(UIDS)), Database(secrets=frozenset({"b"}))
+    clock = ManualClock()
+    await KeySweeper(place.keys, newer, clock).once()
+    for _ in range(6):  # each by a process of its own: none remembers
+        assert await KeySweeper(place.keys, older, clock).once() == 0
+        await clock.advance(24 * 3600)
+    assert await KeySweeper(place.keys, newer, clock).once() == 0
+    await opens(place.vaulted(), blobs)
+    assert await place.keys.orphans() == ()
+    await clock.advance(24 * 3600)
+    assert await KeySweeper(place.keys, older, clock).once() == 0  # it begins anew
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_key_without_a_secret_goes_after_a_week(place: Place, restarts: bool) -> None:
+    await sealed(place, "vault")
+    clock, database = ManualClock(), Database(secrets=frozenset({"b"}))
+    sweeper = KeySweeper(place.keys, database, clock)
+    assert await sweeper.once() == 0
+    await clock.advance(KEPT.total_seconds() - 1)
+    assert await sweeper.once() == 0
+    await clock.advance(1)
+    if restarts:
+        sweeper = KeySweeper(place.keys, database, clock)
+    assert await sweeper.once() == 2
+    assert (await place.keys.uids(), await place.keys.orphans()) == (("b",), ())
+
+
+async def test_deleted_ones_go_even_where_nothing_may_be_noted(place: Place) -> None:
+    """By a policy that allows no more than it had to before."""
+    await sealed(place, "vault")
+    database = Database(secrets=frozenset({"b"}), deleted=frozenset({"a"}))
+    ensure = place.vault.ensure_secret
+
+    async def refused(path: str, values: Mapping[str, str], /) -> Mapping[str, str]:
+        if "/orphans/" in path:
+            raise SecretsUnavailableError(f"cannot use '{path}' in Vault: not allowed")
+        return await ensure(path, values)
+
+    vault: Any = SimpleNamespace(
+        ensure_secret=refused,
+        list_secrets=place.vault.list_secrets,
+        delete_secret=place.vault.delete_secret,
+    )
+    with pytest.raises(SecretsUnavailableError):
+        await KeySweeper(VaultKeys(vault, place.keys.path), database, ManualClock()).once()
+    assert await place.keys.uids() == ("b", "c")
 
 
 @pytest.mark.parametrize("name", ["another", None])
@@ -256,15 +316,16 @@ async def test_no_key_goes_on_the_word_of_another_database(place: Place, name: s
     for _ in range(3):
         assert await stranger.once() == 0
     assert await place.keys.uids() == UIDS
-    restored = KeySweeper(place.keys, Database(secrets=frozenset({"b"})), ManualClock())
-    assert [await restored.once(), await restored.once()] == [0, 2]
+    back = Database(secrets=frozenset({"b"}), deleted=frozenset({"a", "c"}))
+    assert await KeySweeper(place.keys, back, ManualClock()).once() == 2
 
 
 async def test_the_sweep_goes_on_after_an_outage_of_the_vault_or_the_database(
     place: Place,
 ) -> None:
     await sealed(place, "vault")
-    clock, database = ManualClock(), Database(secrets=frozenset({"b"}))
+    clock = ManualClock()
+    database = Database(secrets=frozenset({"b"}), deleted=frozenset({"a", "c"}))
     async with asyncio.TaskGroup() as tasks:
         sweeping = tasks.create_task(KeySweeper(place.keys, database, clock).run())
         database.away = True
@@ -273,7 +334,8 @@ async def test_the_sweep_goes_on_after_an_outage_of_the_vault_or_the_database(
         place.vault.state = "sealed"
         await clock.advance(SWEEP_EVERY_S)
         place.vault.state = "open"
-        await clock.advance(2 * SWEEP_EVERY_S)
+        assert await place.keys.uids() == UIDS
+        await clock.advance(SWEEP_EVERY_S)
         sweeping.cancel()
     assert await place.keys.uids() == ("b",)
 
@@ -331,6 +393,15 @@ async def test_a_move_and_back_is_as_if_it_never_was(place: Place) -> None:
         "embedded",
     )
     await opens(await place.embedded(), blobs)
+
+
+async def test_a_move_back_leaves_nothing_of_it_in_the_vault(place: Place) -> None:
+    await sealed(place, "vault")
+    sweeper = KeySweeper(place.keys, Database(secrets=frozenset({"b"})), ManualClock())
+    assert await sweeper.once() == 0
+    assert await place.keys.orphans() == ("a", "c")
+    await place.move("embedded")
+    assert place.vault.kept == {}
 
 
 @pytest.mark.parametrize("where", ["table", "vault"])
