@@ -63,6 +63,10 @@ class KeyTable(ObjectKeys, Protocol):
         """UIDs of all Secrets there are, wherever their keys may be."""
         ...
 
+    async def identity(self) -> str | None:
+        """What this database alone has; None before its agent has begun."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class VaultKeys:
@@ -108,6 +112,10 @@ class VaultKeys:
             await self.forget_orphan(uid)
         await self.vault.delete_secret(f"{self.path}/{OWNER}")
         await self.vault.delete_secret(f"{self.path}/{MASTER}")
+
+    async def owner(self) -> str | None:
+        """The database whose folder it is, if it is anybody's yet."""
+        return (await self.vault.observe_secret(f"{self.path}/{OWNER}") or {}).get(DATABASE)
 
     async def claimed(self, database: str) -> bool:
         """Whether the folder is that database's; what is nobody's yet becomes its own."""
@@ -250,7 +258,8 @@ async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Back
     else made anew where nothing was ever sealed.
 
     An empty place in Vault says little: another path, or a Vault that was set up again, is as
-    empty as a new one. So the database is asked, which knows whether there are Secrets.
+    empty as a new one, and another installation's has a master key. So the database is asked,
+    which knows what Secrets there are.
 
     Raises SecretsUnavailableError when it should be there and isn't, TerminalError when there are
     two.
@@ -264,24 +273,33 @@ async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Back
                 reason="TwoMasterKeys",
             )
         return here
+    secrets = await table.sealed_uids()  # before the keys: another may be making the first ones
+    held = {*await table.uids(), *await keys.uids()}
     if kept is not None:
+        none_here = secrets and secrets.isdisjoint(held)
+        # in its own folder they are lost, and each is told so: this Vault is of an older backup
+        if none_here and await keys.owner() != await table.identity():
+            raise _elsewhere(keys, "what is there is of other Secrets than the database has")
         return MasterKey(kept)
-    if await table.uids() or await keys.uids():
+    if held:
         raise SecretsUnavailableError(
             "cannot find the master key, neither in Vault nor in the data folder: restore it; "
             "without it no Secret can be opened"
         )
     # on the way back with no Secret left there is nothing to lose: the way out of a lost Vault
-    away = prefer == "vault" and await table.backend() != "embedded"
-    if away or await table.sealed_uids():
-        raise SecretsUnavailableError(
-            f"cannot find the keys of Secrets in Vault: nothing is at '{keys.mount}/{keys.path}'; "
-            "correct CP_VAULT_ADDRESS, CP_VAULT_MOUNT, CP_VAULT_PATH or CP_INSTANCE, or restore "
-            "that Vault's backup"
-        )
+    if secrets or (prefer == "vault" and await table.backend() != "embedded"):
+        raise _elsewhere(keys, "nothing is there")
     if prefer == "embedded":
         return load_master_key(file, may_create=True)
     return MasterKey(await keys.put_master(new_master()))
+
+
+def _elsewhere(keys: VaultKeys, found: str) -> SecretsUnavailableError:
+    return SecretsUnavailableError(
+        f"cannot find the keys of Secrets at '{keys.mount}/{keys.path}' in Vault: {found}; "
+        "correct CP_VAULT_ADDRESS, CP_VAULT_MOUNT, CP_VAULT_PATH or CP_INSTANCE, or restore that "
+        "Vault's backup"
+    )
 
 
 def _master_of(file: Path) -> MasterKey | None:

@@ -182,6 +182,40 @@ async def test_no_master_key_is_made_for_another_place_while_there_are_secrets(
     await opens(place.vaulted(), blobs)
 
 
+async def test_another_installations_master_key_is_not_taken_for_its_own(
+    place: Place, tmp_path: Path
+) -> None:
+    blobs = await sealed(place, "vault")
+    other = VaultKeys(place.vault, "bunker/y")
+    await VaultSealer(other, FakeTable(), tmp_path / "none").seal("of the other", b"x")
+    before = dict(place.vault.kept)
+    lost = VaultSealer(other, place.table, place.file)
+    with pytest.raises(SecretsUnavailableError, match=r"secret/bunker/y.*CP_VAULT_PATH"):
+        await lost.open("a", blobs["a"])
+    with pytest.raises(SecretsUnavailableError):
+        await lost.seal("new", b"x")
+    assert place.vault.kept == before
+
+
+async def test_in_its_own_folder_lost_keys_are_lost_and_new_ones_made(place: Place) -> None:
+    blobs = await sealed(place, "vault")
+    assert await place.keys.claimed("this")
+    for uid in UIDS:
+        await place.keys.delete(uid)
+    with pytest.raises(SecretLostError):
+        await place.vaulted().open("a", blobs["a"])
+    assert await place.vaulted().seal("a", b"x")
+
+
+async def test_with_some_keys_lost_the_others_open(place: Place) -> None:
+    blobs = await sealed(place, "vault")
+    for uid in ("a", "b"):
+        await place.keys.delete(uid)
+    await opens(place.vaulted(), {"c": blobs["c"]})
+    with pytest.raises(SecretLostError):
+        await place.vaulted().open("a", blobs["a"])
+
+
 async def test_moved_to_a_vault_no_other_place_is_begun_even_without_secrets(place: Place) -> None:
     await place.move("vault")
     elsewhere = VaultKeys(place.vault, "bunker/y")

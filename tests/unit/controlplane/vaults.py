@@ -14,6 +14,7 @@ class FakeTable:
     where: str = "embedded"
     secrets: set[str] = field(default_factory=set)
     """UIDs of the Secrets there are."""
+    name: str | None = "this"
     changes: Counter[str] = field(default_factory=Counter)
     _left: int | None = None
 
@@ -52,3 +53,6 @@ class FakeTable:
 
     async def sealed_uids(self) -> frozenset[str]:
         return frozenset(self.secrets)
+
+    async def identity(self) -> str | None:
+        return self.name
