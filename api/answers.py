@@ -18,7 +18,9 @@ from api.reading import all_opened, shows_values
 from api.served import Served
 from api.splice import wire_bytes
 from api.tables import Include
+from controlplane.errors import SecretLostError
 from controlplane.records import Stored
+from controlplane.store.sealing import without_values
 from controlplane.store.shape import decode
 from controlplane.stretch import STRETCH_RECORDS, Stretch, stretches
 
@@ -71,7 +73,12 @@ async def answer_stored(call: Call, stored: Stored, *, status: int = 200) -> web
     """One stored record, as asked for: its own bytes where that is plain JSON."""
     if asked(call) is As.OBJECT and stored.key.kind != _SEALED:
         return web.Response(body=wire_bytes(stored), status=status, content_type=JSON)
-    return answer_object(call, await call.ctx.records.read(stored), status=status)
+    try:
+        shown = await call.ctx.records.read(stored)
+    except SecretLostError as exc:
+        call.warnings.append(str(exc))
+        shown = without_values(decode(stored))
+    return answer_object(call, shown, status=status)
 
 
 async def answer_stored_list(

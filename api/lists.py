@@ -19,6 +19,7 @@ from api.context import Call
 from api.deleting import DeleteOptions
 from api.list_options import check_list_options, limit_of
 from api.paging import Snapshot
+from api.reading import opened
 from api.records import ATTEMPTS, await_version, parse_version
 from api.routes import Handler
 from api.selectors import Selector, of_query
@@ -180,9 +181,9 @@ async def _deleted(call: Call, options: DeleteOptions, stored: Stored) -> dict[s
             return None
         options.check(served, latest)
         try:
-            shown = await records.read(latest)
+            shown = await opened(call.ctx, latest)
             left = await options.carry_out(latest)
-            return shown if left is None else await records.read(left)
+            return shown if left is None else await opened(call.ctx, left)
         except (ConflictError, NotFoundError):
             await records.catch_up(call.ctx.limits.catch_up_s)
             latest = call.ctx.view.get(stored.key)

@@ -10,15 +10,15 @@ from typing import Any, Final
 from api.context import Context
 from api.negotiate import As
 from api.tables import Include
-from controlplane.errors import NotFoundError
+from controlplane.errors import SecretLostError
 from controlplane.records import Stored
+from controlplane.store.sealing import without_values
 from controlplane.store.shape import decode
 from controlplane.stretch import stretches
 
 _SECRET: Final = "Secret"  # noqa: S105  # a kind
 _AT_ONCE: Final = 50
 """Secrets whose keys are asked for together: one round trip, and 5 ms to open them."""
-_SEALED: Final = ("sealed", "secretKeys", "contentHmac")
 
 
 def shows_values(kind: str, form: As, include: Include) -> bool:
@@ -28,14 +28,15 @@ def shows_values(kind: str, form: As, include: Include) -> bool:
 
 
 async def opened(ctx: Context, stored: Stored) -> dict[str, Any]:
-    """A Secret in clear; without its values once its key was destroyed with it.
+    """A record, and a Secret in clear; without its values once its key is gone: destroyed with it,
+    or lost.
 
     Raises SecretsUnavailableError.
     """
     try:
         return await ctx.records.read(stored)
-    except NotFoundError:
-        return {key: value for key, value in decode(stored).items() if key not in _SEALED}
+    except SecretLostError:
+        return without_values(decode(stored))
 
 
 async def all_opened(ctx: Context, found: Sequence[Stored]) -> AsyncIterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from api.answers import answer_stored, check_answerable
 from api.body import read_object
 from api.context import Call
 from api.options import WriteOptions, write_options
+from api.reading import opened
 from api.routes import Handler
 from api.slow import judged_in_turns
 from api.writing import Base, Draft, base_of, draft_create, draft_update
@@ -155,7 +156,7 @@ async def _change(call: Call, options: WriteOptions, make: Change) -> tuple[Stor
     info = call.target.served.info
     for _ in range(ATTEMPTS):
         before = await current(call)
-        wire = await call.ctx.records.read(before)
+        wire = await opened(call.ctx, before)
         size = max(call.body_bytes, len(before.body) + len(before.managed_fields))
         base = base_of(wire, before.managed_fields)
         draft, versioned = await judged_in_turns(

@@ -48,11 +48,11 @@ from controlplane.engine.cache import Cache
 from controlplane.engine.manager import Mandate
 from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
 from controlplane.hushed import Hushed, Learn
+from controlplane.keysweep import KeySweeper
 from controlplane.logs import configure_logs
 from controlplane.moving import Mover
 from controlplane.openfiles import raise_open_files
 from controlplane.records import Sealer
-from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.settings import Settings, docker_url
 from controlplane.shared import Shared
 from controlplane.stopping import explained, starting
@@ -68,7 +68,12 @@ from controlplane.store.migrate import ensure_schema
 from controlplane.store.records import Records
 from controlplane.store.service import PostgresStore
 from controlplane.store.tokens import Tokens
-from controlplane.vaulted import Backend, KeySweeper, TableKeys, VaultKeys, VaultSealer, moved
+from controlplane.vaulted import (
+    Backend,
+    VaultKeys,
+    VaultSealer,
+    embedded_sealer,
+)
 from drivers.vault import HvacVault, VaultServer
 from resources.kinds import KINDS
 
@@ -169,7 +174,8 @@ def open_vault(settings: Settings, clock: Clock) -> HvacVault | None:
 
 
 def vault_keys(settings: Settings, vault: HvacVault) -> VaultKeys:
-    return VaultKeys(vault, settings.vault_path or f"bunker/{settings.instance}")
+    path = settings.vault_path or f"bunker/{settings.instance}"
+    return VaultKeys(vault, path, settings.vault_mount)
 
 
 async def make_sealer(settings: Settings, table: StoredKeys, vault: HvacVault | None) -> Sealer:
@@ -178,10 +184,7 @@ async def make_sealer(settings: Settings, table: StoredKeys, vault: HvacVault | 
     file = settings.data_dir / MASTER_KEY
     if vault is not None:
         return VaultSealer(vault_keys(settings, vault), table, file, settings.secrets)
-    if await table.backend() != "embedded":
-        raise moved()
-    master = load_master_key(file, may_create=not await table.any())
-    return EmbeddedSealer(master, TableKeys(table))
+    return await embedded_sealer(table, file)
 
 
 async def migrate_secrets(settings: Settings, to: Backend) -> str:

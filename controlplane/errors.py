@@ -52,6 +52,14 @@ class SecretsUnavailableError(RetryableError):
         super().__init__(message, retry_after_s=retry_after_s, reason="SecretsUnavailable")
 
 
+class SecretLostError(RetryableError):
+    """A Secret is there and its key is not, nor will it come by itself: somebody restores it, or
+    gives the Secret other values."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="SecretKeyLost")
+
+
 class TerminalError(ControlPlaneError):
     """Only an edit helps: no requeue until the generation changes."""
 

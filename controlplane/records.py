@@ -196,7 +196,9 @@ class Sealer(Protocol):
         never stored; opens like any other, and leaves no key behind."""
         ...
 
-    async def open(self, uid: str, blob: bytes, /) -> bytes: ...
+    async def open(self, uid: str, blob: bytes, /) -> bytes:
+        """Raises SecretLostError where the key is gone, SecretsUnavailableError."""
+        ...
 
     def digest(self, plaintext: bytes, /) -> str:
         """Keyed HMAC, hex: equal content gives an equal digest; reveals nothing else."""

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from controlplane.errors import NotFoundError, SecretsUnavailableError, TerminalError
+from controlplane.errors import SecretLostError, SecretsUnavailableError, TerminalError
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -145,14 +145,14 @@ class EmbeddedSealer:
         return _STORED + _encrypt(self._unwrap(uid, kept), plaintext, uid)
 
     async def open(self, uid: str, blob: bytes, /) -> bytes:
-        """Decrypt. Raises NotFoundError when the key was destroyed, SecretsUnavailableError
+        """Decrypt. Raises SecretLostError when the key was destroyed, SecretsUnavailableError
         when key and blob don't belong together (another master key, or tampering)."""
         if blob[:1] == _CARRIED:
             carried, sealed = blob[1 : 1 + _WRAPPED_BYTES], blob[1 + _WRAPPED_BYTES :]
             return self._decrypt(uid, carried, sealed)
         wrapped = await self._keys.get(uid)
         if wrapped is None:
-            raise NotFoundError(f"cannot open the data of '{uid}': its key was destroyed")
+            raise SecretLostError(f"cannot open the data of '{uid}': its key is gone")
         return self._decrypt(uid, wrapped, blob[1:])
 
     def digest(self, plaintext: bytes, /) -> str:

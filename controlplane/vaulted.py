@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-import structlog
-
 from controlplane.clock import Clock
 from controlplane.errors import RetryableError, SecretsUnavailableError, TerminalError
 from controlplane.secrets import (
@@ -34,10 +32,10 @@ MASTER: Final = "master"
 OWNER: Final = "owner"
 DATABASE: Final = "database"
 """Name of the one value at OWNER."""
+ORPHANS: Final = "orphans"
+SINCE: Final = "since"
+"""Name of the one value at each path below ORPHANS."""
 READY_EVERY_S: Final = 5.0
-SWEEP_EVERY_S: Final = 300.0
-
-_log = structlog.get_logger(__name__)
 
 
 class KeyVault(Protocol):
@@ -61,6 +59,14 @@ class KeyTable(ObjectKeys, Protocol):
 
     async def set_backend(self, name: str, /) -> None: ...
 
+    async def sealed_uids(self) -> frozenset[str]:
+        """UIDs of all Secrets there are, wherever their keys may be."""
+        ...
+
+    async def identity(self) -> str | None:
+        """What this database alone has; None before its agent has begun."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class VaultKeys:
@@ -68,6 +74,8 @@ class VaultKeys:
 
     vault: KeyVault
     path: str
+    mount: str = "secret"
+    """Only to be told: `vault` knows where it is mounted."""
 
     async def get(self, uid: str, /) -> bytes | None:
         return _decoded(await self.vault.observe_secret(self._of(uid)), uid)
@@ -100,13 +108,34 @@ class VaultKeys:
 
     async def delete_master(self) -> None:
         """With whose folder it was: nothing of this installation is left."""
+        for uid in await self.orphans():
+            await self.forget_orphan(uid)
         await self.vault.delete_secret(f"{self.path}/{OWNER}")
         await self.vault.delete_secret(f"{self.path}/{MASTER}")
+
+    async def owner(self) -> str | None:
+        """The database whose folder it is, if it is anybody's yet."""
+        return (await self.vault.observe_secret(f"{self.path}/{OWNER}") or {}).get(DATABASE)
 
     async def claimed(self, database: str) -> bool:
         """Whether the folder is that database's; what is nobody's yet becomes its own."""
         kept = await self.vault.ensure_secret(f"{self.path}/{OWNER}", {DATABASE: database})
         return kept.get(DATABASE) == database
+
+    async def orphans(self) -> tuple[str, ...]:
+        """UIDs of the keys that were found without a Secret."""
+        return await self.vault.list_secrets(f"{self.path}/{ORPHANS}")
+
+    async def orphaned(self, uid: str, now: str) -> str:
+        """Note that a key was found without a Secret; when that was first noted."""
+        kept = await self.vault.ensure_secret(self._orphan(uid), {SINCE: now})
+        return kept.get(SINCE, "")
+
+    async def forget_orphan(self, uid: str) -> None:
+        await self.vault.delete_secret(self._orphan(uid))
+
+    def _orphan(self, uid: str) -> str:
+        return f"{self.path}/{ORPHANS}/{uid}"
 
     def _of(self, uid: str) -> str:
         return f"{self.path}/keys/{uid}"
@@ -159,6 +188,19 @@ def moved() -> SecretsUnavailableError:
         "cannot open Secrets: their keys are in a Vault; set CP_SECRETS=vault and CP_VAULT_*, or "
         "move them back with `python -m controlplane secrets migrate --to embedded`"
     )
+
+
+async def embedded_sealer(table: KeyTable, master_file: Path) -> EmbeddedSealer:
+    """The backend of a process without a Vault; its first start makes the master key.
+
+    Raises SecretsUnavailableError where the keys are in a Vault: moved there, or never here.
+    """
+    sealed = await table.sealed_uids()  # before the keys: another may be making the first ones
+    held, master = bool(await table.uids()), _master_of(master_file)
+    if (sealed and not held and master is None) or await table.backend() != "embedded":
+        raise moved()
+    master = master or load_master_key(master_file, may_create=not held)
+    return EmbeddedSealer(master, TableKeys(table))
 
 
 @dataclass(slots=True)
@@ -215,6 +257,10 @@ async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Back
     """The master key: from Vault, else from the file of an installation that is not moved yet,
     else made anew where nothing was ever sealed.
 
+    An empty place in Vault says little: another path, or a Vault that was set up again, is as
+    empty as a new one, and another installation's has a master key. So the database is asked,
+    which knows what Secrets there are.
+
     Raises SecretsUnavailableError when it should be there and isn't, TerminalError when there are
     two.
     """
@@ -227,79 +273,37 @@ async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Back
                 reason="TwoMasterKeys",
             )
         return here
+    secrets = await table.sealed_uids()  # before the keys: another may be making the first ones
+    held = {*await table.uids(), *await keys.uids()}
     if kept is not None:
+        none_here = secrets and secrets.isdisjoint(held)
+        # in its own folder they are lost, and each is told so: this Vault is of an older backup
+        if none_here and await keys.owner() != await table.identity():
+            raise _elsewhere(keys, "what is there is of other Secrets than the database has")
         return MasterKey(kept)
-    if await table.uids() or await keys.uids():
+    if held:
         raise SecretsUnavailableError(
             "cannot find the master key, neither in Vault nor in the data folder: restore it; "
             "without it no Secret can be opened"
         )
+    # on the way back with no Secret left there is nothing to lose: the way out of a lost Vault
+    if secrets or (prefer == "vault" and await table.backend() != "embedded"):
+        raise _elsewhere(keys, "nothing is there")
     if prefer == "embedded":
         return load_master_key(file, may_create=True)
     return MasterKey(await keys.put_master(new_master()))
 
 
+def _elsewhere(keys: VaultKeys, found: str) -> SecretsUnavailableError:
+    return SecretsUnavailableError(
+        f"cannot find the keys of Secrets at '{keys.mount}/{keys.path}' in Vault: {found}; "
+        "correct CP_VAULT_ADDRESS, CP_VAULT_MOUNT, CP_VAULT_PATH or CP_INSTANCE, or restore that "
+        "Vault's backup"
+    )
+
+
 def _master_of(file: Path) -> MasterKey | None:
     return load_master_key(file, may_create=False) if file.exists() else None
-
-
-@dataclass(slots=True)
-class KeySweeper:
-    """Removes keys from Vault whose Secret is gone: the database does so by itself, in the
-    transaction that deletes the record, and can't reach into a Vault.
-
-    A key is older than its record, so only one that had no record at two sweeps goes. And none on
-    the word of another database than the one that the folder belongs to, such as a second
-    installation's, or an empty one that is still to be restored: a key never comes back.
-    """
-
-    keys: VaultKeys
-    live: "Live"
-    clock: Clock
-    _seen: frozenset[str] = frozenset()
-
-    async def run(self) -> None:
-        """For ever; while the Vault or the database is away, later."""
-        while True:
-            await self.clock.sleep(SWEEP_EVERY_S)
-            try:
-                await self.once()
-            except RetryableError:
-                continue
-
-    async def once(self) -> int:
-        """One sweep; how many keys went."""
-        database = await self.live.identity()
-        if database is None:  # nothing of its own is in it yet
-            return 0
-        if not await self.keys.claimed(database):
-            _log.error(
-                "vault_sweep_refused",
-                path=self.keys.path,
-                hint="another database's keys are kept there: give each installation a "
-                "CP_VAULT_PATH of its own, or restore the database that the keys are of",
-            )
-            return 0
-        found = frozenset(await self.keys.uids())
-        orphans = found - await self.live.sealed_uids()
-        gone = orphans & self._seen
-        for uid in sorted(gone):
-            await self.keys.delete(uid)
-        self._seen = orphans - gone
-        return len(gone)
-
-
-class Live(Protocol):
-    """Whose keys are needed."""
-
-    async def identity(self) -> str | None:
-        """What this database alone has, and each restored backup of it; None before its agent
-        has begun."""
-        ...
-
-    async def sealed_uids(self) -> frozenset[str]:
-        """UIDs of all Secrets there are, read from the store itself."""
-        ...
 
 
 def _encoded(value: bytes) -> dict[str, str]:

@@ -1,11 +1,24 @@
 """What kinds with containers plan and tell alike: secret files, their end, their state. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from controlplane.plan import Report, Wait, Want
+from controlplane.errors import SecretLostError
+from controlplane.plan import Report, SecretReader, Wait, Want
 from drivers.containers import ContainerState
 from reconcilers import _container as box
 from resources.meta import Record, Status
+
+
+async def read_own(values: SecretReader, want: Want[Any], name: str) -> Mapping[str, bytes] | None:
+    """The values of a Secret of its own, as SecretReader.read. One whose key is lost is as good as
+    none to what is being deleted: else that would never end."""
+    try:
+        return await values.read("Secret", want.record.metadata.namespace, name)
+    except SecretLostError:
+        if want.deleting:
+            return None
+        raise
 
 
 def file_steps(

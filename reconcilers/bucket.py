@@ -50,6 +50,7 @@ from reconcilers._bucketsteps import (
     SetVersioning,
     Where,
 )
+from reconcilers._lifecycle import read_own
 from reconcilers._secrets import tells_truth
 from resources.bucket import AccessKey, Bucket, BucketStatus, KeyStatus
 from resources.meta import Condition, SecretRef
@@ -115,9 +116,7 @@ class BucketReconciler(Reconciler[Bucket, BucketSeen, BucketStep]):
         user = None
         if (name := user_name(record, key.name)) in users:
             user = await self.s3.observe_user(server, name)
-        values = await self.values.read(
-            "Secret", record.metadata.namespace, record.secret_name(key.name)
-        )
+        values = await read_own(self.values, want, record.secret_name(key.name))
         if values is None:
             return KeySeen(user)
         true = tells_truth(values, key_secret(want, key, server.region).keys)

@@ -58,6 +58,7 @@ from reconcilers._lifecycle import (
     file_steps,
     host_address,
     not_placed,
+    read_own,
     removal,
     served,
 )
@@ -114,7 +115,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             self.containers.observe_container(record.owned_name, uid),
             self.containers.observe_network(want.network),
             self.files.observe_files(uid),
-            self.values.read("Secret", record.metadata.namespace, record.secret_name),
+            read_own(self.values, want, record.secret_name),
         )
         reference = self._image(want).reference
         # what runs from it has it: one question less in the commonest pass

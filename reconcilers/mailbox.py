@@ -20,6 +20,7 @@ from controlplane.plan import (
     Want,
 )
 from drivers.mail import MailboxSpec, MailboxState, Password
+from reconcilers._lifecycle import read_own
 from reconcilers._mail import (
     MailServers,
     Place,
@@ -98,7 +99,7 @@ class MailboxReconciler(Reconciler[Mailbox, MailboxSeen, MailboxStep]):
 
     async def observe(self, want: Want[Mailbox], /) -> MailboxSeen:
         record = want.record
-        values = await self.values.read("Secret", record.metadata.namespace, record.secret_name)
+        values = await read_own(self.values, want, record.secret_name)
         password = password_of(values, _version(want))
         place = place_of(want)
         state = None

@@ -24,6 +24,7 @@ from controlplane.plan import (
 )
 from drivers.mail import DomainSpec, DomainState
 from drivers.mail_keys import public_key
+from reconcilers._lifecycle import read_own
 from reconcilers._mail import (
     MailServers,
     Place,
@@ -99,7 +100,7 @@ class MailDomainReconciler(Reconciler[MailDomain, MailDomainSeen, MailDomainStep
             return MailDomainSeen()
         mail, server = await self.servers.open(place)
         state = await mail.observe_domain(server, record.spec.domain)
-        values = await self.values.read("Secret", record.metadata.namespace, record.secret_name)
+        values = await read_own(self.values, want, record.secret_name)
         private = (values or {}).get(PRIVATE, b"").decode(errors="replace")
         return MailDomainSeen(
             place, state, public_key(private) if private else "", values is not None

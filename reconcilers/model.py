@@ -32,7 +32,14 @@ from reconcilers import _container as box
 from reconcilers import _modelserver as made
 from reconcilers._credentials import credential
 from reconcilers._images import LLAMACPP
-from reconcilers._lifecycle import file_steps, host_address, not_placed, removal, served
+from reconcilers._lifecycle import (
+    file_steps,
+    host_address,
+    not_placed,
+    read_own,
+    removal,
+    served,
+)
 from reconcilers._modelplan import (
     SERVED_RECHECK_S,
     EnsureModel,
@@ -89,7 +96,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             self.containers.observe_container(record.owned_name, uid),
             self.containers.observe_network(want.network),
             self.files.observe_files(uid),
-            self.values.read("Secret", record.metadata.namespace, record.secret_name),
+            read_own(self.values, want, record.secret_name),
         )
         image_here = container is not None and container.image == LLAMACPP
         if not image_here and not want.deleting:

@@ -46,7 +46,7 @@ from drivers.wireguard import (
 from drivers.wireguard_keys import public_key_of
 from reconcilers import _container as box
 from reconcilers._images import WIREGUARD
-from reconcilers._lifecycle import file_steps, not_running, removal, served
+from reconcilers._lifecycle import file_steps, not_running, read_own, removal, served
 from reconcilers._secrets import secret_ref, tells_truth
 from reconcilers._volumes import release
 from reconcilers._vpngateway import (
@@ -99,7 +99,7 @@ class VpnNetworkReconciler(Reconciler[VpnNetwork, VpnNetworkSeen, VpnNetworkStep
             self.containers.observe_container(record.owned_name, uid),
             self.containers.observe_network(want.network),
             self.files.observe_files(uid),
-            self.values.read("Secret", record.metadata.namespace, record.secret_name),
+            read_own(self.values, want, record.secret_name),
         )
         image_here = container is not None and container.image == WIREGUARD
         if not image_here:

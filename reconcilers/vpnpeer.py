@@ -25,6 +25,7 @@ from controlplane.plan import (
     Want,
 )
 from drivers.wireguard_keys import public_key_of
+from reconcilers._lifecycle import read_own
 from reconcilers._secrets import secret_ref, tells_truth, text_of
 from reconcilers._vpnconfig import config_text, offer_of, secret_keys, version_of
 from resources._vpnlease import VpnLease
@@ -73,7 +74,7 @@ class VpnPeerReconciler(Reconciler[VpnPeer, VpnPeerSeen, VpnPeerStep]):
         if record.status.config_version == version:
             # read and found right before, and neither it nor what it should be has changed
             return VpnPeerSeen(record.status.public_key, True, False, version)
-        values = await self.values.read("Secret", record.metadata.namespace, record.secret_name)
+        values = await read_own(self.values, want, record.secret_name)
         # drawing the code takes longer than an event loop may be held up
         return await asyncio.to_thread(_judged, record, values or {}, config, version)
 

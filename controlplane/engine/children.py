@@ -14,6 +14,7 @@ from controlplane.engine import secretdata
 from controlplane.engine.port import AGENT, RecordsPort
 from controlplane.engine.recorder import Recorder
 from controlplane.engine.resolve import SECRET, parse
+from controlplane.engine.values import read_current
 from controlplane.errors import AlreadyExistsError, ConflictError, RetryableError, TerminalError
 from controlplane.plan import (
     EnsureChild,
@@ -70,8 +71,14 @@ class Children:
         stored = self.view.get(key)
         if stored is None or owner.uid not in stored.owner_uids:
             return
-        obj = without_owner(await self.records.read(stored), owner.uid)
-        await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
+        # its metadata alone: a Secret that can't be opened must not hold its owner's deletion up
+        await self.records.update(
+            stored,
+            without_owner(stored.obj, owner.uid),
+            actor=AGENT,
+            subresource="metadata",
+            epoch=self.epoch(),
+        )
 
     async def _remove(self, owner: Stored, key: Key) -> None:
         stored = self.view.get(key)
@@ -97,7 +104,7 @@ class Children:
             return
         claimed = bool(step.claim) and stored.labels.get(CLAIM_LABEL) == step.claim
         adopted = self._adoptable(owner, stored, claimed)
-        opened = await self.records.read(stored)
+        opened = await read_current(self.view, self.records, stored)
         before = secretdata.decoded(opened.get("data") or {})
         kept = secretdata.kept(before, step.keys, step.renew_on)
         data = await self._completed(kept, step)
@@ -201,11 +208,7 @@ def reference(owner: Stored) -> dict[str, Any]:
 
 
 def without_owner(obj: Mapping[str, Any], uid: str) -> dict[str, Any]:
-    """The object without its ownerReference to `uid`.
-
-    Takes the object as read, not as stored: a stored Secret is sealed, and writing it back so
-    would empty it.
-    """
+    """The object without its ownerReference to `uid`."""
     left = [ref for ref in obj["metadata"].get("ownerReferences") or () if ref["uid"] != uid]
     meta = {key: value for key, value in obj["metadata"].items() if key != "ownerReferences"}
     return {**obj, "metadata": {**meta, "ownerReferences": left} if left else meta}

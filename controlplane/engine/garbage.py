@@ -36,6 +36,9 @@ SCAN_S: Final = 600.0
 GROUP: Final = 64
 """How many of thousands (old events, all of a namespace) are deleted at once: few commits for the
 store, and another job waits no longer than for one of them."""
+AGAIN_S: Final = 0.05
+AGAIN_DOUBLINGS: Final = 10
+"""A lost race is over at once; one that seems to be lost again and again is no race: 51 s."""
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +106,8 @@ class Garbage:
             except StaleEpochError:
                 self.lost()
             except (ConflictError, NotFoundError):
-                self.jobs.add_after(item.key, 0.05, Priority.DEPENDENCY)
+                at_most_s = AGAIN_S * 2 ** min(self.jobs.failures(item.key), AGAIN_DOUBLINGS)
+                self.jobs.retry(item.key, Priority.DEPENDENCY, at_most_s=at_most_s)
             except ControlPlaneError as exc:
                 _log.info("garbage_kept", job=str(item.key), error=str(exc))
                 self.jobs.retry(item.key, Priority.DEPENDENCY)
@@ -247,14 +251,16 @@ class Garbage:
         live = self.view.get(owner.key)
         if live is None or live.uid != owner.uid:
             return
-        read = await self.records.read(live)
         left = [each for each in live.meta.get("finalizers") or () if each != finalizer]
-        obj = {**read, "metadata": {**read["metadata"], "finalizers": left}}
-        await self.records.update(live, obj, actor=AGENT, epoch=self.epoch())
+        await self._describe(live, {"metadata": {**live.meta, "finalizers": left}})
 
     async def _disown(self, stored: Stored, uid: str) -> None:
-        obj = without_owner(await self.records.read(stored), uid)
-        await self.records.update(stored, obj, actor=AGENT, epoch=self.epoch())
+        await self._describe(stored, without_owner(stored.obj, uid))
+
+    async def _describe(self, stored: Stored, obj: Mapping[str, Any]) -> None:
+        """Its metadata alone: a Secret that can't be opened must hold nothing up."""
+        epoch = self.epoch()
+        await self.records.update(stored, obj, actor=AGENT, subresource="metadata", epoch=epoch)
 
     # --- namespaces ---
 

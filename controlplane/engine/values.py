@@ -6,10 +6,11 @@ The values go to the caller's observe or apply and are kept nowhere.
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from controlplane.engine.port import RecordsPort
-from controlplane.records import Key, View
+from controlplane.errors import ConflictError, SecretLostError
+from controlplane.records import Key, Stored, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +24,28 @@ class StoredValues:
         self, kind: Literal["Secret", "ConfigMap"], namespace: str, name: str, /
     ) -> Mapping[str, bytes] | None:
         """Decoded values by key; None if there is no such record. Raises
-        SecretsUnavailableError."""
+        SecretsUnavailableError, SecretLostError, ConflictError (it was just deleted)."""
         stored = self.view.get(Key(kind, namespace, name))
         if stored is None:
             return None
-        obj = await self.records.read(stored)
+        obj = await read_current(self.view, self.records, stored)
         if kind == "Secret":
             return _decoded(obj.get("data"))
         plain = {key: text.encode() for key, text in (obj.get("data") or {}).items()}
         return plain | _decoded(obj.get("binaryData"))
+
+
+async def read_current(view: View, records: RecordsPort, stored: Stored) -> Mapping[str, Any]:
+    """The record in clear. Raises ConflictError where it was deleted meanwhile, which destroys its
+    key at once; SecretLostError where it is there and its key isn't."""
+    try:
+        return await records.read(stored)
+    except SecretLostError:
+        await records.catch_up(5.0)
+        now = view.get(stored.key)
+        if now is None or now.uid != stored.uid:
+            raise ConflictError(f"cannot read {stored.key}: it was just deleted") from None
+        raise
 
 
 def _decoded(data: Mapping[str, str] | None) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ record (writer.py); a key whose record never came is swept by compaction.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -103,12 +103,6 @@ class StoredKeys:
         async with self.database.reading("cannot destroy a Secret's key") as conn:
             await conn.execute("DELETE FROM object_keys WHERE uid = $1", uid)
 
-    async def any(self) -> bool:
-        """True once anything was sealed: from then on the master key must not be made anew."""
-        async with self.database.reading("cannot read the Secrets' keys") as conn:
-            found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM object_keys)")
-        return found
-
     async def uids(self) -> tuple[str, ...]:
         """Of all keys that are here, sorted."""
         async with self.database.reading("cannot read the Secrets' keys") as conn:
@@ -141,6 +135,16 @@ class StoredKeys:
         """UIDs of all Secrets there are."""
         async with self.database.reading("cannot list the Secrets") as conn:
             rows = await conn.fetch("SELECT uid FROM objects WHERE kind = 'Secret'")
+        return frozenset(str(row["uid"]) for row in rows)
+
+    async def deleted_uids(self, among: Collection[str], /) -> frozenset[str]:
+        """Those of them whose Secret's deletion is in the log of changes, restored with it."""
+        async with self.database.reading("cannot read which Secrets were deleted") as conn:
+            rows = await conn.fetch(
+                "SELECT uid FROM changes "
+                "WHERE verb = 'delete' AND kind = 'Secret' AND uid = ANY ($1::text[])",
+                [*among],
+            )
         return frozenset(str(row["uid"]) for row in rows)
 
     async def identity(self) -> str | None:

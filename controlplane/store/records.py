@@ -18,6 +18,7 @@ from controlplane.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    SecretLostError,
     StoreUnavailableError,
 )
 from controlplane.fields import Owner, after_update, dump, ownership, parse
@@ -120,7 +121,7 @@ class Records:
     ) -> Stored:
         """Replace `base` by `obj`; returns `base` itself, and writes nothing, when neither the
         object nor its ownership changes. Dropping the last finalizer of a record that is being
-        deleted deletes it.
+        deleted deletes it. Subresource "metadata" opens no Secret: it takes `obj` as stored.
 
         Raises ConflictError, NotFoundError, InvalidFieldError, or ForbiddenError (it grows in a
         namespace that is full).
@@ -129,7 +130,7 @@ class Records:
         given = obj["metadata"].get("resourceVersion")
         if given and given != str(base.revision):
             raise _modified(base.key)
-        before = await self._whole(base)
+        before = base.obj if subresource == "metadata" else await self._whole(base)
         if base.key.kind == sealing.SECRET:
             obj = sealing.merged(obj)
         after = shape.updated(info, before, obj, subresource)
@@ -187,7 +188,7 @@ class Records:
 
     async def read(self, stored: Stored) -> dict[str, Any]:
         """The wire object, the caller's own: with resourceVersion and managedFields, and a
-        Secret's values in clear. Raises SecretsUnavailableError."""
+        Secret's values in clear. Raises SecretsUnavailableError, SecretLostError."""
         obj = shape.decode(stored)
         if stored.key.kind == sealing.SECRET:
             return await sealing.opened(self.sealer, obj)
@@ -283,14 +284,17 @@ class Records:
         return _unwritten(write, 0)
 
     async def _whole(self, stored: Stored) -> Mapping[str, Any]:
-        if stored.key.kind == sealing.SECRET:
+        if stored.key.kind != sealing.SECRET:
+            return stored.obj
+        try:
             return await sealing.opened(self.sealer, stored.obj)
-        return stored.obj
+        except SecretLostError:  # whoever has its values may set them again
+            return sealing.without_values(stored.obj)
 
     async def _encode(
         self, kind: str, uid: str, obj: Mapping[str, Any], base: Stored | None, *, dry_run: bool
     ) -> bytes:
-        if kind == sealing.SECRET:
+        if kind == sealing.SECRET and "sealed" not in obj:  # of its metadata alone: as it was
             old = base.obj if base is not None else None
             obj = await sealing.sealed(self.sealer, uid, obj, old, ephemeral=dry_run)
         return shape.encode(obj)
@@ -306,6 +310,7 @@ class Records:
     ) -> bytes:
         if subresource in ("status", "engine") and epoch is not None:
             return self._controller_status(base, after, actor)
+        subresource = "" if subresource == "metadata" else subresource
         return self._ownership(base.managed_fields, before, after, actor, subresource)
 
     def _ownership(

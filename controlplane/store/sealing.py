@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from controlplane.errors import SecretLostError
 from controlplane.records import Sealer
 
 SECRET: Final = "Secret"  # noqa: S105  # a kind, not a password
@@ -41,7 +42,9 @@ async def sealed(
     ephemeral: bool = False,
 ) -> Obj:
     """The Secret as stored. Keeps `base`'s blob when what is in it is the same, so that a no-op
-    write stays one. `ephemeral` (dry runs) keeps no key."""
+    write stays one, and the blob whose key is lost where there are no values to put in its place:
+    to label such a Secret must not take it from whoever restores the key. `ephemeral` (dry runs)
+    keeps no key."""
     meta = dict(obj["metadata"])
     annotations = dict(meta.get("annotations") or {})
     applied = annotations.pop(LAST_APPLIED, None)
@@ -54,16 +57,24 @@ async def sealed(
     clear = orjson.dumps({"data": data, "lastApplied": applied}, option=orjson.OPT_SORT_KEYS)
     made["secretKeys"] = sorted(data)
     made["contentHmac"] = sealer.digest(orjson.dumps(data, option=orjson.OPT_SORT_KEYS))
-    if base is not None and await _clear(sealer, uid, base) == clear:
-        made["sealed"] = base["sealed"]
-    else:
-        blob = await sealer.seal(uid, clear, ephemeral=ephemeral)
-        made["sealed"] = base64.b64encode(blob).decode()
-    return made
+    try:
+        if base is not None and await _clear(sealer, uid, base) == clear:
+            return made | {"sealed": base["sealed"]}
+    except SecretLostError:
+        if base is not None and not data:
+            return made | {name: base[name] for name in _SEALED}
+    blob = await sealer.seal(uid, clear, ephemeral=ephemeral)
+    return made | {"sealed": base64.b64encode(blob).decode()}
+
+
+def without_values(obj: Mapping[str, Any]) -> Obj:
+    """What can be shown of a Secret whose key is lost."""
+    return {key: value for key, value in obj.items() if key not in _SEALED}
 
 
 async def opened(sealer: Sealer, obj: Mapping[str, Any]) -> Obj:
-    """The Secret as written: the inverse of `sealed`."""
+    """The Secret as written: the inverse of `sealed`. Raises SecretLostError,
+    SecretsUnavailableError."""
     meta = dict(obj["metadata"])
     secret = orjson.loads(await _clear(sealer, meta["uid"], obj))
     if secret["lastApplied"] is not None:
@@ -71,11 +82,19 @@ async def opened(sealer: Sealer, obj: Mapping[str, Any]) -> Obj:
             **(meta.get("annotations") or {}),
             LAST_APPLIED: secret["lastApplied"],
         }
-    made = {k: v for k, v in obj.items() if k not in _SEALED} | {"metadata": meta}
+    made = without_values(obj) | {"metadata": meta}
     if secret["data"]:
         made["data"] = secret["data"]
     return made
 
 
 async def _clear(sealer: Sealer, uid: str, obj: Mapping[str, Any]) -> bytes:
-    return await sealer.open(uid, base64.b64decode(obj["sealed"]))
+    try:
+        return await sealer.open(uid, base64.b64decode(obj["sealed"]))
+    except SecretLostError as exc:
+        meta = obj["metadata"]
+        raise SecretLostError(
+            f"cannot open Secret '{meta.get('namespace')}/{meta['name']}': its key is gone; "
+            "restore the backup that has it (the Vault's, where keys are in one), set its values "
+            "again, or delete it where it is made by a record of its own: that makes it anew"
+        ) from exc

@@ -71,8 +71,8 @@ def updated(
     info: KindInfo, base: Mapping[str, Any], obj: Mapping[str, Any], subresource: str
 ) -> Obj:
     """The object of an update: status alone through "status", status and finalizers through
-    "engine" (a finalizer is never without the allocation that it frees), everything but status
-    otherwise.
+    "engine" (a finalizer is never without the allocation that it frees), metadata alone through
+    "metadata", everything but status otherwise.
 
     Raises ConflictError for another uid, InvalidFieldError for a finalizer added while deleting.
     """
@@ -86,6 +86,8 @@ def updated(
         made["metadata"] = _with_finalizers(meta, obj["metadata"])
         _check_finalizers(info, meta, made["metadata"])
         return made
+    if subresource == "metadata":
+        obj = {**base, "metadata": obj["metadata"]}
     made = _with_status(obj, base) if info.has_status else {**obj}
     made["metadata"] = _merged_meta(base, obj)
     if info.kind == NAMESPACE:

@@ -20,13 +20,14 @@ from tests.support.platform import Platform
 NO_STATE: Final = frozenset(
     {"writes", "calls", "faults", "crashing", "routes", "starts", "passwords", "heals", "images",
      "info", "usage", "values", "clock", "meter", "probe", "started_at", "finished_at", "exit_code",
-     "restart_count", "serial", "keys_made"}
+     "restart_count", "serial", "keys_made", "pulls"}
 )  # fmt: skip
 """Attributes of fakes that tell how it came about, not what it is."""
 GONE: Final = "gone"
 """Begins the name of a record that was deleted: what is owned by it outside is an orphan."""
-IN_PLACE: Final = frozenset({"limits", "networks", "name"})
-"""What a container was made with and may have been given otherwise since: its state tells."""
+IN_PLACE: Final = frozenset({"limits", "networks", "name", "notes"})
+"""What a container was made with and may have been given otherwise since: its state tells. Notes
+say what it was made for, and stay."""
 _SCRUB: Final = (
     # a link to an object says when it was made, and when it ends
     (re.compile(r"X-Amz-[^\"]*"), "<signed>"),
@@ -40,6 +41,7 @@ _SCRUB: Final = (
     # a server counts what is in its buckets and mailboxes when it has time to
     (re.compile(r'"used": "\w+"'), '"used": ""'),
     (re.compile(r'"bunker.cloud/epoch": "\d+"'), '"epoch": ""'),
+    (re.compile(r'"bunker.cloud/reach": "(?:[^"\\]|\\.)*"'), '"reach": ""'),
 )
 _SEEN_WHEN: Final = ("lastTransitionTime", "observedGeneration", "message")
 

@@ -71,6 +71,7 @@ class Bench(Running):
     capacity: Footprint | None = BIG
     quotas: dict[str, Footprint] = field(default_factory=dict)
     tuning: Tuning = field(default_factory=lambda: Tuning(workers=4))
+    sealer: PlainSealer = field(default_factory=PlainSealer)
     epoch: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry(), [*MODELS]))
@@ -81,7 +82,7 @@ class Bench(Running):
 
     @property
     def records(self) -> Records:
-        return Records(self.store, self.store.cache, PlainSealer(), LoopClock(), INFOS)
+        return Records(self.store, self.store.cache, self.sealer, LoopClock(), INFOS)
 
     @asynccontextmanager
     async def shop(self, *boxes: str, **spec: Any) -> AsyncIterator["Bench"]:

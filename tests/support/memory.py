@@ -13,6 +13,7 @@ from controlplane.errors import (
     AlreadyExistsError,
     ConflictError,
     NotFoundError,
+    SecretLostError,
     StaleEpochError,
     StoreUnavailableError,
 )
@@ -116,12 +117,21 @@ class LaggingStore(MemoryStore):
 class PlainSealer:
     """Implements records.Sealer without any secrecy: reversible, so tests can look."""
 
+    def __init__(self) -> None:
+        self.lost: set[str] = set()
+        """UIDs of Secrets whose key is gone: a new one is made when it is sealed again."""
+        self.refused = 0
+        """How often one of those was to be opened."""
+
     async def seal(self, uid: str, plaintext: bytes, /, *, ephemeral: bool = False) -> bytes:
-        del uid, ephemeral
+        if not ephemeral:
+            self.lost.discard(uid)
         return plaintext[::-1]
 
     async def open(self, uid: str, blob: bytes, /) -> bytes:
-        del uid
+        if uid in self.lost:
+            self.refused += 1
+            raise SecretLostError(f"cannot open the data of '{uid}': its key is gone")
         return blob[::-1]
 
     def digest(self, plaintext: bytes, /) -> str:

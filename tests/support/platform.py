@@ -59,6 +59,7 @@ class Platform(Running, Fakes):
 
     any_source: ClassVar[bool] = True
     mail: FakeMail = field(default_factory=lambda: FakeMail(anywhere=FakeMailServer()))
+    sealer: PlainSealer = field(default_factory=PlainSealer)
     epoch: int = 0
     seed: int = 0
     term: Term | None = None
@@ -74,7 +75,7 @@ class Platform(Running, Fakes):
 
     @property
     def records(self) -> Records:
-        return Records(self.store, self.store.cache, PlainSealer(), self.clock, KIND_INFOS)
+        return Records(self.store, self.store.cache, self.sealer, self.clock, KIND_INFOS)
 
     def new_term(self, *, seam: Seam | None = None, until_s: float = FOREVER_S) -> Term:
         """A process that leads from now on; `seam`: what its calls pass, if not the platform's."""

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from controlplane.records import Key
+from controlplane.store.connect import Database
+from controlplane.store.keys import StoredKeys
 from tests.integration.api.client import DATABASES, Client
 from tests.integration.api.conftest import APPS, CONFIGS, SECRETS, app_obj, config, database_obj
 
@@ -305,3 +307,25 @@ async def test_a_delete_waits_for_its_turn_among_writers(admin: Client, query: s
         assert not deleting.done()
     assert (await deleting).code == 200
     assert (await admin("GET", f"{DATABASES}/a")).code == 404
+
+
+async def test_a_secret_whose_key_is_lost_is_shown_and_takes_new_values(
+    admin: Client, database: Database
+) -> None:
+    secret = {"metadata": {"name": "s"}, "data": {"a": "Yg=="}}
+    assert (await admin("POST", SECRETS, secret)).code == 201
+    await StoredKeys(database).delete(admin.served.cache.list("Secret")[0].uid)
+    sealed = admin.served.cache.list("Secret")[0].obj["sealed"]
+    shown = await admin("GET", SECRETS + "/s")
+    assert (shown.code, "data" in shown.body) == (200, False)
+    assert "its key is gone" in shown.headers["Warning"]
+    labels = {"metadata": {"labels": {"a": "b"}}}
+    patched = await admin("PATCH", SECRETS + "/s", labels, type="application/merge-patch+json")
+    assert patched.code == 200
+    assert admin.served.cache.list("Secret")[0].obj["sealed"] == sealed
+    again = await admin("PUT", SECRETS + "/s", secret)
+    assert (again.code, again.body["data"]) == (200, {"a": "Yg=="})
+    assert "Warning" not in (await admin("GET", SECRETS + "/s")).headers
+    await StoredKeys(database).delete(admin.served.cache.list("Secret")[0].uid)
+    assert (await admin("DELETE", SECRETS)).code == 200
+    assert admin.served.cache.list("Secret") == []

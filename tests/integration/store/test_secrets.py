@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from controlplane.engine.cache import Cache
-from controlplane.errors import NotFoundError
+from controlplane.errors import SecretLostError
 from controlplane.store.connect import Database, Dedicated
 from controlplane.store.keys import StoredKeys
 from controlplane.store.records import Actor, Records
@@ -104,8 +104,21 @@ async def test_deleting_a_secret_destroys_its_key(records: Records, database: Da
     assert await records.delete(made, actor=ALICE) is None
     async with database.reading("cannot read") as conn:
         assert await conn.fetchval("SELECT count(*) FROM object_keys") == 0
-    with pytest.raises(NotFoundError):
+    with pytest.raises(SecretLostError):
         await records.read(made)
+
+
+@pytest.mark.usefixtures("shop")
+async def test_the_log_knows_which_secrets_were_deleted(
+    records: Records, database: Database
+) -> None:
+    keys = StoredKeys(database)
+    made = await records.create("Secret", secret("v"), actor=ALICE)
+    assert await keys.sealed_uids() == {made.uid}
+    assert await keys.deleted_uids([made.uid, "another"]) == frozenset()
+    await records.delete(made, actor=ALICE)
+    assert await keys.sealed_uids() == frozenset()
+    assert await keys.deleted_uids([made.uid, "another"]) == {made.uid}
 
 
 @pytest.mark.usefixtures("shop")

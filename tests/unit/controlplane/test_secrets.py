@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.errors import NotFoundError, SecretsUnavailableError, TerminalError
+from controlplane.errors import SecretLostError, SecretsUnavailableError, TerminalError
 from controlplane.secrets import EmbeddedSealer, MasterKey, load_master_key
 
 
@@ -59,7 +59,7 @@ async def test_a_blob_is_bound_to_its_record(sealer: EmbeddedSealer, keys: Keys)
 async def test_a_destroyed_key_opens_nothing(sealer: EmbeddedSealer) -> None:
     blob = await sealer.seal("u", b"x")
     await sealer.destroy("u")
-    with pytest.raises(NotFoundError):
+    with pytest.raises(SecretLostError):
         await sealer.open("u", blob)
 
 

@@ -1,28 +1,30 @@
 """The Vault backend: what opens, what waits, and that a move between backends loses nothing."""
 
 import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from controlplane.errors import (
-    NotFoundError,
+    SecretLostError,
     SecretsUnavailableError,
     StoreUnavailableError,
     TerminalError,
 )
+from controlplane.keysweep import KEPT, SWEEP_EVERY_S, KeySweeper
 from controlplane.moving import Mover
 from controlplane.secrets import EmbeddedSealer, load_master_key
 from controlplane.vaulted import (
     READY_EVERY_S,
-    SWEEP_EVERY_S,
     Backend,
-    KeySweeper,
     LayeredKeys,
-    TableKeys,
     VaultKeys,
     VaultSealer,
+    embedded_sealer,
 )
 from drivers.fake.engine import CrashError
 from drivers.fake.vault import FakeVault
@@ -41,12 +43,9 @@ class Place:
         self.vault = FakeVault()
         self.keys = VaultKeys(self.vault, "bunker/x")
 
-    def embedded(self) -> EmbeddedSealer:
+    async def embedded(self) -> EmbeddedSealer:
         """As a process without a Vault starts."""
-        may_create = not self.table.kept and self.table.where == "embedded"
-        return EmbeddedSealer(
-            load_master_key(self.file, may_create=may_create), TableKeys(self.table)
-        )
+        return await embedded_sealer(self.table, self.file)
 
     def vaulted(self, prefer: Backend = "vault") -> VaultSealer:
         return VaultSealer(self.keys, self.table, self.file, prefer)
@@ -62,8 +61,10 @@ def place(tmp_path: Path) -> Place:
 
 async def sealed(place: Place, to: Backend = "embedded") -> dict[str, bytes]:
     """Blobs of three Secrets, sealed by a backend."""
-    sealer = place.embedded() if to == "embedded" else place.vaulted()
-    return {uid: await sealer.seal(uid, f"value of {uid}".encode()) for uid in UIDS}
+    sealer = await place.embedded() if to == "embedded" else place.vaulted()
+    blobs = {uid: await sealer.seal(uid, f"value of {uid}".encode()) for uid in UIDS}
+    place.table.secrets.update(UIDS)
+    return blobs
 
 
 async def opens(sealer: EmbeddedSealer | VaultSealer, blobs: dict[str, bytes]) -> None:
@@ -148,7 +149,7 @@ async def test_a_destroyed_key_opens_nothing(place: Place) -> None:
     blobs = await sealed(place, "vault")
     sealer = place.vaulted()
     await sealer.destroy("a")
-    with pytest.raises(NotFoundError):
+    with pytest.raises(SecretLostError):
         await sealer.open("a", blobs["a"])
 
 
@@ -157,6 +158,79 @@ async def test_a_lost_master_key_is_not_made_anew(place: Place) -> None:
     del place.vault.kept["bunker/x/master"]
     with pytest.raises(SecretsUnavailableError):
         await place.vaulted().seal("new", b"x")
+
+
+@pytest.mark.parametrize("prefer", ["vault", "embedded"])
+async def test_no_master_key_is_made_for_another_place_while_there_are_secrets(
+    place: Place, prefer: Backend
+) -> None:
+    """Another path, or the same one in a Vault that was set up anew."""
+    blobs = await sealed(place, "vault")
+    anew = FakeVault()
+    for vault, path in ((place.vault, "bunker/y"), (anew, "bunker/x")):
+        before = dict(vault.kept)
+        sealer = VaultSealer(VaultKeys(vault, path), place.table, place.file, prefer)
+        with pytest.raises(SecretsUnavailableError, match=f"secret/{path}.*CP_VAULT_PATH"):
+            await sealer.open("a", blobs["a"])
+        with pytest.raises(SecretsUnavailableError):
+            await sealer.seal("new", b"x")
+        for to in ("vault", "embedded"):
+            with pytest.raises(SecretsUnavailableError):
+                await Mover(place.table, VaultKeys(vault, path), place.file).move(to)
+        assert vault.kept == before
+    assert (anew.kept, place.table.kept, place.file.exists()) == ({}, {}, False)
+    await opens(place.vaulted(), blobs)
+
+
+async def test_another_installations_master_key_is_not_taken_for_its_own(
+    place: Place, tmp_path: Path
+) -> None:
+    blobs = await sealed(place, "vault")
+    other = VaultKeys(place.vault, "bunker/y")
+    await VaultSealer(other, FakeTable(), tmp_path / "none").seal("of the other", b"x")
+    before = dict(place.vault.kept)
+    lost = VaultSealer(other, place.table, place.file)
+    with pytest.raises(SecretsUnavailableError, match=r"secret/bunker/y.*CP_VAULT_PATH"):
+        await lost.open("a", blobs["a"])
+    with pytest.raises(SecretsUnavailableError):
+        await lost.seal("new", b"x")
+    assert place.vault.kept == before
+
+
+async def test_in_its_own_folder_lost_keys_are_lost_and_new_ones_made(place: Place) -> None:
+    blobs = await sealed(place, "vault")
+    assert await place.keys.claimed("this")
+    for uid in UIDS:
+        await place.keys.delete(uid)
+    with pytest.raises(SecretLostError):
+        await place.vaulted().open("a", blobs["a"])
+    assert await place.vaulted().seal("a", b"x")
+
+
+async def test_with_some_keys_lost_the_others_open(place: Place) -> None:
+    blobs = await sealed(place, "vault")
+    for uid in ("a", "b"):
+        await place.keys.delete(uid)
+    await opens(place.vaulted(), {"c": blobs["c"]})
+    with pytest.raises(SecretLostError):
+        await place.vaulted().open("a", blobs["a"])
+
+
+async def test_moved_to_a_vault_no_other_place_is_begun_even_without_secrets(place: Place) -> None:
+    await place.move("vault")
+    elsewhere = VaultKeys(place.vault, "bunker/y")
+    with pytest.raises(SecretsUnavailableError):
+        await VaultSealer(elsewhere, place.table, place.file).seal("new", b"x")
+    # nothing would be lost: the way out once that Vault is
+    await Mover(place.table, elsewhere, place.file).move("embedded")
+    assert await (await place.embedded()).seal("new", b"x")
+
+
+async def test_begun_in_a_vault_a_process_without_one_makes_no_master_key(place: Place) -> None:
+    await sealed(place, "vault")
+    with pytest.raises(SecretsUnavailableError, match="CP_SECRETS"):
+        await place.embedded()
+    assert not place.file.exists()
 
 
 @pytest.mark.parametrize("what", ["master", "keys/a"])
@@ -184,6 +258,7 @@ class Database:
 
     name: str | None = "this"
     secrets: frozenset[str] = frozenset()
+    deleted: frozenset[str] = frozenset()
     away: bool = False
 
     async def identity(self) -> str | None:
@@ -194,18 +269,75 @@ class Database:
         self._enter()
         return self.secrets
 
+    async def deleted_uids(self, among: Collection[str], /) -> frozenset[str]:
+        self._enter()
+        return self.deleted.intersection(among)
+
     def _enter(self) -> None:
         if self.away:
             raise StoreUnavailableError("cannot list the Secrets: PostgreSQL does not answer")
 
 
-async def test_keys_without_a_record_go_at_the_second_sweep(place: Place) -> None:
+async def test_keys_of_deleted_secrets_go_at_the_next_sweep(place: Place) -> None:
     await sealed(place, "vault")
-    sweeper = KeySweeper(place.keys, Database(secrets=frozenset({"b"})), ManualClock())
-    assert await sweeper.once() == 0
+    database = Database(secrets=frozenset({"b"}), deleted=frozenset({"a", "c", "long ago"}))
+    sweeper = KeySweeper(place.keys, database, ManualClock())
     await place.keys.put("d", b"new")
     assert await sweeper.once() == 2
     assert await place.keys.uids() == ("b", "d")
+
+
+async def test_a_key_that_nobody_deleted_outlives_the_restore_of_an_older_backup(
+    place: Place,
+) -> None:
+    blobs = await sealed(place, "vault")
+    newer, older = Database(secrets=frozenset(UIDS)), Database(secrets=frozenset({"b"}))
+    clock = ManualClock()
+    await KeySweeper(place.keys, newer, clock).once()
+    for _ in range(6):  # each by a process of its own: none remembers
+        assert await KeySweeper(place.keys, older, clock).once() == 0
+        await clock.advance(24 * 3600)
+    assert await KeySweeper(place.keys, newer, clock).once() == 0
+    await opens(place.vaulted(), blobs)
+    assert await place.keys.orphans() == ()
+    await clock.advance(24 * 3600)
+    assert await KeySweeper(place.keys, older, clock).once() == 0  # it begins anew
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_key_without_a_secret_goes_after_a_week(place: Place, restarts: bool) -> None:
+    await sealed(place, "vault")
+    clock, database = ManualClock(), Database(secrets=frozenset({"b"}))
+    sweeper = KeySweeper(place.keys, database, clock)
+    assert await sweeper.once() == 0
+    await clock.advance(KEPT.total_seconds() - 1)
+    assert await sweeper.once() == 0
+    await clock.advance(1)
+    if restarts:
+        sweeper = KeySweeper(place.keys, database, clock)
+    assert await sweeper.once() == 2
+    assert (await place.keys.uids(), await place.keys.orphans()) == (("b",), ())
+
+
+async def test_deleted_ones_go_even_where_nothing_may_be_noted(place: Place) -> None:
+    """By a policy that allows no more than it had to before."""
+    await sealed(place, "vault")
+    database = Database(secrets=frozenset({"b"}), deleted=frozenset({"a"}))
+    ensure = place.vault.ensure_secret
+
+    async def refused(path: str, values: Mapping[str, str], /) -> Mapping[str, str]:
+        if "/orphans/" in path:
+            raise SecretsUnavailableError(f"cannot use '{path}' in Vault: not allowed")
+        return await ensure(path, values)
+
+    vault: Any = SimpleNamespace(
+        ensure_secret=refused,
+        list_secrets=place.vault.list_secrets,
+        delete_secret=place.vault.delete_secret,
+    )
+    with pytest.raises(SecretsUnavailableError):
+        await KeySweeper(VaultKeys(vault, place.keys.path), database, ManualClock()).once()
+    assert await place.keys.uids() == ("b", "c")
 
 
 @pytest.mark.parametrize("name", ["another", None])
@@ -218,15 +350,16 @@ async def test_no_key_goes_on_the_word_of_another_database(place: Place, name: s
     for _ in range(3):
         assert await stranger.once() == 0
     assert await place.keys.uids() == UIDS
-    restored = KeySweeper(place.keys, Database(secrets=frozenset({"b"})), ManualClock())
-    assert [await restored.once(), await restored.once()] == [0, 2]
+    back = Database(secrets=frozenset({"b"}), deleted=frozenset({"a", "c"}))
+    assert await KeySweeper(place.keys, back, ManualClock()).once() == 2
 
 
 async def test_the_sweep_goes_on_after_an_outage_of_the_vault_or_the_database(
     place: Place,
 ) -> None:
     await sealed(place, "vault")
-    clock, database = ManualClock(), Database(secrets=frozenset({"b"}))
+    clock = ManualClock()
+    database = Database(secrets=frozenset({"b"}), deleted=frozenset({"a", "c"}))
     async with asyncio.TaskGroup() as tasks:
         sweeping = tasks.create_task(KeySweeper(place.keys, database, clock).run())
         database.away = True
@@ -235,7 +368,8 @@ async def test_the_sweep_goes_on_after_an_outage_of_the_vault_or_the_database(
         place.vault.state = "sealed"
         await clock.advance(SWEEP_EVERY_S)
         place.vault.state = "open"
-        await clock.advance(2 * SWEEP_EVERY_S)
+        assert await place.keys.uids() == UIDS
+        await clock.advance(SWEEP_EVERY_S)
         sweeping.cancel()
     assert await place.keys.uids() == ("b",)
 
@@ -270,10 +404,10 @@ async def test_a_move_takes_all_keys_and_leaves_every_secret_as_it_was(
     place: Place, start: Backend, to: Backend
 ) -> None:
     blobs = await sealed(place, start)
-    before = place.embedded() if start == "embedded" else await place.vaulted().ready()
+    before = await place.embedded() if start == "embedded" else await place.vaulted().ready()
     digest = before.digest(b"content")
     assert await place.move(to) == 3
-    after = place.vaulted() if to == "vault" else place.embedded()
+    after = place.vaulted() if to == "vault" else await place.embedded()
     await opens(after, blobs)
     assert after.digest(b"content") == digest
     assert (place.table.kept == {}, place.file.exists()) == (to == "vault", to == "embedded")
@@ -292,7 +426,16 @@ async def test_a_move_and_back_is_as_if_it_never_was(place: Place) -> None:
         master,
         "embedded",
     )
-    await opens(place.embedded(), blobs)
+    await opens(await place.embedded(), blobs)
+
+
+async def test_a_move_back_leaves_nothing_of_it_in_the_vault(place: Place) -> None:
+    await sealed(place, "vault")
+    sweeper = KeySweeper(place.keys, Database(secrets=frozenset({"b"})), ManualClock())
+    assert await sweeper.once() == 0
+    assert await place.keys.orphans() == ("a", "c")
+    await place.move("embedded")
+    assert place.vault.kept == {}
 
 
 @pytest.mark.parametrize("where", ["table", "vault"])
@@ -321,13 +464,13 @@ async def test_cut_off_after_any_change_nothing_is_lost_and_a_second_run_ends_it
         place.table._left = place.vault._left = None
         await place.move(to)
         await opens(running, blobs)
-        await opens(place.vaulted() if to == "vault" else place.embedded(), blobs)
+        await opens(place.vaulted() if to == "vault" else await place.embedded(), blobs)
     assert crashes >= 3
 
 
 async def test_moved_away_a_process_without_a_vault_says_so(place: Place) -> None:
     blobs = await sealed(place)
-    old = place.embedded()
+    old = await place.embedded()
     await place.move("vault")
     with pytest.raises(SecretsUnavailableError, match="CP_SECRETS"):
         await old.open("a", blobs["a"])

@@ -12,6 +12,9 @@ class FakeTable:
 
     kept: dict[str, bytes] = field(default_factory=dict)
     where: str = "embedded"
+    secrets: set[str] = field(default_factory=set)
+    """UIDs of the Secrets there are."""
+    name: str | None = "this"
     changes: Counter[str] = field(default_factory=Counter)
     _left: int | None = None
 
@@ -47,3 +50,9 @@ class FakeTable:
     async def set_backend(self, name: str, /) -> None:
         self.where = name
         self._changed("set_backend")
+
+    async def sealed_uids(self) -> frozenset[str]:
+        return frozenset(self.secrets)
+
+    async def identity(self) -> str | None:
+        return self.name

@@ -111,3 +111,18 @@ async def test_secrets_that_are_deleted_or_edited_are_made_anew() -> None:
             await platform.settle(40)
             assert ready(platform, "laptop")[0] == "True"
             assert public_key_of((await secret(platform, key))["privatekey"].decode())
+
+
+@in_virtual_time
+async def test_what_is_deleted_goes_though_the_keys_of_its_secrets_are_lost() -> None:
+    platform = Platform()
+    async with platform.running():
+        await make_network(platform)
+        await make_peers(platform, "laptop")
+        for key in (Key("Secret", "shop", "laptop-vpn"), SECRET):
+            platform.sealer.lost.add(platform.get(key).uid)
+        await platform.delete(peer("laptop"))
+        await platform.settle(120)
+        await platform.delete(OFFICE)
+        await platform.settle(700)
+        assert (platform.find(peer("laptop")), platform.find(OFFICE)) == (None, None)
