@@ -25,7 +25,7 @@ from drivers.containers import (
 )
 from drivers.digest import same_digest
 from drivers.docker_body import container_body, container_labels
-from drivers.fake.engine import MOMENT, Container, FakeEngine, with_network, without_network
+from drivers.fake.engine import MOMENT, Container, FakeEngine, with_network
 from drivers.fake.volumes import check_free, users
 
 
@@ -337,7 +337,7 @@ class FakeContainers:
         wanted = {attachment.network for attachment in spec.networks}
         for name in found.state.networks.keys() - wanted:
             self.engine.count("disconnect")
-            found.state = without_network(found.state, name)
+            self.engine.leave(found, name)
         for attachment in spec.networks:
             self._attach(found, self._network(spec, attachment), attachment.aliases)
 
@@ -346,6 +346,7 @@ class FakeContainers:
         if same_network and set(found.state.aliases[network.name]) == set(aliases):
             return
         self.engine.count("connect")
+        self.engine.leave(found, network.name)
         kept = found.addresses[network.id] = self.engine.address_in(network)
         address = kept if found.state.running else ""
         found.state = with_network(found.state, network, address, aliases)

@@ -155,8 +155,13 @@ class FakeEngine:
 
     def disconnect(self, name: str, network: str) -> None:
         found = self.by_name(name)
-        found.state = without_network(found.state, network)
+        self.leave(found, network)
         self.tell(found.state.owner, "network disconnect")
+
+    def leave(self, container: Container, network: str) -> None:
+        """It is in that network no more, and keeps no address there."""
+        container.addresses.pop(container.state.network_ids.get(network, ""), None)
+        container.state = without_network(container.state, network)
 
     def remove_network(self, name: str) -> None:
         """By force: containers keep an endpoint of a network that is gone."""
