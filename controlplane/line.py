@@ -119,7 +119,7 @@ class Line:
                 last = next(reversed(fitting.values()), None)
                 stale = last is not None and last[0].order > want.order
             else:
-                stale = (claim.order, packed) != (want.order, delta)
+                stale = (claim.order, claim.scope, packed) != (want.order, want.scope, delta)
                 self._take_out(claim)
             if stale:
                 self._fitting = None

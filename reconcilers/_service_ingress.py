@@ -149,10 +149,13 @@ def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
 
 
 def _hosts(app: Dependent) -> list[str]:
-    """The names that are its own, not those its spec asks for: while an edit waits to be admitted,
-    they may be another tenant's."""
-    held = (app.status.get("allocation") or {}).get("names") or ()
-    return [name["name"] for name in held if name["scope"] == "host"]
+    """The names that it has and still wants. While an edit waits to be admitted, what that asks for
+    may be another tenant's; and what was taken off is held until nothing of it runs any more."""
+    held = app.status.get("allocation") or {}
+    spec = held.get("spec") or app.spec
+    wanted = {item["host"] for item in spec.get("domains") or ()}
+    names = [name["name"] for name in held.get("names") or () if name["scope"] == "host"]
+    return [name for name in names if name in wanted]
 
 
 def _routers(host: str, uid: str, tls: Mapping[str, str]) -> Mapping[str, Any]:

@@ -243,6 +243,7 @@ def ensure(recipe: Recipe, base: str, *, source: catalogue.Source, refresh: bool
         _copy_recipe(recipe.folder, context)
         if recipe.payload is not None:
             recipe.payload(context, recipe.name)
+        let_all_read(context)
         # The host's network: a fresh host's bridge may have no name service for a build.
         argv = ["docker", "build", "--network=host", "--force-rm", "-t", recipe.reference]
         argv += ["--no-cache"] if refresh else []
@@ -260,6 +261,14 @@ def _copy_recipe(folder: Path, context: Path) -> None:
         if path.is_file():
             (context / path.name).write_bytes(path.read_bytes())
             (context / path.name).chmod(path.stat().st_mode & 0o777)
+
+
+def let_all_read(context: Path) -> None:
+    """Modes as of umask 022: what an image runs is not root's, who may have 077."""
+    for path in (context, *context.rglob("*")):
+        if not path.is_symlink():
+            runs = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if runs else 0o644)
 
 
 def _pull(name: str, reference: str, *, refresh: bool) -> None:

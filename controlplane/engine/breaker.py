@@ -5,7 +5,8 @@ learned, and so is which records: one name may stand for several servers (two S3
 elsewhere), and one record alone may fail where all others succeed. So those that failed since
 the breaker opened wait for one of them to succeed, whoever is next to ask. A record that didn't
 fail is none of theirs until it does: it is tried, one at a time while nobody succeeds, and once
-one does, they are held no longer. An outage costs one call of each record and the probes.
+one does, they are held no longer. An outage costs the probes, and one call of each record in ten
+minutes: that long is none kept by others that fail for ever.
 
 Breakers for each server instead would not tell more: which server a record needs is known only
 once it has asked.
@@ -27,6 +28,9 @@ is kept for whoever is next."""
 MAX_OPEN_S: Final = 30.0
 """Longest time between two probes: what a restored driver waits at most (an event stream that
 comes back closes it at once)."""
+ASKS_ANYWAY_S: Final = 600.0
+"""One that failed and got no turn among the probes for so long asks as if it had not: many may fail
+for ever on another server. It is what a look at a record at rest costs, too."""
 EARLY_S: Final = 0.001
 """A timer for a moment may be due a rounding error before it."""
 
@@ -65,7 +69,8 @@ class _Breaker:
     """Who probed last; it goes on only if no other comes: its server may be another's, too."""
     first: _Turn = field(default_factory=_Turn)
     """Of those that didn't fail yet."""
-    failed: set[Key] = field(default_factory=set)
+    failed: dict[Key, float] = field(default_factory=dict)
+    """When each last asked in vain."""
     waiting: set[Key] = field(default_factory=set)
     """Held without having failed."""
     kinds: set[str] = field(default_factory=set)
@@ -74,12 +79,13 @@ class _Breaker:
     def is_open(self) -> bool:
         return self.open_s > 0.0
 
-    def turn_of(self, key: Key) -> _Turn | None:
+    def turn_of(self, key: Key, now_s: float) -> _Turn | None:
         """None: it need not wait for one."""
         if not self.is_open or key.kind not in self.kinds:
             return None
         if key in self.failed:
-            return self.again
+            overdue = now_s - self.failed[key] >= ASKS_ANYWAY_S
+            return self.first if overdue else self.again
         return None if self.failures < THRESHOLD else self.first
 
     def claim(self, turn: _Turn, key: Key, now_s: float, *, edited: bool) -> None:
@@ -96,7 +102,7 @@ class _Breaker:
             turn.next = key
 
     def drop(self, key: Key) -> None:
-        self.failed.discard(key)
+        self.failed.pop(key, None)
         self.waiting.discard(key)
         self.again.drop(key)
         self.first.drop(key)
@@ -142,7 +148,7 @@ class Breakers:
         for driver, breaker in self._breakers.items():
             if edited and key in breaker.failed:
                 breaker.drop(key)
-            turn = breaker.turn_of(key)
+            turn = breaker.turn_of(key, now_s)
             if turn is None:
                 continue
             if turn.is_for(key, now_s):
@@ -176,7 +182,7 @@ class Breakers:
             breaker.failures += 1
         breaker.drop(key)
         breaker.kinds.add(key.kind)
-        breaker.failed.add(key)
+        breaker.failed[key] = now_s
         breaker.first.from_s = now_s + FIRST_OPEN_S
         if probed or (breaker.failures >= THRESHOLD and not breaker.is_open):
             breaker.open_s = min(max(FIRST_OPEN_S, breaker.open_s * 2), MAX_OPEN_S)
@@ -204,7 +210,7 @@ class Breakers:
                 woken |= breaker.waiting
                 breaker.waiting.clear()
             if did_fail or not (breaker.is_open and breaker.failed):
-                woken |= breaker.failed if breaker.is_open else set()
+                woken |= breaker.failed.keys() if breaker.is_open else set()
                 breaker.close()
         return tuple(sorted(woken))
 

@@ -140,11 +140,19 @@ class Garbage:
             return
         if len(found) > GROUP:
             self.rest[job] = found[GROUP:]
-        deletions = (
-            self.records.delete(stored, actor=AGENT, epoch=self.epoch()) for stored in found[:GROUP]
-        )
+        # as they are now: a namespace that goes is told to all that is in it, which writes to them
+        there = (self.view.get(stored.key) for stored in found[:GROUP])
+        uids = {stored.uid for stored in found[:GROUP]}
+        deletions = [
+            self.records.delete(now, actor=AGENT, epoch=self.epoch())
+            for now in there
+            if now is not None and now.uid in uids and not now.deleting
+            if job != EXPIRE or self._expired(now)
+        ]
         ends = await asyncio.gather(*deletions, return_exceptions=True)
         failed = [each for each in ends if isinstance(each, BaseException)]
+        if len(failed) < len(ends):
+            self.jobs.forget(job)  # it gets on: the lost races of the others are no reason to wait
         if failed:
             raise min(failed, key=lambda exc: isinstance(exc, ConflictError | NotFoundError))
         self.jobs.add(job, Priority.RESYNC if job == EXPIRE else Priority.DEPENDENCY)

@@ -198,10 +198,11 @@ class Pass:
             hold=None if held is None or record.deleting else True,
         )
         changed = await self._write(change)
-        if wait is not None:
-            return Result("waiting", wait.recheck_after_s, tuple(self.steps), changed=changed)
-        again_s = look.report.recheck_after_s
-        return Result("converged", again_s, tuple(self.steps), changed=changed)
+        told_s = None if wait is None else wait.recheck_after_s
+        # what serves while it waits is looked at as often as if it did not
+        again_s = look.report.recheck_after_s if told_s is None else told_s
+        outcome: Outcome = "converged" if wait is None else "waiting"
+        return Result(outcome, again_s, tuple(self.steps), changed=changed)
 
     def _synced(self, record: Record, look: _Look) -> Fact:
         """Whether what runs is what the record says, or why not."""

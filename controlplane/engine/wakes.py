@@ -184,7 +184,9 @@ def facts(stored: Stored) -> tuple[Any, ...]:
     refused = refusal(status) or {}
     own = {key: value for key, value in status.items()
            if key not in ("conditions", "observedGeneration", "allocation")}  # fmt: skip
-    names = (status.get("allocation") or {}).get("names") or ()
+    allocation = status.get("allocation") or {}
+    names = allocation.get("names") or ()
+    routed = [each for each in names if each.get("scope") == "host"]
     return (
         stored.uid,
         stored.generation,
@@ -198,6 +200,8 @@ def facts(stored: Stored) -> tuple[Any, ...]:
         own,
         # of a service it works on, which is reached under that from now on
         [each for each in names if each.get("of")],
+        # of what the ingress routes to: by which names, and by which spec
+        (routed, "spec" in allocation) if routed else (),
         content_hmac(stored) if "status" not in stored.obj else "",
     )
 

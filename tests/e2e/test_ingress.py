@@ -87,6 +87,17 @@ def test_a_name_belongs_to_one_tenant_and_is_given_on_when_it_is_free(
     routed(cloud, "red")
 
 
+def test_a_name_more_or_less_is_routed_at_once(outside: tuple[Cloud, str]) -> None:
+    """Nothing else of the App changes: no replica is exchanged."""
+    cloud, where = outside
+    hosts = [{"host": "blue.example.org"}, {"host": "more.example.org"}]
+    cloud.apply(web("blue", "blue.example.org", domains=hosts))
+    eventually(lambda: ask(where, "more.example.org") == 200, within_s=10, what="one more")
+    cloud.apply(web("blue", "blue.example.org"))
+    eventually(lambda: ask(where, "more.example.org") == 404, within_s=10, what="one less")
+    assert ask(where, "blue.example.org") == 200
+
+
 def test_an_edit_that_asks_for_anothers_name_gets_none_of_its_requests(
     outside: tuple[Cloud, str],
 ) -> None:

@@ -359,3 +359,17 @@ def test_a_long_line_is_served_as_plainly_defined(seed: int) -> None:
                 machine.wake()
         machine.wakes_those_that_fit()
         machine.adds_up()
+
+
+def test_who_is_granted_under_another_scope_leaves_its_place_to_the_next() -> None:
+    """A Volume that waited for a quota, and was handed to another namespace meanwhile."""
+    book = ledger()
+    book.limit(HOST, {"shop": Footprint(1000)})
+    book.ask(claim("x", 1000))
+    first, second = claim("v", 1000), claim("w", 1000)
+    assert isinstance(book.ask(first), Refused)
+    assert isinstance(book.ask(second), Refused)
+    book.release("x")
+    assert book.wakeable() == [first.key]
+    assert isinstance(book.ask(replace(first, scope=Scope("other", "2"))), Granted)
+    assert book.wakeable() == [second.key]

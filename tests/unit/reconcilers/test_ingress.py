@@ -80,10 +80,20 @@ def test_two_apps_of_one_name_are_told_apart_by_address() -> None:
 def test_a_name_that_is_only_asked_for_is_not_routed() -> None:
     """It may be another tenant's: the edit that asks for it waits, and the App serves on."""
     asks = user("b", "b.example.org")
+    asks.status["allocation"]["spec"] = asks.spec
     hosts = [{"host": "a.example.org"}, {"host": "login.a.example.org"}]
     found = tables(routing(user("a", "a.example.org"), replace(asks, spec={"domains": hosts})))
     rules = {(r["rule"], r["service"]) for r in found["routers"].values()}
     assert rules == {("Host(`a.example.org`)", "uid-a"), ("Host(`b.example.org`)", "uid-b")}
+
+
+def test_a_name_that_was_taken_off_is_not_routed_while_it_is_held() -> None:
+    """An App that doesn't come up keeps its names, to be healed under them."""
+    both = user("a", "a.example.org", "old.example.org")
+    left = replace(both, spec={"domains": [{"host": "a.example.org"}]})
+    assert {r["rule"] for r in tables(routing(left))["routers"].values()} == {
+        "Host(`a.example.org`)"
+    }
 
 
 def test_what_serves_nobody_is_not_routed_and_no_table_is_empty() -> None:

@@ -196,3 +196,24 @@ def test_debootstrap_is_installed_once_others_are_done_installing(
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked
     assert all("DPkg::Lock::Timeout=300 install" in line for line in asked)
+
+
+def test_what_is_put_into_an_image_can_be_read_by_whoever_it_runs_as(
+    build: ModuleType, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    (context / "site").mkdir(parents=True, mode=0o700)
+    for name, mode in (("app.py", 0o600), ("entrypoint.sh", 0o700), ("site/lib.py", 0o640)):
+        (context / name).write_text("")
+        (context / name).chmod(mode)
+    (context / "link").symlink_to("nowhere")
+    build.let_all_read(context)
+    found = {each.name: each.lstat().st_mode & 0o777 for each in (context, *context.rglob("*"))}
+    assert found.pop("link")
+    assert found == {
+        "context": 0o755,
+        "site": 0o755,
+        "app.py": 0o644,
+        "entrypoint.sh": 0o755,
+        "lib.py": 0o644,
+    }

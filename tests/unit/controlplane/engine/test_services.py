@@ -115,6 +115,26 @@ def test_who_holds_the_name_of_a_service_is_seen_by_it_at_once(of: str | None, t
     assert is_relevant(Change(2, "update", admitted, stored({}), {})) == told
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"names": [{"scope": "host", "name": "a.org"}, {"scope": "host", "name": "b.org"}]},
+        {"names": [{"scope": "host", "name": "b.org"}]},
+        {"names": [{"scope": "host", "name": "a.org"}], "spec": {}},
+    ],
+    ids=["one more", "another", "an edit waits"],
+)
+def test_which_hosts_are_an_apps_own_is_seen_by_the_ingress_at_once(
+    changed: dict[str, Any],
+) -> None:
+    def stored(allocation: dict[str, Any]) -> Stored:
+        status = {"allocation": allocation}
+        return Stored(A, "u", 1, 1, orjson.dumps({"metadata": {"name": "a"}, "status": status}))
+
+    before = stored({"names": [{"scope": "host", "name": "a.org"}]})
+    assert is_relevant(Change(2, "update", stored(changed), before, {}))
+
+
 @in_virtual_time
 async def test_kind_that_sees_dependents_follows_them_across_namespaces() -> None:
     async with Bench().running() as bench:

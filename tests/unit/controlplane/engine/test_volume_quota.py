@@ -1,5 +1,6 @@
 """Quotas on disk: a Volume is in no namespace, and counts in the one that its claim names."""
 
+from dataclasses import replace
 from typing import Any
 
 from controlplane.records import Key
@@ -130,6 +131,12 @@ async def test_what_is_beyond_the_quota_already_serves_on_and_does_not_grow() ->
         assert (synced["status"], synced["reason"]) == ("False", "QuotaExceeded")
         assert "quota of namespace 'shop'" in synced["message"]
         assert disk(platform) == "60Gi"
+        # it is looked at as often as any other: nothing tells of this death
+        (server,) = platform.of(key)
+        platform.engine.containers[server.id].state = replace(server, running=False)
+        await platform.settle(80)
+        assert [each.running for each in platform.of(key)] == [True]
+        assert platform.ready(key)
     async with platform.running():
         await platform.settle(30)
         assert platform.ready(key)
