@@ -9,13 +9,19 @@ class ControlPlaneError(Exception):
 
 
 class RetryableError(ControlPlaneError):
-    """Passes by itself: requeued after max(retry_after_s, backoff)."""
+    """Passes by itself: requeued after max(retry_after_s, backoff), `at_most_s` at the latest."""
 
     def __init__(
-        self, message: str, *, retry_after_s: float = 0.0, reason: str = "Retrying"
+        self,
+        message: str,
+        *,
+        retry_after_s: float = 0.0,
+        at_most_s: float | None = None,
+        reason: str = "Retrying",
     ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.at_most_s = at_most_s
         self.reason = reason
 
 

@@ -63,6 +63,9 @@ from resources.platform import Platform, PlatformStatus
 STOP_TIMEOUT_S: Final = 30
 """For containers that are no longer part of the service; its own say how long they need."""
 PROBE_TIMEOUT_S: Final = 3.0
+NOT_APPLIED_AT_MOST_S: Final = 2.0
+"""Until an ingress is asked again whether it works by its newest routes; mostly it does after some
+50 ms. With a name handed back and forth between two tenants, it was up to 67 s by backoff alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,10 +282,12 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
                 return Plan(wait=wait)
         silent = [p.spec.name for p in wanted.parts if p.spec.name not in seen.serving]
         if not silent and not seen.applied:
-            # An error rather than a wait, for the engine's backoff: quick now, and slower if it
-            # never comes about.
+            # An error rather than a wait, to be told if it lasts. With the engine's backoff, but no
+            # more than this: while many Apps change, it may fail once for each and not converge
+            # between, and would then be asked minutes later.
             raise RetryableError(
                 "cannot route by the newest records yet: the service still works by older ones",
+                at_most_s=NOT_APPLIED_AT_MOST_S,
                 reason="NotApplied",
             )
         if not silent:

@@ -189,7 +189,11 @@ class Controller:
     async def _failed(self, run: Pass, failure: Failure, *, counted: bool = True) -> Result:
         """Say so in the conditions, and choose when to try again."""
         failed = Result(
-            failure.outcome, failure.retry_after_s, tuple(run.steps), error=failure.message
+            failure.outcome,
+            failure.retry_after_s,
+            tuple(run.steps),
+            error=failure.message,
+            at_most_s=failure.at_most_s,
         )
         if failure.driver and counted:
             probe_s = self._breakers.failed(failure.driver, run.key)

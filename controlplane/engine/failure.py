@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from controlplane.conditions import Fact, Reason, Summary, find
 from controlplane.engine.facts import ready_fact
+from controlplane.engine.queue import CAP_S
 from controlplane.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -26,6 +27,7 @@ class Failure:
     reason: str
     message: str
     retry_after_s: float | None = None
+    at_most_s: float = CAP_S
     driver: str = ""
     """Whose breaker it counts against."""
     silent: bool = False
@@ -59,9 +61,9 @@ def classify(exc: BaseException) -> Failure:
         case StoreUnavailableError():
             return Failure("retry", exc.reason, str(exc), exc.retry_after_s, silent=True)
         case DriverUnavailableError(driver=driver):
-            return Failure("retry", exc.reason, str(exc), exc.retry_after_s, driver)
+            return Failure("retry", exc.reason, str(exc), exc.retry_after_s, driver=driver)
         case RetryableError():
-            return Failure("retry", exc.reason, str(exc), exc.retry_after_s)
+            return Failure("retry", exc.reason, str(exc), exc.retry_after_s, exc.at_most_s or CAP_S)
         case ForbiddenError(reason=reason):
             return Failure("retry", reason, str(exc), 1.0)
         case TimeoutError():

@@ -14,6 +14,7 @@ from controlplane.errors import RetryableError
 from controlplane.plan import Dependent, Plan
 from reconcilers._service import Facts, Routing
 from reconcilers._service_ingress import SERVICE
+from reconcilers.platform import NOT_APPLIED_AT_MOST_S
 from resources._offers import OFFERS
 from resources.text import PublicHost
 from tests.unit.reconcilers.platforms import NAME, network_of, platform, settled
@@ -201,7 +202,7 @@ async def test_new_routes_restart_nothing_and_are_told_once_they_are_applied() -
     with_old = platform("ingress")
     with pytest.raises(RetryableError) as caught:
         await world.settle(with_old)
-    assert caught.value.reason == "NotApplied"
+    assert (caught.value.reason, caught.value.at_most_s) == ("NotApplied", NOT_APPLIED_AT_MOST_S)
     assert b"a.example.org" in world.files.folders[UID].files["routes/apps.yml"]
     world.probe.missing = lambda _: False
     report = await world.settle(with_old)

@@ -233,6 +233,16 @@ async def test_retryable_error_backs_off_and_recovers() -> None:
 
 
 @in_virtual_time
+async def test_an_error_may_bound_its_backoff() -> None:
+    async with Bench().shop() as bench:
+        bench.world.errors = [RetryableError("cannot ensure thing 'a': busy", at_most_s=2.0)] * 20
+        await bench.box("a")
+        await bench.settle(41)
+        assert bench.ready(A)
+        assert bench.world.calls["ensure"] == 22
+
+
+@in_virtual_time
 async def test_unchanged_problem_writes_nothing() -> None:
     async with Bench().shop() as bench:
         bench.world.errors = [RetryableError("cannot ensure thing 'a': busy")] * 1000
