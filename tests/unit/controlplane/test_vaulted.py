@@ -1,4 +1,5 @@
-"""The Vault backend: what opens, what waits, and that a move between backends loses nothing."""
+"""The Vault backend: what opens, what waits, and that a move between backends loses nothing. Over
+400 lines, as what is refused at a start and what a move leaves are told by the same few Secrets."""
 
 import asyncio
 from collections.abc import Collection, Mapping
