@@ -1,8 +1,9 @@
-"""Which address a container gets in a network: one of its own, for as long as it exists.
+"""Which address a container gets in a network: one of its own, that lasts.
 
 Left to itself the engine gives another one at each start. After its own restart, containers then
 have each other's: whoever goes by addresses, as the ingress does, would send one App's requests to
-another until it is told. An address that was asked for is kept over every restart.
+another until it is told. An address that was asked for is kept over restarts, unless somebody else
+has it by then.
 """
 
 import asyncio

@@ -58,16 +58,21 @@ async def fill(stage: Stage) -> None:
     await stage.edit(HOST_KEY, {"capacity": capacity, "reserved": nothing})
 
 
+async def alone_on_a_full_host(stage: Stage, kind: str) -> Key:
+    await stage.platform.settle(2)
+    key = await stage.make(kind)
+    await stage.platform.settle(READY_S)
+    await fill(stage)
+    await stage.platform.settle(5)
+    return key
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_waits_to_grow_is_healed_as_it_was(kind: str) -> None:
     async def main() -> None:
         stage = Stage()
         async with stage.supervised():
-            await stage.platform.settle(2)
-            key = await stage.make(kind)
-            await stage.platform.settle(READY_S)
-            await fill(stage)
-            await stage.platform.settle(5)
+            key = await alone_on_a_full_host(stage, kind)
             before = world_of(stage.platform)
             edited = growth(kind)
             assert edited is not None
@@ -105,11 +110,7 @@ def test_what_is_scaled_beyond_the_room_waits_as_it_was(kind: str) -> None:
     async def main() -> None:
         stage = Stage()
         async with stage.supervised():
-            await stage.platform.settle(2)
-            key = await stage.make(kind)
-            await stage.platform.settle(READY_S)
-            await fill(stage)
-            await stage.platform.settle(5)
+            key = await alone_on_a_full_host(stage, kind)
             before = world_of(stage.platform)
             spec = stage.spec(key)
             more = {**spec, "replicas": spec.get("replicas", 1) + 7}
