@@ -170,9 +170,16 @@ def _plan_serving(
     return Plan()
 
 
+def keys_written(want: Want[Model], seen: ModelSeen) -> bool:
+    """Whether its container reads the keys that its Secrets hold."""
+    return seen.files_version == box.version_of(made.secret_files(want))
+
+
 def silent(want: Want[Model], seen: ModelSeen) -> Wait:
     if want.record.spec.engine == "ollama" and seen.model is None:
         return no_service(want)
+    if seen.model is None and not keys_written(want, seen):
+        return Wait("Starting", "its keys were changed, and are being written", AWAY_RECHECK_S)
     name = seen.container.name if seen.container else want.record.owned_name
     message = f"container '{name}' runs and does not answer yet; if it lasts, read its logs"
     return Wait("Starting", message, box.recheck_s(seen.age_s))

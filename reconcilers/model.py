@@ -48,6 +48,7 @@ from reconcilers._modelplan import (
     ModelStep,
     RemoveModel,
     held_by_service,
+    keys_written,
     no_service,
     phase_of,
     plan_model,
@@ -116,7 +117,8 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
 
     async def _observe_llamacpp(self, want: Want[Model], seen: ModelSeen) -> ModelSeen:
         url = url_of(want, seen.container)
-        if url is None or want.deleting:
+        # with another key than the one it has it refuses us, and nothing would write it the new one
+        if url is None or want.deleting or not keys_written(want, seen):
             return seen
         server = await self._server(url, want.record.metadata.namespace, want.record.admin_name)
         model = await self.models["llamacpp"].observe_model(server, made.inner_name(want.record))

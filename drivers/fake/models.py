@@ -3,8 +3,10 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 
+from controlplane.errors import RetryableError
 from drivers.fake.engine import Container, FakeEngine
 from drivers.fake.faults import Faults
+from drivers.fake.secretfiles import ReadFiles
 from drivers.model_calls import unavailable
 from drivers.models import ModelFailure, ModelOrder, ModelServer, ModelState
 
@@ -52,6 +54,8 @@ class FakeModels:
     engine: FakeEngine | None = None
     """Servers are containers of this engine, each with its model on its volume; how long that
     stays in memory is what the container was started with. None: servers are just there."""
+    read_files: ReadFiles | None = None
+    """Those of such a container: its key is in `admin`. None: whoever asks is let in."""
     looks: int = 1
     keep_alive_s: int | None = 300
     writes: int = 0
@@ -90,6 +94,19 @@ class FakeModels:
         self.faults.enter(verb)
         if verb != "observe_model" and not self._answers(server):
             raise unavailable(verb.replace("_", " "))
+
+        self._check_key(verb, server)
+
+    def _check_key(self, verb: str, server: ModelServer) -> None:
+        """The file is read at each request, as the image does."""
+        container = self._container(server) if self.read_files is not None else None
+        if container is None or self.read_files is None:
+            return
+        files = self.read_files(container.state.id) or {}
+        if not server.key or files.get("admin", b"").decode() != server.key:
+            what = verb.replace("_", " ")
+            told = f"cannot {what}: the server refuses the admin key"
+            raise RetryableError(told, reason="KeyRefused")
 
     async def observe_model(self, server: ModelServer, name: str, /) -> ModelState | None:
         self._enter("observe_model", server)

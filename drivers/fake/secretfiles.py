@@ -1,10 +1,11 @@
 """Secret files in a dict, held to the same contract as the real ones, with a few mischiefs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from controlplane.errors import ControlPlaneError
+from drivers.fake.engine import FakeEngine
 from drivers.secretfiles import SecretFilesState, check_names
 
 
@@ -83,3 +84,18 @@ class FakeSecretFiles:
         failure = self._failures.pop(verb, None)
         if failure is not None:
             raise failure
+
+
+ReadFiles = Callable[[str], Mapping[str, bytes] | None]
+"""The secret files mounted in the container of that id; None: there are none."""
+
+
+def mounted(engine: FakeEngine, files: FakeSecretFiles) -> ReadFiles:
+    """Each container has the folder of its owner."""
+
+    def read(container_id: str) -> Mapping[str, bytes] | None:
+        owner = engine.containers[container_id].state.owner
+        folder = None if owner is None else files.folders.get(owner.uid)
+        return None if folder is None else folder.files
+
+    return read

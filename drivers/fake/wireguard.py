@@ -5,13 +5,12 @@ told to; `meddle` is for what somebody does to the live interface behind our bac
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from controlplane.errors import ConflictError, RetryableError
 from drivers.fake.engine import Container, FakeEngine
 from drivers.fake.faults import Faults
-from drivers.fake.secretfiles import FakeSecretFiles
+from drivers.fake.secretfiles import ReadFiles
 from drivers.wireguard import (
     GATEWAY_FILE,
     INTERFACE_FILE,
@@ -22,20 +21,6 @@ from drivers.wireguard import (
     PeerState,
 )
 from drivers.wireguard_keys import public_key_of
-
-ReadFiles = Callable[[str], Mapping[str, bytes] | None]
-"""The secret files mounted in the container of that id; None: there are none."""
-
-
-def mounted(engine: FakeEngine, files: FakeSecretFiles) -> ReadFiles:
-    """Each container has the folder of its owner."""
-
-    def read(container_id: str) -> Mapping[str, bytes] | None:
-        owner = engine.containers[container_id].state.owner
-        folder = None if owner is None else files.folders.get(owner.uid)
-        return None if folder is None else folder.files
-
-    return read
 
 
 @dataclass(slots=True)

@@ -16,8 +16,8 @@ from drivers.fake.models import FakeModels
 from drivers.fake.powerdns import FakeDnsServer, FakePowerDns
 from drivers.fake.probe import FakeProbe
 from drivers.fake.s3 import FakeS3, FakeS3Server
-from drivers.fake.secretfiles import FakeSecretFiles
-from drivers.fake.wireguard import FakeWireGuard, ReadFiles, mounted
+from drivers.fake.secretfiles import FakeSecretFiles, ReadFiles, mounted
+from drivers.fake.wireguard import FakeWireGuard
 from reconcilers._servers import SILENT, Login, Told
 from reconcilers.registry import Drivers
 
@@ -121,10 +121,11 @@ class Fakes:
 
     def __post_init__(self) -> None:
         self.containers = FakeContainers(self.engine)
-        self.llamacpp = FakeModels(engine=self.engine, any_source=self.any_source)
+        files = mounted(self.engine, self.files)
+        self.llamacpp = FakeModels(engine=self.engine, read_files=files, any_source=self.any_source)
         self.ollama = FakeModels(any_source=self.any_source)
-        self.servers = FakeServers(self.engine, mounted(self.engine, self.files))
-        self.wireguard = FakeWireGuard(self.engine, mounted(self.engine, self.files))
+        self.servers = FakeServers(self.engine, files)
+        self.wireguard = FakeWireGuard(self.engine, files)
 
     def around(self, values: SecretReader, usage: Usage, clock: Clock) -> Drivers:
         """What reconcilers act with."""

@@ -107,6 +107,15 @@ async def test_progress_is_told_in_whole_percent_and_not_too_often() -> None:
         pytest.param(
             lambda w: w.values.data[("Secret", "shop-credentials")].update(uri=b"x"), id="secret"
         ),
+        pytest.param(
+            lambda w: w.values.data[("Secret", "shop-admin")].update(token=b"x"), id="admin key"
+        ),
+        pytest.param(
+            lambda w: [x.pop(("Secret", "shop-admin")) for x in (w.values.data, w.children)],
+            id="no admin Secret",
+        ),
+        pytest.param(lambda w: w.files.tamper(UID, "admin", None), id="no admin file"),
+        pytest.param(lambda w: w.files.tamper(UID, "admin", b"x"), id="admin file"),
     ],
 )
 async def test_what_others_do_to_it_is_mended(harm: Any) -> None:
