@@ -69,6 +69,12 @@ def is_stopping(text: str) -> bool:
     return "shutting down" in text or "context canceled" in text
 
 
+def speaks_another_version(error: EngineRefusedError) -> bool:
+    """Whether it refuses a request for the version of the API in its path: 400 like any bad spec,
+    "client version 1.41 is too old. Minimum supported API version is 1.44, ..."."""
+    return error.status == 400 and str(error).startswith("client version ")
+
+
 def translate(error: EngineError, what: str) -> ControlPlaneError:
     """The errors.py type for `error`; `what` reads "start container 'x'"."""
     message = f"cannot {what}: {one_line(str(error))}"

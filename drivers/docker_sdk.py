@@ -25,6 +25,7 @@ from drivers.docker_errors import (
     EngineError,
     EngineRefusedError,
     EngineTimeoutError,
+    speaks_another_version,
 )
 
 _OK: Final = (200, 201, 204, 304)
@@ -86,7 +87,7 @@ class Engine:
             self._in_doubt = True
             raise _transport_error(exc) from exc
         if answer.status_code not in _OK:
-            raise EngineRefusedError(answer.status_code, _message(answer))
+            raise self._judged(EngineRefusedError(answer.status_code, _message(answer)))
         return answer.json() if answer.content.strip() else None
 
     def events(self, since_s: float, filters: Mapping[str, list[str]]) -> "Stream":
@@ -104,7 +105,7 @@ class Engine:
             self._in_doubt = True
             raise _transport_error(exc) from exc
         if response.status_code not in _OK:
-            raise EngineRefusedError(response.status_code, _message(response))
+            raise self._judged(EngineRefusedError(response.status_code, _message(response)))
         return Stream(response)
 
     def pull(self, reference: str) -> Iterator[Mapping[str, Any]]:
@@ -112,16 +113,30 @@ class Engine:
         EngineTimeoutError after PULL_SILENT_S without one, and the engine gives the pull up."""
         repository, tag = parse_repository_tag(reference)
         try:
-            yield from self._connected().pull(
-                repository, tag=tag or "latest", stream=True, decode=True
-            )
+            client = self._connected()
+            # the SDK reads the logins at registries once, and they change: docker login
+            client.reload_config()
+            yield from client.pull(repository, tag=tag or "latest", stream=True, decode=True)
         except (requests.RequestException, HTTPError, DockerException) as exc:
             # a read of the SDK's stream fails with urllib3's own errors
-            raise _transport_error(exc) from exc
+            error = _transport_error(exc)
+            raise self._judged(error) from exc
 
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
+
+    def _judged(self, error: EngineError) -> EngineError:
+        """`error`, but for an engine that was exchanged for one which speaks other versions of the
+        API (https://docs.docker.com/reference/api/engine/#api-version-matrix): with that another
+        is agreed upon, by the next call."""
+        if not (isinstance(error, EngineRefusedError) and speaks_another_version(error)):
+            return error
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        return EngineAwayError("the Docker engine was exchanged for one of another version")
 
     def _connected(self) -> APIClient:
         self._probe()
