@@ -62,6 +62,8 @@ class SocketProbe:
             return Health(False, "TimedOut", f"no answer within {timeout_s:g} s")
         except ConnectionRefusedError:
             return Health(False, "Refused", f"nothing listens on port {target.port}")
+        except (ValueError, OverflowError):
+            return Health(False, "Unreachable", "no such host name or port")
         except OSError as exc:
             return Health(False, "Unreachable", errno.errorcode.get(exc.errno or 0, "no route"))
         return Health(True, "Answered") if head is None else status_health(head)

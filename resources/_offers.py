@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from resources.meta import Resources
-from resources.text import Matches
+from resources.text import PORT, Matches
 
 Service = Literal["ingress", "s3", "dns", "mail", "models", "vault", "registry", "metrics"]
 Protocol = Literal["tcp", "udp"]
@@ -47,7 +47,11 @@ def _size(cpu: str, memory: str) -> Resources:
     return Resources.model_validate({"cpu": cpu, "memory": memory})
 
 
-SECONDS: Final = Matches("[1-9][0-9]{0,4}", "whole seconds: write digits alone, such as '15'", 5)
+SCRAPE: Final = Matches(
+    "[1-9]|[1-5][0-9]|60", "seconds between two samples: write 1 to 60, such as '15'", 2
+)
+"""The alerts of _metrics_rules.py hold for no more: a sample may be as old, and 15 s from being
+pushed, and ControlPlaneSilent fires at 90 s."""
 DAYS: Final = Matches("[1-9][0-9]{0,3}", "whole days: write digits alone, such as '15'", 4)
 EMAIL: Final = Matches(
     "[-A-Za-z0-9._+]+@[-A-Za-z0-9.]+", "a mail address: such as 'ops@example.org'", 254
@@ -58,12 +62,13 @@ CERTIFICATES: Final = Matches(
     16_384,
 )
 HTTP_URL: Final = Matches(
-    "https?://[-A-Za-z0-9.]+(:[0-9]{1,5})?(/[!-~]*)?",
+    f"https?://[-A-Za-z0-9.]+(:{PORT})?(/[!-~]*)?",
     "an HTTP address: such as 'https://alerts.example.org/hook'",
     512,
 )
+_OCTET: Final = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 IP_ADDRESS: Final = Matches(
-    "[0-9]{1,3}([.][0-9]{1,3}){3}", "an IPv4 address, such as '192.0.2.53'", 15
+    f"{_OCTET}([.]{_OCTET}){{3}}", "an IPv4 address, such as '192.0.2.53'", 15
 )
 HOST_NAMES: Final = Matches(
     "[a-z0-9][-a-z0-9.]*[.][a-z0-9]+(,[a-z0-9][-a-z0-9.]*[.][a-z0-9]+)*",
@@ -75,13 +80,13 @@ HOST: Final = Matches(
     "a host name with a domain: such as 'mail.example.org'",
 )
 IMAP_URL: Final = Matches(
-    "imaps?://[-A-Za-z0-9.]+:[0-9]{1,5}",
+    f"imaps?://[-A-Za-z0-9.]+:{PORT}",
     "where IMAP is: such as 'imaps://mail.example.org:993'",
     270,
 )
 
 HOSTS: Final = Matches(
-    r"[-A-Za-z0-9.]+(:[0-9]{1,5})?(,[-A-Za-z0-9.]+(:[0-9]{1,5})?)*",
+    f"[-A-Za-z0-9.]+(:{PORT})?(,[-A-Za-z0-9.]+(:{PORT})?)*",
     "hosts: write host or host:port, with commas between them, such as 'hf.co,registry:5000'",
     1024,
 )
@@ -135,7 +140,7 @@ OFFERS: Final[dict[Service, Offer]] = {
         },
         {
             "retentionDays": DAYS,
-            "scrapeSeconds": SECONDS,
+            "scrapeSeconds": SCRAPE,
             "webhook": HTTP_URL,
         },
     ),

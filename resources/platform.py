@@ -1,6 +1,6 @@
 """Platform: a service that the cloud itself is made of, as a record like any other. No I/O."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,12 +24,14 @@ from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 from resources.network import service_claims
 from resources.quantity import Bytes, at_least
-from resources.text import DnsLabel, ImageReference, Matches, Text
+from resources.text import PORT, DnsLabel, ImageReference, Matches, Text
+
+_LABEL: Final = "[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 
 Endpoint = Annotated[
     str,
     Matches(
-        "(https?://)?[-A-Za-z0-9.]+:[0-9]{1,5}",
+        f"(https?://)?{_LABEL}([.]{_LABEL})*[.]?:{PORT}",
         "an endpoint: write host:port, or http(s)://host:port, such as 'https://s3.example.org:443'",
         300,
     ),

@@ -52,6 +52,11 @@ class Matches:
         return {**handler(schema), "pattern": f"^{self.pattern}$", "maxLength": self.max_length}
 
 
+PORT: Final = (
+    "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+)
+"""Part of a pattern: the number of a port, 1 to 65535."""
+
 DnsLabel = Annotated[
     str,
     Matches(

@@ -149,3 +149,9 @@ def test_real_probe_works_on_the_loop_that_the_control_plane_uses() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(both()) == ("Answered", "Answered", "TimedOut")
+
+
+@pytest.mark.parametrize(("host", "port"), [("a..b", 80), ("192.0.2.1", 99_999)])
+async def test_what_is_no_address_is_unreachable(host: str, port: int) -> None:
+    health = await SocketProbe().observe(Target(host, port))
+    assert (health.ok, health.reason) == (False, "Unreachable")

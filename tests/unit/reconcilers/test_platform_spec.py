@@ -49,11 +49,34 @@ async def test_a_service_that_this_release_has_not_says_so(monkeypatch: Any) -> 
         ("ingress", {"settings": {"acmeEmail": "ops"}}, "mail address"),
         ("registry", {"storage": "1Mi"}, "too little"),
         ("registry", {"external": {"endpoint": "registry"}}, "host:port"),
+        ("registry", {"external": {"endpoint": "1.2.3.4:99999"}}, "host:port"),
+        ("registry", {"external": {"endpoint": "1.2.3.4:0"}}, "host:port"),
+        ("registry", {"external": {"endpoint": "a..b:80"}}, "host:port"),
+        ("metrics", {"settings": {"scrapeSeconds": "61"}}, "1 to 60"),
+        ("ingress", {"settings": {"address": "300.1.1.1"}}, "an IPv4 address"),
+        ("dns", {"settings": {"resolver": "192.0.2.256"}}, "an IPv4 address"),
+        ("models", {"settings": {"registries": "hf.co:70000"}}, "hosts"),
     ],
 )
 def test_a_spec_that_does_not_fit_is_refused(service: str, spec: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         platform(service, **spec)
+
+
+@pytest.mark.parametrize(
+    ("service", "spec"),
+    [
+        ("registry", {"external": {"endpoint": "https://r.example.org:65535"}}),
+        ("registry", {"external": {"endpoint": "192.0.2.1:1"}}),
+        ("registry", {"external": {"endpoint": "localhost:5000"}}),
+        ("metrics", {"settings": {"scrapeSeconds": "60"}}),
+        ("metrics", {"settings": {"scrapeSeconds": "9"}}),
+        ("ingress", {"settings": {"address": "255.250.199.0"}}),
+        ("models", {"settings": {"registries": "hf.co,registry:5000"}}),
+    ],
+)
+def test_a_spec_at_the_bounds_is_taken(service: str, spec: dict[str, Any]) -> None:
+    platform(service, **spec)
 
 
 def test_its_service_never_changes_and_its_storage_never_shrinks() -> None:
