@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge
 
 from controlplane.access import Access
 from controlplane.clock import Clock
-from controlplane.errors import StoreUnavailableError
+from controlplane.errors import RetryableError, StoreUnavailableError
+
+_log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -148,6 +151,13 @@ class Pulse:
             return await self._access.authenticate(token) is None
         except StoreUnavailableError:
             return False  # nobody can be told apart now; a watch is no way to write anything
+        except RetryableError:
+            # one too many that nobody is known by, in a flood of them: this one, known when its
+            # stream began and asked for at every check since, has been found to be nobody's
+            return True
+        except Exception:  # noqa: BLE001  # one token must not end all streams, and the process
+            _log.exception("token_check_failed")
+            return False
 
     async def attached(self, app: web.Application) -> AsyncIterator[None]:
         """aiohttp cleanup context: beats while the application runs."""
