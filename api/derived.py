@@ -15,9 +15,12 @@ import orjson
 from controlplane.records import Change, Held, Key, Stored, Subscription, Verb, View
 from controlplane.store.shape import encode
 from resources.meta import GROUP, RESTARTED_AT
+from resources.network import port_of
 
 SERVICE: Final = "Service"
 DEPLOYMENT: Final = "Deployment"
+
+_MAX_COUNT: Final = 2**31 - 1
 
 Obj = Mapping[str, Any]
 Render = Callable[[Stored, Obj], Mapping[str, Any] | None]
@@ -27,9 +30,9 @@ def service(stored: Stored, obj: Obj) -> Mapping[str, Any] | None:
     """The v1 Service of a record; None when it isn't reached under its name."""
     name = stored.key.name
     host, _, port = str((obj.get("status") or {}).get("endpoint") or "").rpartition(":")
-    if host != name or not port.isdecimal():
+    number = port_of(port)
+    if host != name or number is None:
         return None
-    number = int(port)
     return {
         "apiVersion": "v1",
         "kind": SERVICE,
@@ -51,7 +54,7 @@ def service(stored: Stored, obj: Obj) -> Mapping[str, Any] | None:
 def deployment(stored: Stored, obj: Obj) -> Mapping[str, Any] | None:
     """The apps/v1 Deployment of a record that has replicas."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    wanted, ready = int(spec.get("replicas", 1)), int(status.get("readyReplicas") or 0)
+    wanted, ready = int(spec.get("replicas", 1)), _count(status, "readyReplicas")
     available = ready >= wanted
     labels = selector(stored.key)
     return {
@@ -72,15 +75,25 @@ def deployment(stored: Stored, obj: Obj) -> Mapping[str, Any] | None:
             },
         },
         "status": {
-            "observedGeneration": int(status.get("observedGeneration") or 0),
-            "replicas": int(status.get("replicas") or 0),
-            "updatedReplicas": int(status.get("updatedReplicas") or 0),
+            "observedGeneration": _count(status, "observedGeneration"),
+            "replicas": _count(status, "replicas"),
+            "updatedReplicas": _count(status, "updatedReplicas"),
             "readyReplicas": ready,
             "availableReplicas": ready,
             "unavailableReplicas": max(0, wanted - ready),
             "conditions": [_available(status, available=available), *_progressing(status)],
         },
     }
+
+
+def _count(status: Obj, name: str) -> int:
+    """A number that clients read as an int32, and fail the whole list over a larger one; 0 in
+    place of what is none: an operator may write any, as text as well."""
+    try:
+        found = int(status.get(name) or 0)
+    except ValueError:
+        return 0
+    return found if 0 <= found <= _MAX_COUNT else 0
 
 
 def _annotations(spec: Obj) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from api.routes import Route
 from controlplane.errors import ControlPlaneError
 from controlplane.records import Stored
 from controlplane.streams import Channel, Frame, Stream
+from resources.network import port_of
 
 _MAX_STREAMS: Final = 512
 """Of one session: 256 connections."""
@@ -43,15 +44,10 @@ async def forward(call: Call) -> web.StreamResponse:
 
 def _ports(call: Call) -> list[int]:
     texts = [t for given in call.request.query.getall("ports", []) for t in given.split(",")]
-    found = [_port(text) for text in texts]
+    found = [port_of(text) for text in texts]
     if not found or None in found or len(found) > _MAX_PORTS:
         raise errors.bad_request(f"say which ports: 1 to {_MAX_PORTS} numbers from 1 to 65535")
     return [port for port in found if port is not None]
-
-
-def _port(text: str) -> int | None:
-    ok = text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) < 65536
-    return int(text) if ok else None
 
 
 @dataclass(slots=True)
@@ -144,7 +140,7 @@ class _Tunnel:
         if headers.get("streamtype") == "error":
             pair.error = stream
         else:
-            pair.data, pair.port = stream, _port(headers.get("port", ""))
+            pair.data, pair.port = stream, port_of(headers.get("port", ""))
         self._by_stream[stream] = pair
         await self._session.send(self._writer.accepted(stream))
         if pair.data and pair.error:

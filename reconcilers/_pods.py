@@ -24,6 +24,7 @@ from drivers.containers import (
     Owner,
 )
 from resources.meta import API_VERSION, RESTARTED_AT
+from resources.network import port_of
 
 POD: Final = "Pod"
 NODE: Final = "host"
@@ -53,11 +54,12 @@ def facts_of(stored: Stored | None) -> Facts:
     # parsed for the moment: Stored.obj would stay in memory as long as the record does
     status = orjson.loads(stored.body).get("status") or {}
     ready: Obj = next((c for c in status.get("conditions") or () if c["type"] == "Ready"), {})
-    _, _, port = str(status.get("endpoint") or "").rpartition(":")
+    # an operator may write any text there
+    port = port_of(str(status.get("endpoint") or "").rpartition(":")[2])
     return Facts(
         ready=ready.get("status") == "True",
         since=ready.get("lastTransitionTime", ""),
-        ports=(int(port),) if port.isdecimal() else (),
+        ports=() if port is None else (port,),
     )
 
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import structlog
+
 from controlplane.clock import Clock
 from controlplane.engine.board import Board
 from controlplane.errors import (
@@ -21,6 +23,8 @@ from controlplane.records import Change, Key, Stored, Subscription, View
 from controlplane.streams import PodRef
 from drivers.containers import Containers, ContainerState, OwnerChanged
 from reconcilers._pods import POD, facts_of, pod_uid, pods_of
+
+_log = structlog.get_logger(__name__)
 
 _ALL: Final = ""
 _RETRY_S: Final = 1.0
@@ -147,11 +151,18 @@ class PodBoard:
 
     def _show(self, uid: str) -> None:
         shown = self._by_uid[uid]
-        now = pods_of(shown.states, facts_of(self._record(shown.key, uid)))
+        now = self._pods(uid, shown)
         # a Pod of another record under the same name stays that record's
         mine = {k: s for k, s in now.items() if k in shown.pods or self.board.view.get(k) is None}
         self.board.show(shown.pods, mine)
         self._by_uid[uid] = _Shown(shown.key, shown.states, frozenset(mine))
+
+    def _pods(self, uid: str, shown: _Shown) -> dict[Key, Stored]:
+        try:
+            return pods_of(shown.states, facts_of(self._record(shown.key, uid)))
+        except Exception:  # noqa: BLE001  # one bad record must not end the board, and the process
+            _log.exception("pods_not_shown", record=str(shown.key))
+            return {}
 
     def _record(self, key: Key, uid: str) -> Stored | None:
         stored = self.records.get(key)

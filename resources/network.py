@@ -1,4 +1,5 @@
-"""IPv4 networks and host names as a user writes them, each with a message that says how. No I/O."""
+"""IPv4 networks, host names and ports as a user writes them; those that a field takes each with a
+message that says how. No I/O."""
 
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Final
@@ -9,6 +10,8 @@ from resources.meta import NameClaim
 from resources.text import Matches
 
 NET_EXAMPLE: Final = "such as '192.168.7.0/24'"
+_MAX_PORT: Final = 65535
+_MAX_PORT_DIGITS: Final = 5
 
 
 def _network(value: str) -> str:
@@ -48,6 +51,14 @@ HostPort = Annotated[
     ),
 ]
 """A host name or an IPv4 address, and perhaps a port."""
+
+
+def port_of(text: str) -> int | None:
+    """The port that a text says; None for any other text, however long. int() alone would take
+    other alphabets' digits, and raise for some thousands of them."""
+    digits = text.isascii() and text.isdecimal() and len(text) <= _MAX_PORT_DIGITS
+    port = int(text) if digits else 0
+    return port if 0 < port <= _MAX_PORT else None
 
 
 def network_claim(name: str, namespace: str) -> NameClaim:

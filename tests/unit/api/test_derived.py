@@ -50,7 +50,20 @@ def test_what_says_where_it_is_reached_is_a_service() -> None:
     assert services.get(Key("Service", "shop", "other")) is None
 
 
-@pytest.mark.parametrize("endpoint", ["", "elsewhere:80", "web", "web:http", "https://web:80"])
+NO_PORTS = [f"web:{port}" for port in ("9" * 20, "9" * 5000, "65536", "0", "\u0663")]
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "elsewhere:80",
+        "web",
+        "web:http",
+        "https://web:80",
+        *(f"web:{each}" for each in NO_PORTS),
+    ],
+)
 def test_other_endpoints_are_none(endpoint: str) -> None:
     obj = orjson.loads(app(1, endpoint=endpoint).body)
     assert service(app(1), obj) is None
@@ -101,6 +114,19 @@ def test_a_deployment_tells_a_rollout(stalled: str, reason: str) -> None:
     status = found["status"]
     assert (status["replicas"], status["updatedReplicas"], status["availableReplicas"]) == (3, 1, 1)
     assert [c["reason"] for c in status["conditions"] if c["type"] == "Progressing"] == [reason]
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 1e20, "9" * 20, "9" * 5000, "1.0", -1, "many"])
+def test_a_number_that_no_client_can_read_is_not_told(number: float | str) -> None:
+    told = dict.fromkeys(["replicas", "updatedReplicas", "readyReplicas"], number)
+    cache = Cache()
+    stored = app(1, observedGeneration=number, **told)
+    cache.apply([("create", stored), ("create", app(2, name="other", readyReplicas="2"))])
+    _, deployments = views(cache)
+    other, wrong = (orjson.loads(each.body)["status"] for each in deployments.list("Deployment"))
+    assert other["availableReplicas"] == 2
+    assert [wrong[name] for name in told] == [0, 0, 0]
+    assert wrong["unavailableReplicas"] == 2
 
 
 @pytest.mark.parametrize("when", [None, "2026-01-31T13:00:00+01:00"])

@@ -17,14 +17,15 @@ from controlplane.streams import PodRef
 from drivers.containers import ContainerSpec, Limits, Owner
 from drivers.fake.containers import FakeContainers
 from reconcilers.podboard import PodBoard
+from tests.clock import settle
 
 OWNER = Owner("1f2e3d4c-0000-4000-8000-000000000001", "App", "shop", "web")
 SPEC = ContainerSpec("app-shop-web-1f2e3d4c-0", OWNER, "demo", "v1:1", Limits(100, 2**26))
 
 
-def record(*, ready: bool, revision: int) -> Stored:
+def record(*, ready: bool, revision: int, **told: object) -> Stored:
     conditions = [{"type": "Ready", "status": str(ready), "lastTransitionTime": ""}]
-    body = {"metadata": {"name": "web"}, "status": {"conditions": conditions}}
+    body = {"metadata": {"name": "web"}, "status": {"conditions": conditions, **told}}
     return Stored(Key("App", "shop", "web"), OWNER.uid, revision, 1, orjson.dumps(body))
 
 
@@ -43,6 +44,14 @@ class World:
             found.append(f"{stored.key.name} {ready}")
         return found
 
+    def ports(self) -> list[list[int]]:
+        """Of each Pod's container."""
+        found = []
+        for stored in self.pods.view.list("Pod"):
+            (container,) = orjson.loads(stored.body)["spec"]["containers"]
+            found.append([port["containerPort"] for port in container.get("ports", [])])
+        return found
+
     async def until(self, wanted: list[str]) -> None:
         changes = self.pods.view.watch(frozenset({"Pod"}), self.pods.view.revision)
         async with asyncio.timeout(5):
@@ -51,8 +60,9 @@ class World:
 
 
 @asynccontextmanager
-async def following() -> AsyncIterator[World]:
+async def following(*there: Stored) -> AsyncIterator[World]:
     world = World()
+    world.records.apply([("create", stored) for stored in there])
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(world.pods.run())
         yield world
@@ -103,6 +113,39 @@ async def test_a_pod_is_reached_by_its_uid_alone() -> None:
         assert world.pods.container_of(ref).id == id_
         with pytest.raises(NotFoundError):
             world.pods.container_of(replace(ref, uid="another"))
+
+
+NO_PORTS = ("web:99999999999999999999", f"web:{'9' * 5000}", "web:65536", "web:0", "web:\u0663")
+
+
+@pytest.mark.parametrize("endpoint", NO_PORTS)
+async def test_an_endpoint_that_is_none_ends_nothing(endpoint: str) -> None:
+    async with following(record(ready=True, revision=1, endpoint=endpoint)) as world:
+        await run_one(world)
+        await world.until(["app-web-0 True"])
+        assert world.ports() == [[]]
+        for revision, port, ports in ((2, "web:80", [80]), (4, "web:443", [443])):
+            sound = record(ready=True, revision=revision, endpoint=port)
+            world.records.apply([("update", sound)])
+            await settle()
+            assert world.ports() == [ports]
+            wrong = record(ready=True, revision=revision + 1, endpoint=endpoint)
+            world.records.apply([("update", wrong)])
+            await settle()
+            assert world.ports() == [[]]
+
+
+async def test_a_record_that_cannot_be_shown_is_skipped_and_ends_nothing() -> None:
+    wrong = record(ready=True, revision=1, conditions=[{}])
+    async with following(wrong) as world:
+        await run_one(world)
+        other = replace(OWNER, uid="1f2e3d4c-0000-4000-8000-000000000002", name="other")
+        await run_one(world, replace(SPEC, owner=other, name="app-shop-other-1f2e3d4c-0"))
+        await world.until(["app-other-0 False"])
+        world.records.apply([("update", record(ready=True, revision=2))])
+        await world.until(["app-other-0 False", "app-web-0 True"])
+        world.records.apply([("update", replace(wrong, revision=3))])
+        await world.until(["app-other-0 False"])
 
 
 async def test_nothing_is_told_before_everything_is_known() -> None:
