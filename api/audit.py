@@ -48,11 +48,11 @@ async def _count(call: Call, key: Key, happening: Happening) -> None:
     actor = Actor(call.user.name, COMPONENT)
     stored = call.ctx.view.get(key)
     if stored is None:
-        obj = events.body(happening, count=1, first=now, last=now)
-        obj |= {"source": {"component": COMPONENT}, "reportingComponent": COMPONENT}
+        obj = events.body(happening, count=1, first=now, last=now, component=COMPONENT)
         await call.ctx.records.create(events.KIND, obj, actor=actor)
     else:
-        counted = events.counted(orjson.loads(stored.body), more=1, last=now)
+        had = orjson.loads(stored.body)
+        counted = events.counted(happening, had, more=1, last=now, component=COMPONENT)
         await call.ctx.records.update(stored, counted, actor=actor)
 
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from controlplane.clock import parse_time
 from controlplane.records import Stored
+from resources.text import moment
 
 KIND: Final = "Event"
 TTL_S: Final = 3600.0
@@ -17,6 +19,8 @@ TTL_S: Final = 3600.0
 CLUSTER_NAMESPACE: Final = "default"
 """Where Kubernetes puts the events of cluster-scoped objects."""
 COMPONENT: Final = "bunker-agent"
+_MAX_COUNT: Final = 2**31 - 1
+"""Clients read it as an int32."""
 Severity = Literal["Normal", "Warning"]
 
 
@@ -58,7 +62,9 @@ def happened(stored: Stored, severity: Severity, reason: str, message: str) -> H
     )
 
 
-def body(what: Happening, *, count: int, first: str, last: str) -> dict[str, Any]:
+def body(
+    what: Happening, *, count: int, first: str, last: str, component: str = COMPONENT
+) -> dict[str, Any]:
     """The core/v1 Event, as `kubectl describe` and `kubectl events` read it."""
     return {
         "apiVersion": "v1",
@@ -77,12 +83,42 @@ def body(what: Happening, *, count: int, first: str, last: str) -> dict[str, Any
         "count": count,
         "firstTimestamp": first,
         "lastTimestamp": last,
-        "source": {"component": COMPONENT},
-        "reportingComponent": COMPONENT,
-        "reportingInstance": COMPONENT,
+        "source": {"component": component},
+        "reportingComponent": component,
+        "reportingInstance": component,
     }
 
 
-def counted(obj: Mapping[str, Any], *, more: int, last: str) -> dict[str, Any]:
-    """An event that was told before, `more` times again."""
-    return {**obj, "count": int(obj.get("count") or 1) + more, "lastTimestamp": last}
+def counted(
+    what: Happening, had: Mapping[str, Any], *, more: int, last: str, component: str = COMPONENT
+) -> dict[str, Any]:
+    """What was told before, `more` times again. Whoever may write Events can work out its name
+    and have made one that says something else, so all is said anew: of what is there, only how
+    often and since when is believed, where it can be so."""
+    count = _times(had.get("count")) + more
+    if count > _MAX_COUNT:
+        count = more
+    obj = body(
+        what,
+        count=count,
+        first=_since(had.get("firstTimestamp"), last),
+        last=last,
+        component=component,
+    )
+    if finalizers := had["metadata"].get("finalizers"):
+        # without them one that is being deleted would go at once
+        obj["metadata"]["finalizers"] = finalizers
+    return obj
+
+
+def _times(told: object) -> int:
+    return told if isinstance(told, int) and told > 0 else 0
+
+
+def _since(told: object, last: str) -> str:
+    now = parse_time(last)
+    try:
+        when = parse_time(moment(told)) if isinstance(told, str) else None
+    except ValueError:
+        when = None
+    return str(told) if when is not None and now is not None and when <= now else last

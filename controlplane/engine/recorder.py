@@ -76,5 +76,5 @@ class Recorder:
             obj = events.body(what, count=times.count, first=times.first, last=times.last)
             await self._records.create(events.KIND, obj, actor=AGENT, epoch=self._epoch())
             return
-        obj = events.counted(stored.obj, more=times.count, last=times.last)
+        obj = events.counted(what, stored.obj, more=times.count, last=times.last)
         await self._records.update(stored, obj, actor=AGENT, epoch=self._epoch())

@@ -11,9 +11,12 @@ import orjson
 import pytest
 
 from api.channels import SPDY, V4, V5
+from controlplane.events import Happening
 from controlplane.records import Key
 from controlplane.store.records import Actor
-from tests.integration.api.pods import POD, SPEC, Spdy, World, received, until
+from resources.meta import API_VERSION
+from tests.integration.api.client import client_of
+from tests.integration.api.pods import OWNER, POD, SPEC, Spdy, World, received, until
 
 pytestmark = pytest.mark.postgres
 
@@ -121,6 +124,42 @@ async def test_a_command_is_told_as_an_event(world: World) -> None:
     assert event["message"] == "admin ran 'echo' (1 argument) in Pod app-web-0"
     assert (event["involvedObject"]["kind"], event["count"]) == ("App", 2)
     assert b"s3cr3t" not in orjson.dumps(event)
+
+
+async def test_nobody_makes_the_event_of_their_command_say_something_else(world: World) -> None:
+    events = "/api/v1/namespaces/default/events"
+    what = Happening(
+        kind=OWNER.kind,
+        api_version=API_VERSION,
+        namespace=OWNER.namespace,
+        name=OWNER.name,
+        uid=OWNER.uid,
+        severity="Normal",
+        reason="CommandRun",
+        message="editor ran 'echo' (1 argument) in Pod app-web-0",
+    )
+    forged = {
+        "metadata": {"name": what.event_name, "labels": {"a": "b"}},
+        "involvedObject": {"kind": "ConfigMap", "name": "x", "namespace": "default"},
+        "message": "nothing happened",
+        "count": 2**31 - 1,
+        "action": "resting",
+        "firstTimestamp": "9999-12-31T00:00:00Z",
+    }
+    async with client_of(world.served, world.served.editor) as editor:
+        assert (await editor("POST", events, forged)).code == 201
+    async with world.socket(
+        "exec?command=echo&command=s3cr3t&stdout=1", token=world.served.editor
+    ) as ws:
+        await received(ws)
+    (event,) = (await world.client("GET", events)).body["items"]
+    assert event["message"] == what.message
+    assert (event["involvedObject"]["kind"], event["involvedObject"]["uid"]) == ("App", OWNER.uid)
+    assert (event["reason"], event["source"]) == ("CommandRun", {"component": "bunker-api"})
+    assert event["firstTimestamp"] == event["lastTimestamp"]
+    assert 1 <= event["count"] < 2**31
+    assert "action" not in event
+    assert "labels" not in event["metadata"]
 
 
 async def test_each_of_many_at_once_is_told(world: World) -> None:
