@@ -331,10 +331,11 @@ class Garbage:
             self.jobs.add(Key(DEPENDENTS, "", uid), Priority.RESYNC)
 
     def _expired(self, stored: Stored) -> bool:
-        # whoever may write events may write any text for a time
-        told = parse_time(stored.obj.get("lastTimestamp"))
-        last = told or parse_time(stored.meta.get("creationTimestamp"))
-        return last is not None and (self.clock.now() - last).total_seconds() > events.TTL_S
+        # whoever may write events may write any text for a time, or a time that never comes
+        now, told = self.clock.now(), parse_time(stored.obj.get("lastTimestamp"))
+        if told is None or told > now:
+            told = parse_time(stored.meta.get("creationTimestamp"))
+        return told is not None and (now - told).total_seconds() > events.TTL_S
 
 
 async def _not_deleting(found: Iterable[Stored]) -> list[Stored]:

@@ -20,7 +20,9 @@ from tests.support.virtual import LoopClock, in_virtual_time
 A, B, C = box_key("a"), box_key("b"), box_key("c")
 
 
-@pytest.mark.parametrize("told", ["yesterday", "2026-01-01T00:00:00", ""])
+@pytest.mark.parametrize(
+    "told", ["yesterday", "2026-01-01T00:00:00", "", "9999-12-31T00:00:00Z", "2026-01-02T00:00:00Z"]
+)
 @in_virtual_time
 async def test_events_expire_whatever_time_somebody_wrote_into_one(told: str) -> None:
     async with Bench().running() as bench:
