@@ -42,6 +42,7 @@ _READS: Final = frozenset({"get", "list", "watch"})
 _READERS: Final = frozenset({OPERATORS, EDITORS, VIEWERS})
 _WRITERS: Final = frozenset({OPERATORS, EDITORS})
 _CONTROLLERS_ONLY: Final = frozenset({"status", "finalize", OWNER_REFERENCES, "*"})
+"""To write: what they say is in the record, too, that everybody here reads."""
 _LIMITS: Final = frozenset({"quotas", "*"})
 """What a tenant is held to is not the tenant's to write."""
 _NO_TENANTS: Final = frozenset({"", "kube-system", PLATFORM_NAMESPACE})
@@ -108,7 +109,9 @@ def allowed(user: User, attempt: Attempt) -> bool:
         return True
     limits = attempt.resource in _LIMITS and attempt.verb not in _READS
     if _WRITERS & {*user.groups} and attempt.namespace not in _NO_TENANTS and not limits:
-        return attempt.subresource not in _CONTROLLERS_ONLY or OPERATORS in user.groups
+        shown = attempt.verb in _READS and attempt.subresource != "*"
+        free = shown or attempt.subresource not in _CONTROLLERS_ONLY
+        return free or OPERATORS in user.groups
     if not _READERS & {*user.groups} or attempt.verb not in _READS:
         return False
     return not holds_secrets(attempt)

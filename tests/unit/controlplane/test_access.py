@@ -233,6 +233,8 @@ async def test_a_token_that_was_wrong_counts_once_it_is_issued() -> None:
         ((EDITORS,), Attempt("get", GROUP, "platforms", "", "platform"), True),
         ((EDITORS,), Attempt("patch", GROUP, "hosts", "", "", "host"), False),
         ((EDITORS,), Attempt("patch", GROUP, "apps", "status", "shop"), False),
+        ((EDITORS,), Attempt("get", GROUP, "apps", "status", "shop"), True),
+        ((EDITORS,), Attempt("get", GROUP, "apps", "*", "shop"), False),
         ((EDITORS,), Attempt("update", GROUP, "apps", OWNER_REFERENCES, "shop"), False),
         ((EDITORS,), Attempt("patch", GROUP, "apps", "scale", "shop"), True),
         ((EDITORS,), Attempt("get", GROUP, "quotas", "", "shop"), True),
