@@ -77,8 +77,10 @@ def apply(
         return Applied(merged, managed, found)
     others = [replace(o, paths=o.paths - moved) for o in others]
     if previous is not None:
-        dropped = _droppable(previous.paths - wanted, wanted, others)
-        merged = remove(merged, dropped, topology)
+        owned = wanted.union(*(owner.paths for owner in others))
+        # what nobody holds, nor anything below it
+        dropped = previous.paths - wanted - covered(owned)
+        merged = remove(merged, dropped, topology, kept=owned)
     me = replace(me, paths=wanted)
     if previous is not None and previous.paths == wanted:
         me = replace(me, time=previous.time)
@@ -97,11 +99,6 @@ def _conflicts(owner: Owner, moved: Paths) -> Iterable[Conflict]:
             owner.time,
             dotted(path),
         )
-
-
-def _droppable(dropped: Paths, wanted: Paths, others: Iterable[Owner]) -> Paths:
-    """Of the paths no longer wanted, those that nobody holds, nor anything below them."""
-    return dropped - covered(wanted.union(*(owner.paths for owner in others)))
 
 
 def repeated(config: Mapping[str, Any], topology: Topology) -> Path | None:
@@ -155,52 +152,66 @@ def _merge_list(old: list[Any], new: list[Any], topology: Topology) -> list[Any]
     return list(out.values())
 
 
-def remove(obj: Mapping[str, Any], paths: Paths, topology: Topology) -> dict[str, Any]:
-    """The object without these paths; a map or list emptied by that goes as well."""
-    out = _remove(obj, {tuple(p) for p in paths}, topology)
+def remove(
+    obj: Mapping[str, Any], paths: Paths, topology: Topology, *, kept: Paths = frozenset()
+) -> dict[str, Any]:
+    """The object without these paths; a map or list emptied by that goes as well, unless it is
+    one of `kept`: what is owned empty stays, else the next apply of it would write it again."""
+    out = _remove(obj, {*paths}, {*kept}, topology)
     return out if isinstance(out, dict) else {}
 
 
-def _remove(value: Any, paths: set[Path], topology: Topology) -> Any:
-    """The value without `paths` (relative to it), or None if nothing of it is left."""
+def _remove(value: Any, paths: set[Path], kept: set[Path], topology: Topology) -> Any:
+    """The value without `paths` (relative to it, as `kept` is), or None if nothing of it is
+    left."""
     if not paths:
         return value
+    out: dict[str, Any] | list[Any]
     if isinstance(value, Mapping):
-        return _remove_fields(value, paths, topology)
-    if isinstance(value, list) and keyed(value, topology):
-        return _remove_items(value, paths, topology)
-    return value
+        out = _remove_fields(value, paths, kept, topology)
+    elif isinstance(value, list) and keyed(value, topology):
+        out = _remove_items(value, paths, kept, topology)
+    else:
+        return value
+    return out if out or () in kept else None
 
 
 def _below(paths: set[Path]) -> dict[str, set[Path]]:
     """The rest of each path, by its first element."""
     found: dict[str, set[Path]] = defaultdict(set)
     for path in paths:
-        found[path[0]].add(path[1:])
+        if path:
+            found[path[0]].add(path[1:])
     return found
 
 
-def _remove_fields(value: Mapping[str, Any], paths: set[Path], topology: Topology) -> Any:
-    out, gone = {}, _below(paths)
+def _remove_fields(
+    value: Mapping[str, Any], paths: set[Path], kept: set[Path], topology: Topology
+) -> dict[str, Any]:
+    out, gone, stays = {}, _below(paths), _below(kept)
     for name, sub in value.items():
-        below = gone.get("f:" + name, set())
+        element = "f:" + name
+        below = gone.get(element, set())
         if () in below:
             continue
-        left = _remove(sub, below, topology.of(name))
+        left = _remove(sub, below, stays.get(element, set()), topology.of(name))
         if left is not None or sub is None:
             out[name] = left
-    return out or None
+    return out
 
 
-def _remove_items(value: list[Any], paths: set[Path], topology: Topology) -> Any:
-    out, gone = [], _below(paths)
+def _remove_items(
+    value: list[Any], paths: set[Path], kept: set[Path], topology: Topology
+) -> list[Any]:
+    out, gone, stays = [], _below(paths), _below(kept)
     # what tells an item from the others stays as long as the item does
     keys = {("f:" + key,) for key in topology.keys}
     for item in value:
-        below = gone.get(item_key(item, topology), set()) - keys
+        element = item_key(item, topology)
+        below = gone.get(element, set()) - keys
         if () in below:
             continue
-        left = _remove(item, below, topology.item)
+        left = _remove(item, below, stays.get(element, set()), topology.item)
         if left is not None:
             out.append(left)
-    return out or None
+    return out

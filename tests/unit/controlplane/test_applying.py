@@ -6,6 +6,7 @@ from types import FrameType
 from typing import Any
 
 import orjson
+import pytest
 
 from controlplane.applying import Applied, apply
 from controlplane.fields import after_update
@@ -68,6 +69,42 @@ def test_a_dropped_field_is_removed() -> None:
     first = _apply(None, b"[]", {"size": 1, "tags": ["a", "b"], "users": [{"name": "x", "r": 1}]})
     then = _apply(first.obj, first.managed_fields, {"tags": ["b"], "users": [{"name": "x"}]})
     assert then.obj == {"spec": {"tags": ["b"], "users": [{"name": "x"}]}}
+
+
+EMPTIED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"users": [{"name": "a"}, {"name": "b", "r": 1}]}, {"users": []}),
+    ({"tags": ["a", "b"]}, {"tags": []}),
+    ({"map": {"a": 1}}, {"map": {}}),
+    ({"map": {"deep": {"a": 1}}}, {"map": {"deep": {}}}),
+    ({"users": [{"name": "a", "map": {"a": 1}}]}, {"users": [{"name": "a", "map": {}}]}),
+    ({"size": 1}, {}),
+]
+
+
+@pytest.mark.parametrize(("before", "emptied"), EMPTIED)
+def test_what_is_applied_empty_is_empty_at_once(
+    before: dict[str, Any], emptied: dict[str, Any]
+) -> None:
+    first = _apply(None, b"[]", before)
+    then = _apply(first.obj, first.managed_fields, emptied)
+    assert then.obj == {"spec": emptied}
+    again = _apply(then.obj, then.managed_fields, emptied, time=T1)
+    assert again.obj == then.obj
+    assert again.managed_fields is then.managed_fields
+
+
+def test_what_another_applied_empty_stays() -> None:
+    other = _apply(None, b"[]", {"tags": [], "size": 1}, "other")
+    mine = _apply(other.obj, other.managed_fields, {"tags": ["a"]})
+    left = _apply(mine.obj, mine.managed_fields, {})
+    assert left.obj == other.obj
+    again = _apply(left.obj, left.managed_fields, {"tags": [], "size": 1}, "other")
+    assert (again.obj, again.managed_fields) == (left.obj, left.managed_fields)
+
+
+def test_what_is_emptied_and_nobodys_goes() -> None:
+    first = _apply(None, b"[]", {"size": 1, "map": {"deep": {"a": 1}}, "tags": ["a"]})
+    assert _apply(first.obj, first.managed_fields, {"size": 1}).obj == {"spec": {"size": 1}}
 
 
 def test_a_dropped_field_stays_while_another_owns_it() -> None:
