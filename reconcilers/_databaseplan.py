@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
-from controlplane.plan import Plan, Wait, Want
+from controlplane.plan import Plan, Report, Wait, Want
 from drivers.containers import ContainerState, Limits
 from reconcilers import _container as box
 from reconcilers._engines import STOP_TIMEOUT_S, login_of, maxmemory_of, memory_for
@@ -34,6 +34,8 @@ class LimitMemory:
     maxmemory_bytes: int
 
 
+SERVED_RECHECK_S: Final = 60.0
+"""A server whose container lives seldom stops serving; what kills the container is an event."""
 FULL_RECHECK_S: Final = 15.0
 """Nothing tells when keys are removed; one question to the server."""
 
@@ -104,10 +106,13 @@ def as_promised(
     nothing has to wait."""
     spec = want.record.spec
     fits_bytes = maxmemory_of(want.record)
-    if fits_bytes is None or container is None:
+    if fits_bytes is None:
         return want
-    # what somebody gave the container by hand was promised by nobody
-    has_bytes = min(container.limits.memory_bytes, want.held.memory_bytes)
+    # its data outlives its container, and the next one reads it at its start
+    has_bytes = want.held.memory_bytes
+    if container is not None:
+        # what somebody gave the container by hand was promised by nobody
+        has_bytes = min(container.limits.memory_bytes, has_bytes)
     known = told.answer == "serving" and told.used_bytes <= fits_bytes
     if known or has_bytes <= spec.limits.memory:
         return want
@@ -125,7 +130,16 @@ def too_full(want: Want[Database], told: Told) -> Wait:
         f"remove some of it, or set spec.resources.memory to {enough // 2**20}Mi or more; until "
         "then it keeps the memory it has"
     )
-    return Wait("MemoryInUse", message, FULL_RECHECK_S)
+    # without a time of its own, as it serves: Synced then says what its edit waits for
+    return Wait("MemoryInUse", message)
+
+
+def held_back(report: Report, container: ContainerState | None) -> Report:
+    """The report of one that keeps memory which its record wants no more (`as_promised`)."""
+    if container is None:
+        # its next container has as much as is allocated: nobody else is given it meanwhile
+        return replace(report, in_use=None)
+    return replace(report, recheck_after_s=FULL_RECHECK_S) if report.ready else report
 
 
 def readiness(

@@ -35,10 +35,12 @@ from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers import _volumes as volumes
 from reconcilers._databaseplan import (
+    SERVED_RECHECK_S,
     DatabaseStep,
     HealPassword,
     LimitMemory,
     as_promised,
+    held_back,
     plan_answer,
     readiness,
     resizing,
@@ -68,8 +70,6 @@ from reconcilers._volumes import Keeping, mounted, no_room, release, volume_step
 from resources.database import VERSIONS, Database, DatabaseStatus
 from resources.meta import ConditionType
 
-SERVED_RECHECK_S: Final = 60.0
-"""A server whose container lives seldom stops serving; what kills the container is an event."""
 SETTLED_S: Final = 2.0
 ASK_AGAIN_S: Final = 1.0
 """After the first silence of one that served: a busy one may not answer for once, and to tell that
@@ -245,7 +245,14 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             volume=volume_name(record, want.namespace_uid),
             container=state.name if state else None,
         )
-        return served(status, state, readiness(want, state, seen.told), SERVED_RECHECK_S)
+        told = readiness(want, state, seen.told)
+        report = served(status, state, told, SERVED_RECHECK_S)
+        volume = _volume(want)
+        # without a Volume there is no data yet that could need more
+        begun = volume is not None and volume.status.get("dockerName")
+        if begun and as_promised(want, state, seen.told) is not want:
+            return held_back(report, state)
+        return report
 
     async def apply(self, step: DatabaseStep, /) -> None:
         match step:

@@ -9,8 +9,9 @@ from controlplane.errors import TerminalError
 from controlplane.plan import Plan
 from drivers.containers import Limits
 from resources.database import PLANS, Database
+from resources.meta import Footprint
 from tests.unit.reconcilers.databases import NAME, SECRET
-from tests.unit.reconcilers.world import UID, World, database, names, world
+from tests.unit.reconcilers.world import NETWORK, UID, World, database, names, world
 
 
 async def test_a_password_set_behind_its_back_is_set_to_the_secrets() -> None:
@@ -88,6 +89,39 @@ async def test_redis_that_died_before_it_got_less_memory_starts_with_what_it_had
     await made.settle(smaller)
     container = made.engine.by_name(NAME)
     assert (container.state.running, container.state.limits.memory_bytes) == (True, BASIC.memory)
+
+
+async def test_redis_whose_container_went_keeps_its_memory_until_it_tells_what_it_holds() -> None:
+    made, smaller = await shrinking()
+    made.servers.used_bytes = TOO_MUCH
+    await made.settle(smaller)
+    made.engine.remove(NAME)
+    await made.settle(smaller)
+    container = made.engine.by_name(NAME)
+    assert container.state.limits == Limits(STARTER.cpu, BASIC.memory)
+    file = made.files.folders[UID].files["redis.conf"]
+    assert f"maxmemory {BASIC.memory * 3 // 4}\n".encode() in file
+
+    made.servers.used_bytes = TOO_MUCH - 1
+    await made.settle(smaller)
+    assert container.state.limits == Limits(STARTER.cpu, STARTER.memory)
+
+
+async def test_nobody_else_gets_the_memory_of_a_redis_that_waits_for_its_network() -> None:
+    made, smaller = await shrinking()
+    made.engine.remove(NAME)
+    made.engine.remove_network(NETWORK)
+    plan, report = await made.look(smaller)
+    assert plan.wait is not None
+    # as much as is allocated
+    assert report.in_use is None
+
+
+async def test_a_redis_without_data_holds_no_more_than_it_asks_for() -> None:
+    made = await world()
+    made.held = BASIC.footprint
+    _, report = await made.look(database("redis", plan="starter"))
+    assert report.in_use == Footprint()
 
 
 async def test_memory_that_was_never_promised_is_taken_from_a_redis() -> None:

@@ -178,6 +178,35 @@ async def test_an_app_that_serves_tells_what_its_edit_waits_for() -> None:
 
 
 @in_virtual_time
+async def test_a_redis_that_serves_tells_that_its_data_does_not_fit_into_less_memory() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        cache = await platform.apply(
+            "Database", "cache", engine="redis", plan="basic", storage="10Gi"
+        )
+        await platform.settle(30)
+        platform.servers.used_bytes = 300 * 2**20
+        await platform.apply("Database", "cache", plan="starter")
+        await platform.settle(120)
+        assert platform.ready(cache)
+        synced = platform.condition(cache, "Synced")
+        assert (synced["status"], synced["reason"]) == ("False", "MemoryInUse")
+        assert platform.status(cache)["allocation"]["memory"] == "512Mi"
+        written = len(platform.store.writes)
+        platform.engine.remove(platform.of(cache)[0].name)
+        await platform.settle(120)
+        assert platform.of(cache)[0].limits.memory_bytes == 512 * 2**20
+        assert platform.status(cache)["allocation"]["memory"] == "512Mi"
+        assert len(platform.store.writes) - written < 20
+
+        platform.servers.used_bytes = 0
+        await platform.settle(20)
+        assert platform.condition(cache, "Synced")["status"] == "True"
+        assert platform.of(cache)[0].limits.memory_bytes == 256 * 2**20
+        assert platform.status(cache)["allocation"]["memory"] == "256Mi"
+
+
+@in_virtual_time
 async def test_the_host_is_told_of_an_app_after_its_first_step() -> None:
     platform = Platform()
     host = Key("Host", "", "host")
