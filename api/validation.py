@@ -135,9 +135,13 @@ def _fresh(value: Any) -> Any:
     return value
 
 
-def validate(served: Served, obj: Mapping[str, Any]) -> tuple[Record | None, list[FieldError]]:
-    """The model of an object, or what is wrong with it, field by field."""
-    wrong = list(metadata_errors(served, obj.get("metadata") or {}))
+def validate(
+    served: Served, obj: Mapping[str, Any], *, stored: Mapping[str, Any] | None = None
+) -> tuple[Record | None, list[FieldError]]:
+    """The model of an object, or what is wrong with it, field by field. Labels that are in `stored`
+    just so are not judged: the platform wrote them itself, or rules came after them."""
+    kept = ((stored or {}).get("metadata") or {}).get("labels")
+    wrong = list(metadata_errors(served, obj.get("metadata") or {}, kept))
     shown = obj
     if "status" not in obj and served.info.has_status:
         shown = {**obj, "status": {}}
@@ -241,14 +245,17 @@ def name_error(served: Served, name: str) -> str | None:
     )
 
 
-def metadata_errors(served: Served, meta: Mapping[str, Any]) -> Iterator[FieldError]:
-    """Names, labels, annotations and finalizers, as every kind's must be."""
+def metadata_errors(
+    served: Served, meta: Mapping[str, Any], kept: Any = None
+) -> Iterator[FieldError]:
+    """Names, labels (but for those `kept` as they are), annotations and finalizers, as every
+    kind's must be."""
     name = meta.get("name") or ""
     if not isinstance(name, str):
         return  # the model says it
     if name and (why := name_error(served, name)):
         yield FieldError("metadata.name", "FieldValueInvalid", f"Invalid value: {_show(name)}{why}")
-    yield from _label_errors(meta.get("labels") or {})
+    yield from _label_errors(meta.get("labels") or {}, kept)
     yield from _annotation_errors(meta.get("annotations") or {})
     finalizers = meta.get("finalizers")
     for index, finalizer in enumerate(finalizers if isinstance(finalizers, list) else ()):
@@ -270,10 +277,13 @@ def _key_error(where: str, key: str) -> FieldError:
     )
 
 
-def _label_errors(labels: Any) -> Iterator[FieldError]:
+def _label_errors(labels: Any, kept: Any) -> Iterator[FieldError]:
     if not isinstance(labels, Mapping):
         return
+    known = kept if isinstance(kept, Mapping) else {}
     for key, value in labels.items():
+        if key in known and known[key] == value:
+            continue
         if not is_key(key):
             yield _key_error("metadata.labels", key)
         if isinstance(value, str) and not is_value(value):

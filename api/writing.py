@@ -127,7 +127,7 @@ def judged(
         known = {*_pruned(served, base).unknown}
         unknown = [path for path in unknown if path not in known]
     report_unknown(call, served, unknown, options.field_validation)
-    model, wrong = validate(served, found.obj)
+    model, wrong = validate(served, found.obj, stored=None if base is None else base.obj)
     if wrong and base is not None:
         wrong = _new_wrongs(served, base, found.obj, wrong)
     if wrong:
@@ -367,7 +367,7 @@ found new finalizers {sorted(new)}"
             )
     if model is None:
         return  # what may be fixed is as it was
-    old, _ = validate(served, base.obj)
+    old, _ = validate(served, base.obj, stored=base.obj)
     if old is None:
         return  # stored by an older version: an update is how it gets valid
     wrong = model.check_update(old)

@@ -183,7 +183,8 @@ class EnsureSecret:
 
     Generated values are made only when missing, so that a retry keeps them; plain strings,
     templates and derived values are corrected when they differ. An unowned Secret of that name is
-    adopted only if it carries this record's volume claim (label bunker.cloud/claim = `claim`).
+    adopted only if it carries this record's volume claim (label bunker.cloud/claim: `claim`, or
+    its beginning and its hash).
     """
 
     name: str

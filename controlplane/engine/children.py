@@ -5,6 +5,7 @@ that belongs to another record is never touched, an unowned one is adopted only 
 """
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +30,8 @@ from resources.meta import Record
 
 CLAIM_LABEL: Final = "bunker.cloud/claim"
 """On a Secret that goes with retained data: whose it is."""
+MAX_LABEL_CHARS: Final = 63
+"""Of a label's value, in Kubernetes: with more of them, no edit of the Secret would be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,12 @@ class Children:
             data = await self._completed({}, step)
             obj = {**self._new(owner, key), "type": step.type, "data": secretdata.encoded(data)}
             if step.claim:
-                obj["metadata"]["labels"] = {CLAIM_LABEL: step.claim}
+                obj["metadata"]["labels"] = {CLAIM_LABEL: claim_label(step.claim)}
             await self._create(key, obj)
             return
-        claimed = bool(step.claim) and stored.labels.get(CLAIM_LABEL) == step.claim
+        # an earlier release wrote the whole claim there, however long
+        label = stored.labels.get(CLAIM_LABEL)
+        claimed = bool(step.claim) and label in (step.claim, claim_label(step.claim))
         adopted = self._adoptable(owner, stored, claimed)
         opened = await read_current(self.view, self.records, stored)
         before = secretdata.decoded(opened.get("data") or {})
@@ -111,7 +116,7 @@ class Children:
         if data == before and not adopted:
             return
         parts = {"data": secretdata.encoded(data)}
-        await self._update(owner, stored, opened, parts, adopted=adopted)
+        await self._update(owner, stored, _labelled(opened, step.claim), parts, adopted=adopted)
 
     async def _completed(self, before: Mapping[str, str], step: EnsureSecret) -> dict[str, str]:
         try:
@@ -193,6 +198,24 @@ class Children:
         if adopted:
             message = f"adopted {stored.key.kind} '{stored.key.name}' with its content"
             self.recorder.tell(events.happened(owner, "Normal", "Adopted", message))
+
+
+def claim_label(claim: str) -> str:
+    """The claim as the value of a label: itself, or its beginning and its hash."""
+    if len(claim) <= MAX_LABEL_CHARS:
+        return claim
+    return f"{claim[:54].rstrip('-.')}-{hashlib.sha256(claim.encode()).hexdigest()[:8]}"
+
+
+def _labelled(obj: Mapping[str, Any], claim: str) -> Mapping[str, Any]:
+    """The Secret with a label that its edits may have, where an earlier release wrote another."""
+    labels = obj["metadata"].get("labels") or {}
+    if not claim or labels.get(CLAIM_LABEL) != claim:
+        return obj
+    return {
+        **obj,
+        "metadata": {**obj["metadata"], "labels": {**labels, CLAIM_LABEL: claim_label(claim)}},
+    }
 
 
 def reference(owner: Stored) -> dict[str, Any]:

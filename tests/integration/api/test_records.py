@@ -8,6 +8,7 @@ import pytest
 from controlplane.records import Key
 from controlplane.store.connect import Database
 from controlplane.store.keys import StoredKeys
+from controlplane.store.records import Actor
 from tests.integration.api.client import DATABASES, Client
 from tests.integration.api.conftest import APPS, CONFIGS, SECRETS, app_obj, config, database_obj
 
@@ -307,6 +308,24 @@ async def test_a_delete_waits_for_its_turn_among_writers(admin: Client, query: s
         assert not deleting.done()
     assert (await deleting).code == 200
     assert (await admin("GET", f"{DATABASES}/a")).code == 404
+
+
+async def test_a_label_that_the_platform_once_made_too_long_holds_up_no_edit(
+    admin: Client,
+) -> None:
+    """Of the Secret of a Database with a long name, as an earlier release wrote it."""
+    meta = {"name": "s", "namespace": "default", "labels": {"bunker.cloud/claim": "v" * 90}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"a": "Yg=="}}
+    await admin.served.records.create("Secret", secret, actor=Actor("test", "test"))
+    edit = {"data": {"a": "Yw=="}}
+    patched = await admin("PATCH", SECRETS + "/s", edit, type="application/merge-patch+json")
+    assert (patched.code, patched.body["data"]) == (200, {"a": "Yw=="})
+    edit = {"type": "another"}
+    refused = await admin("PATCH", SECRETS + "/s", edit, type="application/merge-patch+json")
+    assert (refused.code, refused.causes[0]["field"]) == (422, "type")
+    labels = {"metadata": {"labels": {"bunker.cloud/claim": "w" * 90}}}
+    refused = await admin("PATCH", SECRETS + "/s", labels, type="application/merge-patch+json")
+    assert (refused.code, refused.causes[0]["field"]) == (422, "metadata.labels")
 
 
 async def test_a_secret_whose_key_is_lost_is_shown_and_takes_new_values(

@@ -1,5 +1,7 @@
 """The real kinds under the real engine on fake drivers: made, healed, adopted, deleted."""
 
+from api.qualified import is_value
+from controlplane.engine.children import CLAIM_LABEL
 from controlplane.records import Key, Write
 from drivers.containers import NetworkState
 from tests.support.platform import Platform
@@ -87,6 +89,32 @@ async def test_deleted_database_keeps_its_data_and_the_next_one_adopts_it() -> N
         assert set(platform.engine.volumes) == volumes
         again = (await platform.records.read(platform.get(secret)))["data"]["password"]
         assert again == password
+
+
+@in_virtual_time
+async def test_the_secret_of_a_database_of_a_long_name_can_be_edited_and_is_adopted() -> None:
+    name = "database-of-orders-and-of-all-that-is-delivered-from-the-north"
+    secret = Key("Secret", "shop", f"{name}-credentials")
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        key = await platform.apply("Database", name, engine="postgres")
+        await platform.settle(30)
+        (label,) = platform.get(secret).labels.values()
+        assert is_value(label), label
+        password = (await platform.records.read(platform.get(secret)))["data"]["password"]
+        volume = platform.status(key)["volume"]
+        await platform.delete(key)
+        await platform.settle(30)
+        # as an earlier release labelled it
+        kept = await platform.records.read(platform.get(secret))
+        labelled = {**kept["metadata"], "labels": {CLAIM_LABEL: volume}}
+        await platform.edit(platform.get(secret), {**kept, "metadata": labelled})
+        await platform.apply("Database", name, engine="postgres")
+        await platform.settle(30)
+        assert platform.ready(key), platform.condition(key)
+        adopted = await platform.records.read(platform.get(secret))
+        assert adopted["data"]["password"] == password
+        assert adopted["metadata"]["labels"] == {CLAIM_LABEL: label}
 
 
 @in_virtual_time
