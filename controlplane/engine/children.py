@@ -6,7 +6,7 @@ that belongs to another record is never touched, an unowned one is adopted only 
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -66,7 +66,7 @@ class Children:
         if stored is None:
             await self._create(key, {**self._new(owner, key), "spec": dict(step.spec)})
             return
-        adopted = self._adoptable(owner, stored, self._claims_equal(stored, step))
+        adopted = self._adoptable(owner, stored, self._claims_equal(stored, step), step=step)
         spec = {**(stored.obj.get("spec") or {}), **step.spec}
         await self._update(owner, stored, stored.obj, {"spec": spec}, adopted=adopted)
 
@@ -151,15 +151,23 @@ class Children:
         info = self.models[key.kind].info
         return {"apiVersion": info.api_version, "kind": key.kind, "metadata": metadata}
 
-    def _adoptable(self, owner: Stored, stored: Stored, claimed: bool) -> bool:
-        """False: it is ours. True: it is nobody's, and ours to take. Else raises."""
+    def _adoptable(
+        self, owner: Stored, stored: Stored, claimed: bool, *, step: EnsureChild | None = None
+    ) -> bool:
+        """False: it is ours. True: it is nobody's, and ours to take. Else raises, and tells how the
+        child of such a `step` is handed on."""
         if owner.uid in stored.owner_uids:
             return False
         if not stored.owner_uids and claimed:
             return True
-        holder = _holder(stored)
+        fixes = ["rename this record"]
+        if step is not None and not stored.owner_uids:
+            fixes[:0] = self._handing_on(stored, step)
+        # what holds data is lost with its record, and there may be no other copy
+        if not self.models[stored.key.kind].info.holds_data:
+            fixes.append("remove it")
         raise TerminalError(
-            f"cannot use {stored.key}: it belongs to {holder}; rename this record, or remove it",
+            f"cannot use {stored.key}: it belongs to {_holder(stored)}; {', or '.join(fixes)}",
             reason="NotOwned",
         )
 
@@ -168,10 +176,24 @@ class Children:
         left out of it is the default."""
         if not step.adopt_if_equal:
             return False
+        found = self._spec(stored)
+        return all(_at(found, path) == _at(step.spec, path) for path in step.adopt_if_equal)
+
+    def _handing_on(self, stored: Stored, step: EnsureChild) -> list[str]:
+        """What to set for the step to have it. What it says now is told to nobody: it may be
+        another tenant's."""
+        found = self._spec(stored)
+        wrong = [
+            f"its {name} to '{value}'"
+            for path in step.adopt_if_equal
+            for name, value in _leaves(_at(step.spec, path), f"spec.{path}")
+            if _at({"spec": found}, name) != value
+        ]
+        return [f"set {' and '.join(wrong)} to hand it on"] if wrong else []
+
+    def _spec(self, stored: Stored) -> Mapping[str, Any]:
         found = parse(self.models[stored.key.kind], stored).model_dump(mode="json", by_alias=True)
-        return all(
-            _at(found.get("spec"), path) == _at(step.spec, path) for path in step.adopt_if_equal
-        )
+        return found.get("spec") or {}
 
     async def _create(self, key: Key, obj: Mapping[str, Any]) -> None:
         try:
@@ -242,6 +264,15 @@ def _at(spec: Mapping[str, Any] | None, path: str) -> Any:
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Dotted paths of all that is in it, and what they lead to."""
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    for name, each in value.items():
+        yield from _leaves(each, f"{path}.{name}")
 
 
 def _holder(stored: Stored) -> str:

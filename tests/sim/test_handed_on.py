@@ -1,5 +1,7 @@
 """Data that outlived its namespace is handed on as docs/operations.md says."""
 
+import pytest
+
 from controlplane.records import Key
 from drivers.containers import VolumeState
 from tests.sim.stage import READY_S, Stage
@@ -79,5 +81,39 @@ def test_data_that_is_there_is_used_by_a_volume_written_by_hand() -> None:
             await platform.settle(READY_S)
             assert platform.find(volume) is None
             assert "theirs" in platform.engine.volumes, "it was not made by us, and stays"
+
+    run(main)
+
+
+@pytest.mark.parametrize("wrong", [{"namespaceUid": "another"}, {"engine": ""}], ids=str)
+def test_a_volume_that_is_handed_on_half_tells_how_to_do_it_and_not_to_remove_it(
+    wrong: dict[str, str],
+) -> None:
+    async def main() -> None:
+        stage = Stage()
+        platform = stage.platform
+        async with stage.supervised():
+            await platform.settle(2)
+            await stage.make("Namespace", name=SPACE)
+            platform.engine.volumes["theirs"] = VolumeState("theirs", None)
+            await platform.settle(READY_S)
+            uid = platform.get(Key("Namespace", "", SPACE)).uid
+            claim = {**example("Volume")["spec"]["claim"], "namespaceUid": uid}
+            right = {"claim": claim, "major": "18", "size": "10Gi", "dockerName": "theirs"}
+            half = {**right, "claim": {**claim, **wrong}}
+            volume = await stage.make("Volume", half, name="found")
+            spec = {**example("Database")["spec"], "volumeRef": {"name": "found"}}
+            database = await stage.make("Database", spec, name=claim["name"])
+            await platform.settle(READY_S)
+
+            told = platform.condition(database, "Stalled")
+            assert (told["status"], told["reason"]) == ("True", "NotOwned")
+            ((path, _),) = wrong.items()
+            assert f"set its spec.claim.{path} to '{claim[path]}'" in told["message"]
+            assert "remove" not in told["message"]
+
+            await stage.edit(volume, {**stage.spec(volume), "claim": claim})
+            await platform.settle(READY_S)
+            assert platform.ready(database), platform.condition(database)
 
     run(main)
