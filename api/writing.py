@@ -23,6 +23,7 @@ from api.suggest import meant
 from api.validation import Pruned, name_error, prune, validate
 from controlplane import fields
 from controlplane.clock import rfc3339
+from resources.core import one_line
 from resources.meta import FieldError, Record
 
 _SERVER_OWNED: Final = (
@@ -232,6 +233,8 @@ def core_conventions(served: Served, obj: dict[str, Any]) -> dict[str, Any]:
     info = served.info
     if info.group:
         return obj
+    for name in {"Secret": ("data",), "ConfigMap": ("binaryData",)}.get(info.kind, ()):
+        _join_lines(obj, name)
     if info.kind == "Secret":
         encode_string_data(obj)
     elif info.kind == "Namespace" and obj["metadata"].get("name"):
@@ -239,6 +242,12 @@ def core_conventions(served: Served, obj: dict[str, Any]) -> dict[str, Any]:
         named = {"kubernetes.io/metadata.name": meta["name"]}
         meta["labels"] = {**(meta.get("labels") or {}), **named}
     return obj
+
+
+def _join_lines(obj: dict[str, Any], name: str) -> None:
+    """Base64 is kept in one line, however it was sent."""
+    if isinstance(data := obj.get(name), dict):
+        obj[name] = {k: one_line(v) if isinstance(v, str) else v for k, v in data.items()}
 
 
 def encode_string_data(obj: dict[str, Any]) -> None:

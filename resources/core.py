@@ -30,7 +30,14 @@ MAX_DATA_BYTES: Final = 1024 * 1024
 """Kubernetes' own limit on a Secret's or ConfigMap's data."""
 
 
+def one_line(value: str) -> str:
+    """Base64 without the line breaks that it may have, as for Kubernetes: many tools write them
+    (https://pkg.go.dev/encoding/base64#Encoding.Decode)."""
+    return value.replace("\r", "").replace("\n", "")
+
+
 def _is_base64(value: str) -> str:
+    value = one_line(value)
     try:
         base64.b64decode(value, validate=True)
     except binascii.Error as exc:

@@ -9,6 +9,7 @@ from api import errors
 from api.errors import StatusError
 from api.served import Served, serve
 from api.validation import metadata_errors, prune, validate
+from api.writing import core_conventions
 from resources.core import ConfigMap, Secret
 from resources.database import Database
 from resources.kinds import KINDS
@@ -148,6 +149,31 @@ def test_a_secret_value_is_never_repeated() -> None:
     for error in errors:
         assert "canary" not in error.message
         assert "123456789" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("model", "field"), [pytest.param(Secret, "data"), pytest.param(ConfigMap, "binaryData")]
+)
+@pytest.mark.parametrize("value", ["YWJj\nZGVm\n", "YWJj\r\nZGVm\r\n", "YWJjZGV\nm", "\nYWJjZGVm"])
+def test_base64_may_have_line_breaks_as_in_kubernetes(
+    model: type[Secret | ConfigMap], field: str, value: str
+) -> None:
+    """As `base64` writes it, and a block of YAML has it; what is kept has none."""
+    served = serve(model)
+    obj = {"metadata": {"name": "x", "namespace": "ns"}, field: {"key": value}}
+    found, wrong = validate(served, prune(served, obj).obj)
+    assert wrong == []
+    assert found is not None
+    assert found.model_dump(by_alias=True)[field] == {"key": "YWJjZGVm"}
+    assert core_conventions(served, obj)[field] == {"key": "YWJjZGVm"}
+
+
+@pytest.mark.parametrize("value", ["YWJj ZGVm", "YWJj\tZGVm", "YWJ\n", "YQ==\nYQ=="])
+def test_what_is_no_base64_is_none_with_line_breaks(value: str) -> None:
+    served = serve(Secret)
+    obj = {"metadata": {"name": "x", "namespace": "ns"}, "data": {"key": value}}
+    _, wrong = validate(served, obj)
+    assert [each.field for each in wrong] == ["data.key"]
 
 
 @pytest.mark.parametrize(
