@@ -368,6 +368,8 @@ def _unfit(value: bytes, *, plain: bool) -> str:
         text = value.decode()
     except UnicodeDecodeError:
         return "is not text"
+    if not text:
+        return "is empty, and would let everybody in, or nobody"
     if plain and re.fullmatch(r"[!#-&(-\[\]-~]+", text) is None:
-        return "may hold no spaces, quotes, backslashes or control characters, nor be empty"
+        return "may hold no spaces, quotes, backslashes or control characters"
     return ""

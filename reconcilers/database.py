@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from controlplane.clock import Clock
+from controlplane.errors import RetryableError
 from controlplane.plan import (
     ChildRef,
     EnsureSecret,
@@ -273,7 +274,12 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
 
     async def _password(self, namespace: str, secret_name: str) -> str:
         values = await self.values.read("Secret", namespace, secret_name)
-        return (values or {}).get("password", b"").decode()
+        password = (values or {}).get("password", b"").decode()
+        if not password:
+            # PostgreSQL would be told to have none, and then lets nobody in
+            message = f"cannot read the password in Secret '{secret_name}': it has just gone"
+            raise RetryableError(message, reason="SecretMissing")
+        return password
 
 
 def _was_ready(record: Database) -> bool:

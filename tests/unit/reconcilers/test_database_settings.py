@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.errors import TerminalError
+from controlplane.errors import RetryableError, TerminalError
 from controlplane.plan import Plan
 from drivers.containers import Limits
 from resources.database import PLANS, Database
@@ -192,3 +192,27 @@ async def test_a_password_cannot_be_more_than_a_password_to_redis(password: byte
     with pytest.raises(TerminalError, match="'password'"):
         await made.settle(database("redis"))
     assert b"loadmodule" not in made.files.folders[UID].files["redis.conf"]
+
+
+async def test_an_empty_password_is_refused_before_it_is_set_anywhere() -> None:
+    """PostgreSQL would take it, and then let nobody in."""
+    made = await world()
+    await made.settle(database())
+    before = dict(made.servers.passwords), made.files.folders[UID].files["password"]
+    made.values.data[SECRET]["password"] = b""
+    with pytest.raises(TerminalError, match="'password' of Secret 'shop-credentials' is empty"):
+        await made.settle(database())
+    assert (made.servers.passwords, made.files.folders[UID].files["password"]) == before
+
+
+@pytest.mark.parametrize("left", [{"password": b""}, {}], ids=["empty", "without"])
+async def test_a_password_that_goes_meanwhile_takes_no_other_away(left: dict[str, bytes]) -> None:
+    made = await world()
+    await made.settle(database())
+    made.servers.passwords[(UID, 0)] = "changed by hand"
+    plan, _ = await made.look(database())
+    assert names(plan) == ["HealPassword"]
+    made.values.data[SECRET] = left
+    with pytest.raises(RetryableError):
+        await made.reconciler("Database").apply(plan.steps[0])
+    assert made.servers.passwords[(UID, 0)] == "changed by hand"
