@@ -200,10 +200,14 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
         size, secret = record.spec.storage_bytes, record.secret_name
         keeping = Keeping(name, record.spec.engine, size, secret, _major(want))
         volume, login = _volume(want), login_of(record)
-        # of data from elsewhere nobody knows its login before it has let somebody in
-        if volume is None or volume.spec.get("username") or seen.told.answer == "serving":
-            return replace(keeping, username=login.username, database=login.database)
-        return keeping
+        known = replace(keeping, username=login.username, database=login.database)
+        if volume is None or seen.told.answer == "serving":
+            return known
+        # of data from elsewhere nobody knows what wrote it, nor its login, before it has let
+        # somebody in
+        if volume.spec.get("dockerName") and not volume.spec.get("major"):
+            return replace(keeping, major="")
+        return known if volume.spec.get("username") else keeping
 
     def _image(self, want: Want[Database]) -> ImageChoice:
         return image_for(want.record.spec.engine, _major(want), source=self.images)

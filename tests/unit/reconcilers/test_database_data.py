@@ -73,6 +73,20 @@ async def test_the_login_of_data_from_elsewhere_is_known_once_it_lets_somebody_i
     assert made.children[("Volume", VOLUME)].spec == child.spec
 
 
+async def test_the_major_of_data_from_elsewhere_is_known_once_it_serves() -> None:
+    """A server of another refuses the folder, and a guess would keep the right one off."""
+    made = await world()
+    handed_on(made)
+    made.servers.silent = True
+    guess = {"volumeRef": {"name": "kept"}, "version": "16"}
+    assert not (await made.settle(database(**guess))).ready
+    assert "major" not in made.children[("Volume", "kept")].spec
+    await made.settle(database(**guess, deleting=True))
+    made.servers.silent = False
+    assert (await made.settle(database(volumeRef={"name": "kept"}, version="15"))).ready
+    assert made.children[("Volume", "kept")].spec["major"] == "15"
+
+
 async def test_it_waits_for_its_volume() -> None:
     made = await world()
     await made.settle(database())

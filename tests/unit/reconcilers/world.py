@@ -180,9 +180,12 @@ class World(Fakes):
     async def _step(self, reconciler: AnyReconciler, step: Any, record: Record) -> None:
         match step:
             case EnsureChild(kind=kind, name=name, spec=spec):
-                status = {"dockerName": f"volume-{name}"}
+                before = self.children.get((kind, name))
+                spec = {**(before.spec if before else {}), **spec}
+                volume = spec.get("dockerName", f"volume-{name}")
                 if kind == "Volume":
-                    self.add_volume(f"volume-{name}")
+                    self.add_volume(volume)
+                status = {"dockerName": volume}
                 self.children[(kind, name)] = Owned(kind, name, "v", True, spec, status)
             case EnsureSecret(name=name, keys=keys, renew_on=renew_on):
                 self._ensure_secret(name, keys, renew_on)
