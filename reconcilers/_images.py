@@ -26,7 +26,7 @@ WIREGUARD: Final = LOCAL_PREFIX + "wireguard:1"
 CONTROL_PLANE: Final = LOCAL_PREFIX + "control-plane:1"
 
 # 999: the uid and gid of `postgres` and `redis` in the public Debian-based images; ours take
-# the same, so that a volume can change from one source to the other.
+# the same, so that a volume can go from ours to theirs (and not back: docs/images.md).
 _SERVER_ID: Final = 999
 
 
