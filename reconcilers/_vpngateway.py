@@ -1,15 +1,19 @@
 """What a VpnNetwork's gateway should be, and whether it is: from the record, its peers and what is
 seen. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from controlplane.plan import Want
 from drivers.containers import ContainerState
-from drivers.wireguard import PORT, GatewayConfig, InterfaceState
+from drivers.wireguard import PORT, GatewayConfig, InterfaceState, Peer
 from reconcilers._vpnleases import Room, asked_by, leases, served
 from resources._vpnlease import VpnLease
 from resources.vpnnetwork import VpnNetwork
+
+_OUT: Final = ("Disabled", "Removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +73,30 @@ def as_wanted(seen: VpnNetworkSeen, config: GatewayConfig) -> bool:
     )
 
 
-def as_seen(lease: VpnLease, seen: VpnNetworkSeen) -> VpnLease:
-    """The lease, with what became of it in the gateway."""
-    live = seen.interface.peers if seen.interface else ()
+def as_seen(
+    made: Sequence[VpnLease], before: Sequence[VpnLease], seen: VpnNetworkSeen
+) -> tuple[VpnLease, ...]:
+    """The leases, with what became of each in the gateway. `before` is what was told last."""
+    live = tuple(each.peer for each in seen.interface.peers) if seen.interface else ()
+    stray = {each.public_key for each in live} - {each.public_key for each in served(made)}
+    out = {lease.uid for lease in before if lease.state in _OUT}
+    return tuple(
+        _as_seen(lease, live, unclear=bool(stray) and lease.uid not in out) for lease in made
+    )
+
+
+def _as_seen(lease: VpnLease, live: Sequence[Peer], *, unclear: bool) -> VpnLease:
     if lease.state in ("Serving", "Pending"):
         wanted = served((lease,))
-        serves = bool(wanted) and wanted[0] in tuple(each.peer for each in live)
+        serves = bool(wanted) and wanted[0] in live
         return lease.model_copy(update={"state": "Serving" if serves else "Pending"})
-    gone = lease.state in ("Removed", "Disabled")
-    if gone and any(each.peer.public_key == lease.public_key for each in live):
+    if lease.state in _OUT and any(each.public_key == lease.public_key for each in live):
         # until it is seen to be out
         return lease.model_copy(update={"state": "Pending"})
+    if lease.state in _OUT and unclear:
+        # A key that is nobody's now may be its former one. Its present one was not let in, and
+        # were it paused now it would be, as what it had.
+        return lease.model_copy(update={"state": "Pending", "public_key": None})
     return lease
 
 

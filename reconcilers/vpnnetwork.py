@@ -189,7 +189,7 @@ class VpnNetworkReconciler(Reconciler[VpnNetwork, VpnNetworkSeen, VpnNetworkStep
         record = want.record
         spec, before = record.spec, record.status
         state = seen.container
-        peers = tuple(as_seen(lease, seen) for lease in leases_of(want, seen))
+        peers = as_seen(leases_of(want, seen), before.peers, seen)
         told = before.seen_time
         if due(told, seen.now):
             fresh = with_traffic(peers, seen.interface, seen.now)
