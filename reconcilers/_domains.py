@@ -107,7 +107,8 @@ def _wanted(want: Want[App]) -> Mapping[str, Mapping[str, Any]]:
         if address:
             found[name] = {
                 "zoneRef": {"name": domain.zone_ref.name},
-                "name": domain.host,
+                # with its dot: outside the Zone it is refused, and not taken to be within
+                "name": f"{domain.host}.",
                 "type": "A",
                 "records": [address],
             }

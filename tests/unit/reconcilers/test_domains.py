@@ -3,6 +3,7 @@
 from typing import Any
 
 from controlplane.plan import EnsureChild, Owned, Plan, RemoveChild, Resolved
+from controlplane.records import Key
 from resources.kinds import KIND_INFOS
 from tests.support.platform import Platform
 from tests.support.running import USER
@@ -42,7 +43,7 @@ async def test_a_name_in_a_zone_leads_to_the_ingress() -> None:
     assert names(world) == {
         "shop-shop.example.org": {
             "zoneRef": {"name": "example"},
-            "name": "shop.example.org",
+            "name": "shop.example.org.",
             "type": "A",
             "records": ["192.0.2.80"],
         }
@@ -93,7 +94,7 @@ async def test_a_record_set_of_somebody_else_is_left_alone_and_another_name_take
     assert isinstance(step, EnsureChild)
     assert step.name != theirs.name
     await world.settle(app(domains=[SHOP]))
-    assert names(world)[step.name]["name"] == "shop.example.org"
+    assert names(world)[step.name]["name"] == "shop.example.org."
     assert (await world.look(app(domains=[SHOP])))[0] == Plan()
     # it stays so when the other is gone
     del world.children[("RecordSet", theirs.name)]
@@ -106,14 +107,7 @@ async def test_a_record_set_of_somebody_else_is_left_alone_and_another_name_take
 async def test_names_that_read_alike_are_those_of_their_own_apps() -> None:
     hosts = {"a": "b-c.org", "a-b": "c.org", "long": ".".join([*["x" * 61] * 4, "org"])}
     async with Platform().running() as platform:
-        await platform.settle(1)
-        for kind, meta, rest in (
-            ("Namespace", {"name": "platform"}, {}),
-            ("Platform", {"name": "ingress", "namespace": "platform"}, {"spec": INGRESS}),
-        ):
-            version = KIND_INFOS[kind].api_version
-            obj = {"apiVersion": version, "kind": kind, "metadata": meta, **rest}
-            await platform.records.create(kind, obj, actor=USER)
+        await serve(platform, ingress=INGRESS)
         for name, host in hosts.items():
             domain = {"host": host, "zoneRef": {"name": "example"}}
             await platform.apply("App", name, image="web:1", port=80, domains=[domain])
@@ -122,7 +116,39 @@ async def test_names_that_read_alike_are_those_of_their_own_apps() -> None:
             str(stored.meta["ownerReferences"][0]["name"]): stored.obj["spec"]["name"]
             for stored in platform.store.cache.list("RecordSet", "shop")
         }
-        assert told == hosts
+        assert told == {name: f"{host}." for name, host in hosts.items()}
+
+
+@in_virtual_time
+async def test_a_name_outside_its_zone_is_published_nowhere() -> None:
+    async with Platform().running() as platform:
+        await serve(platform, ingress=INGRESS, dns={"service": "dns"})
+        await platform.apply("Zone", "example", domain="example.org")
+        domains = [{**SHOP, "host": "shop.example.net"}]
+        key = await platform.apply("App", "shop", image="web:1", port=80, domains=domains)
+        await platform.settle(60)
+        server = platform.dns.anywhere
+        assert server is not None
+        assert [each.name for each in server.zones["example.org."].rrsets] == ["example.org."]
+        assert platform.condition(key, "Published")["status"] == "False"
+        child = Key("RecordSet", "shop", "shop-shop.example.net")
+        assert "not in the zone 'example.org'" in platform.condition(child)["message"]
+        await platform.apply("App", "shop", image="web:1", port=80, domains=[SHOP])
+        await platform.settle(60)
+        assert server.lookup("shop.example.org.", "A") == ("192.0.2.80",)
+        assert platform.condition(key, "Published")["status"] == "True"
+
+
+async def serve(platform: Platform, **services: dict[str, Any]) -> None:
+    """Platform records of these names, with these specs."""
+    await platform.settle(1)
+    whole = {name: ("Platform", {"name": name, "namespace": "platform"}, {"spec": spec})
+             for name, spec in services.items()}  # fmt: skip
+    for kind, meta, rest in (("Namespace", {"name": "platform"}, {}), *whole.values()):
+        version = KIND_INFOS[kind].api_version
+        obj = {"apiVersion": version, "kind": kind, "metadata": meta, **rest}
+        await platform.records.create(kind, obj, actor=USER)
+    await platform.settle(30)
 
 
 async def test_a_name_that_is_not_served_yet_says_so() -> None:
