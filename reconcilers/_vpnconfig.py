@@ -6,9 +6,10 @@ https://git.zx2c4.com/wireguard-tools/about/src/man/wg-quick.8
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import IPv4Network
 from typing import Any, Final
 
 from controlplane.plan import Derived, Generated, SecretValue, Template
@@ -47,8 +48,9 @@ def offer_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Offer | None
     )
 
 
-def config_text(record: VpnPeer, address: str, offer: Offer) -> str:
-    """wg0.conf with `{privatekey}`, or a note in its place where somebody else keeps the key."""
+def config_text(record: VpnPeer, address: str, offer: Offer, *, behind: Sequence[str]) -> str:
+    """wg0.conf with `{privatekey}`, or a note in its place where somebody else keeps the key.
+    `behind` are the networks behind the client that it was given."""
     spec = record.spec
     key = "PrivateKey = {privatekey}"
     if spec.public_key is not None:
@@ -57,12 +59,23 @@ def config_text(record: VpnPeer, address: str, offer: Offer) -> str:
     if offer.dns:
         lines += [f"DNS = {', '.join(offer.dns)}"]
     lines += [f"MTU = {offer.mtu}", "", "[Peer]", f"PublicKey = {offer.public_key}"]
-    routes = offer.routes if spec.routes is None else spec.routes
+    routes = _routes(offer, behind) if spec.routes is None else spec.routes
     lines += [f"AllowedIPs = {', '.join(routes)}"] if routes else []
     lines += [f"Endpoint = {offer.endpoint}"]
     if spec.keepalive:
         lines += [f"PersistentKeepalive = {spec.keepalive}"]
     return "\n".join([*lines, ""])
+
+
+def _routes(offer: Offer, behind: Sequence[str]) -> tuple[str, ...]:
+    """What is offered, without what the client has itself: by its kernel's table it would send its
+    own network into the tunnel. What is wider stays: the narrower route to its network wins."""
+    own = [IPv4Network(network) for network in behind]
+    return tuple(
+        route
+        for route in offer.routes
+        if not any(IPv4Network(route).subnet_of(network) for network in own)
+    )
 
 
 def secret_keys(record: VpnPeer, config: str) -> dict[str, SecretValue]:

@@ -149,7 +149,7 @@ def _config(want: Want[VpnPeer]) -> str | None:
         return None
     if want.record.spec.address not in (None, lease.address):
         return None
-    return config_text(want.record, lease.address, offer)
+    return config_text(want.record, lease.address, offer, behind=lease.allowed_ips)
 
 
 def _judged(record: VpnPeer, values: Mapping[str, bytes], config: str, version: str) -> VpnPeerSeen:

@@ -62,7 +62,8 @@ class VpnPeerSpec(BaseSpec):
     one. Default: none. Example: `[192.168.7.0/24]`."""
     routes: Annotated[tuple[Cidr, ...], Field(max_length=16)] | None = None
     """What its configuration sends through the tunnel; what the gateway then lets through is the
-    VpnNetwork's business. Default: what the VpnNetwork offers. Example: `[0.0.0.0/0]`."""
+    VpnNetwork's business. Default: what the VpnNetwork offers, without what is in allowedIPs.
+    Example: `[0.0.0.0/0]`."""
     keepalive: Annotated[Int, Field(ge=0, le=65535)] = 25
     """Seconds between empty packets that keep a way through address translation open; 0: none.
     Default: 25."""

@@ -141,6 +141,37 @@ async def test_networks_behind_peers_are_exclusive_and_the_rest_is_served() -> N
 
 
 @in_virtual_time
+async def test_what_is_behind_a_client_is_not_sent_through_its_own_tunnel() -> None:
+    async with Platform().running() as platform:
+        routes = ["192.168.7.0/24", "192.168.16.0/20", "192.168.0.0/16", "0.0.0.0/0"]
+        await make_network(platform)
+        for shown in (routes[:2], routes[2:3], routes[3:]):
+            await platform.apply("VpnNetwork", "office", routes=shown)
+            behind = ["192.168.7.0/24", "192.168.17.0/24"]
+            await make_peers(platform, "router", allowedIPs=behind)
+            await make_peers(platform, "laptop")
+            own = ["10.99.0.0/24", "10.201.1.0/24"]
+            left = [each for each in shown if each != "192.168.7.0/24"]
+            assert await sent(platform, "router") == [*own, *left], "what is wider stays"
+            assert await sent(platform, "laptop") == [*own, *shown]
+        await make_peers(platform, "router", allowedIPs=["192.168.0.0/16"])
+        await platform.apply("VpnNetwork", "office", routes=routes[:2])
+        await platform.settle(5)
+        assert await sent(platform, "router") == own
+        await make_peers(platform, "router", routes=["192.168.7.0/24"])
+        assert await sent(platform, "router") == ["192.168.7.0/24"], "as it was asked for"
+        await make_peers(platform, "router", routes=None, allowedIPs=["10.0.0.0/8"])
+        assert await sent(platform, "router") == [*own, *routes[:2]], "refused, so not its"
+
+
+async def sent(platform: Platform, name: str) -> list[str]:
+    """What its configuration sends through the tunnel."""
+    lines = (await config(platform, name)).splitlines()
+    (found,) = (line for line in lines if line.startswith("AllowedIPs = "))
+    return found.removeprefix("AllowedIPs = ").split(", ")
+
+
+@in_virtual_time
 async def test_a_disabled_peer_is_out_and_keeps_its_address() -> None:
     async with Platform().running() as platform:
         await make_network(platform)
