@@ -104,7 +104,15 @@ def _acme(facts: Facts) -> tuple[str, ...]:
         chosen["caserver"] = server
     if "acmeRoots" in facts.settings:
         chosen["cacertificates"] = f"{SECRETS_PATH}/roots.pem"
-    return tuple(f"--certificatesresolvers.acme.acme.{key}={chosen[key]}" for key in chosen)
+    flag = f"--certificatesresolvers.{_resolver(facts)}.acme"
+    return tuple(f"{flag}.{key}={chosen[key]}" for key in chosen)
+
+
+def _resolver(facts: Facts) -> str:
+    """Another for each server: Traefik keeps certificates by this name, and would go on with those
+    of the former server for as long as they last."""
+    server = facts.settings.get("acmeServer")
+    return f"acme-{hashlib.sha256(server.encode()).hexdigest()[:8]}" if server else "acme"
 
 
 def _secret(facts: Facts) -> SecretKeys:
@@ -113,7 +121,7 @@ def _secret(facts: Facts) -> SecretKeys:
 
 
 def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
-    tls = {"certResolver": "acme"} if "acmeEmail" in facts.settings else {}
+    tls = {"certResolver": _resolver(facts)} if "acmeEmail" in facts.settings else {}
     told: dict[str, tuple[str, ...]] = {}
     routers: dict[str, Any] = {}
     services: dict[str, Any] = {}

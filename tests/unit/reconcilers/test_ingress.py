@@ -134,11 +134,22 @@ ACME = {
 }
 
 
-def test_with_an_address_to_write_to_certificates_are_made_by_themselves() -> None:
-    facts = replace(FACTS, settings=ACME)
+def resolver_of(**settings: str) -> tuple[str, set[str]]:
+    """The name of whom certificates come from, as all routes have it, and how it is set up."""
+    facts = replace(FACTS, settings=settings)
     (made,) = SERVICE.containers(facts)
-    flags = {f for f in made.command if f.startswith("--certificatesresolvers.acme.acme.")}
-    assert {flag.removeprefix("--certificatesresolvers.acme.acme.") for flag in flags} == {
+    start = "--certificatesresolvers."
+    flags = [f.removeprefix(start) for f in made.command if f.startswith(start)]
+    (name,) = {flag.split(".")[0] for flag in flags}
+    assert SERVICE.routing is not None
+    routers = tables(SERVICE.routing(facts, (user("a", "a.example.org"),)))["routers"]
+    assert [r["tls"] for r in routers.values() if "tls" in r] == [{"certResolver": name}]
+    return name, {flag.removeprefix(f"{name}.acme.") for flag in flags}
+
+
+def test_with_an_address_to_write_to_certificates_are_made_by_themselves() -> None:
+    (made,) = SERVICE.containers(replace(FACTS, settings=ACME))
+    assert resolver_of(**ACME)[1] == {
         "email=ops@example.org",
         "storage=/data/acme.json",
         "httpchallenge.entrypoint=web",
@@ -146,15 +157,16 @@ def test_with_an_address_to_write_to_certificates_are_made_by_themselves() -> No
         "cacertificates=/run/secrets/roots.pem",
     }
     assert {file.path: file.template for file in made.files} == {"roots.pem": ACME["acmeRoots"]}
-    assert SERVICE.routing is not None
-    secure = [
-        router["tls"]
-        for router in tables(SERVICE.routing(facts, (user("a", "a.example.org"),)))[
-            "routers"
-        ].values()
-        if "tls" in router
-    ]
-    assert secure == [{"certResolver": "acme"}]
+
+
+def test_another_server_of_certificates_is_another_resolver() -> None:
+    """Traefik keeps certificates by the resolver's name, and asks for none that it has."""
+    mail, server = ACME["acmeEmail"], ACME["acmeServer"]
+    assert resolver_of(acmeEmail=mail)[0] == "acme", "what there is stays"
+    name = resolver_of(**ACME)[0]
+    assert re.fullmatch(r"acme-[0-9a-f]{8}", name)
+    assert resolver_of(acmeEmail="dns@example.org", acmeServer=server)[0] == name
+    assert resolver_of(acmeEmail=mail, acmeServer=f"{server}2")[0] not in (name, "acme")
 
 
 def test_without_one_none_are() -> None:
