@@ -34,6 +34,8 @@ class PlatformSeen:
     external_ok: bool = False
     secret_true: bool = True
     """Whether its Secret, if there is one, says where it is reached and as whom."""
+    hour: int = 0
+    """Since 1970."""
     applied: bool = True
     """Whether it works by what it is told of those who use it."""
 

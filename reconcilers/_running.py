@@ -110,6 +110,8 @@ class Assembler:
     """The engine's volume for its data; None: it has none."""
     networks: tuple[str, ...]
     """Networks of the namespaces that use it, besides its own."""
+    hour: int
+    """Since 1970."""
 
     def assemble(self, want: Want[Platform]) -> Assembly:
         """All of it, for this pass. Raises TerminalError for an unknown service."""
@@ -122,7 +124,8 @@ class Assembler:
             "Secret", record.secret_name, secret.content_hmac if secret else ""
         )
         files = _files((file for each in containers for file in each.files), source)
-        live = _files(routing.files, source) if routing else ()
+        hourly = made.hourly(facts_of(want), self.hour)
+        live = _files((*(routing.files if routing else ()), *hourly), source)
         sizes = _shares(record, containers)
         parts = tuple(
             self._part(want, container, (files, live), source, size)

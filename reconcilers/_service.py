@@ -112,3 +112,6 @@ class ServiceDef:
     has no Secret. Generated values are made once and kept. Keys match [a-z][a-z0-9-]*."""
     routing: Callable[[Facts, tuple[Dependent, ...]], Routing] | None = None
     """For a service that is told who uses it, and how they are reached."""
+    hourly: Callable[[Facts, int], tuple[ServiceFile, ...]] = lambda _, __: ()
+    """Files that it reads anew by itself, for an hour since 1970: another content each hour makes
+    no container anew, and has it try again what it tries when something is new."""

@@ -49,6 +49,7 @@ _COMMAND: Final = (
     "--global.sendanonymoususage=false",
     "--log.level=INFO",
 )
+_UNUSED: Final = {"stripPrefix": {"prefixes": ["/none"]}}
 # A replica that was killed a moment ago: its address swallows packets, and the default is 30 s.
 _TRANSPORTS: Final = {"apps": {"forwardingTimeouts": {"dialTimeout": "2s"}}}
 # Only what no backend has begun to read is sent again, so never an order twice
@@ -141,7 +142,7 @@ def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
         "services": services,
         "serversTransports": _TRANSPORTS if services else {},
         "middlewares": {
-            f"gen-{version}": {"stripPrefix": {"prefixes": ["/none"]}},
+            f"gen-{version}": _UNUSED,
             **(_AGAIN if services else {}),
         },
     }
@@ -154,6 +155,19 @@ def _routing(facts: Facts, dependents: tuple[Dependent, ...]) -> Routing:
         applied=Health(API_PORT, f"/api/http/middlewares/gen-{version}@file"),
         told=told,
     )
+
+
+def _again(facts: Facts, hour: int) -> tuple[ServiceFile, ...]:
+    """Traefik orders a certificate when it is given a new configuration, once, and a name that did
+    not lead here yet would never get one: its ticker only renews what there is (watchNewDomains in
+    https://github.com/traefik/traefik/blob/master/pkg/provider/acme/provider.go). So it is given
+    a new one each hour, of which Let's Encrypt allows five failures a name
+    (https://letsencrypt.org/docs/rate-limits/). The routes are in another file: who waits for
+    those to be applied does not wait for this."""
+    if "acmeEmail" not in facts.settings:
+        return ()
+    again = {f"hour-{hour}": _UNUSED}
+    return (ServiceFile("routes/again.yml", _json({"http": {"middlewares": again}}).decode()),)
 
 
 def _hosts(app: Dependent) -> list[str]:
@@ -188,4 +202,4 @@ def _json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-SERVICE: Final = ServiceDef(_containers, _secret, _routing)
+SERVICE: Final = ServiceDef(_containers, _secret, _routing, _again)

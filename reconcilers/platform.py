@@ -93,6 +93,7 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             doubles,
             files_here=files is not None,
             files_version=files.version if files and files.intact else None,
+            hour=int(self.clock.now().timestamp() // 3600),
         )
         if want.deleting:
             return seen
@@ -173,7 +174,7 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
             mount = mounted(volume, runs=bool(seen.containers))
         others = tuple(network for network in seen.networks if network != want.network)
         secrets_dir = self.files.path_of(want.record.metadata.uid)
-        return Assembler(self.images, secrets_dir, mount, others).assemble(want)
+        return Assembler(self.images, secrets_dir, mount, others, seen.hour).assemble(want)
 
     def plan(self, want: Want[Platform], seen: PlatformSeen, /) -> Plan[box.ContainerStep]:
         if want.deleting:

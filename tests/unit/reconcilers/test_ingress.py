@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from controlplane.errors import RetryableError
 from controlplane.plan import Dependent, Plan
+from reconcilers._container import WriteSecrets
 from reconcilers._service import Facts, Routing
 from reconcilers._service_ingress import SERVICE
 from reconcilers.platform import NOT_APPLIED_AT_MOST_S
@@ -41,9 +43,9 @@ def user(namespace: str, *hosts: str, backends: tuple[str, ...] = ("10.1.0.2:80"
     )
 
 
-def routing(*users: Dependent) -> Routing:
+def routing(*users: Dependent, settings: Mapping[str, str] | None = None) -> Routing:
     assert SERVICE.routing is not None
-    return SERVICE.routing(FACTS, users)
+    return SERVICE.routing(replace(FACTS, settings=settings or {}), users)
 
 
 def tables(found: Routing) -> dict[str, Any]:
@@ -136,13 +138,11 @@ ACME = {
 
 def resolver_of(**settings: str) -> tuple[str, set[str]]:
     """The name of whom certificates come from, as all routes have it, and how it is set up."""
-    facts = replace(FACTS, settings=settings)
-    (made,) = SERVICE.containers(facts)
+    (made,) = SERVICE.containers(replace(FACTS, settings=settings))
     start = "--certificatesresolvers."
     flags = [f.removeprefix(start) for f in made.command if f.startswith(start)]
     (name,) = {flag.split(".")[0] for flag in flags}
-    assert SERVICE.routing is not None
-    routers = tables(SERVICE.routing(facts, (user("a", "a.example.org"),)))["routers"]
+    routers = tables(routing(user("a", "a.example.org"), settings=settings))["routers"]
     assert [r["tls"] for r in routers.values() if "tls" in r] == [{"certResolver": name}]
     return name, {flag.removeprefix(f"{name}.acme.") for flag in flags}
 
@@ -236,3 +236,49 @@ async def test_until_then_it_tells_what_it_worked_by_before() -> None:
     want = world.want(spec)
     report = reconciler.status(want, await reconciler.observe(want))
     assert report.status.model_dump()["routes"] == {"uid-a": ("10.9.0.9:80",)}
+
+
+def files_of(world: World) -> dict[str, bytes]:
+    return {
+        name: content
+        for name, content in world.files.folders[UID].files.items()
+        if name.startswith("routes/")
+    }
+
+
+def middlewares(files: dict[str, bytes]) -> set[str]:
+    """Of the one configuration that Traefik makes of all its files."""
+    found = [json.loads(content)["http"] for content in files.values()]
+    return {name for each in found for name in each.get("middlewares", {})}
+
+
+async def test_names_without_a_certificate_are_asked_for_again_each_hour() -> None:
+    """Traefik asks when the routes come, and then only when its configuration is another."""
+    with_mail = platform("ingress", settings=ACME)
+    world = await settled(with_mail)
+    await network_of(world, "a", "10.202.0.0/24")
+    world.dependents = (user("a", "a.example.org"),)
+    await world.settle(with_mail)
+    before, made = files_of(world), world.engine.by_name(NAME)
+    world.clock.elapsed_s = 3599
+    assert (await world.look(with_mail))[0] == Plan()
+    world.clock.elapsed_s = 3600
+    applied = routing(*world.dependents, settings=ACME).applied.path
+    world.probe.missing = lambda path: path.startswith("/api") and path != applied
+    plan, report = await world.look(with_mail)
+    assert [type(step) for step in plan.steps] == [WriteSecrets]
+    assert report.ready
+    assert (await world.settle(with_mail)).ready, "by the same routes: nobody waits for them"
+    after = files_of(world)
+    there, was = middlewares(after), middlewares(before)
+    assert len(there - was) == len(was - there) == 1
+    assert after["routes/apps.yml"] == before["routes/apps.yml"]
+    now = world.engine.by_name(NAME)
+    assert (now.state.id, now.starts) == (made.state.id, made.starts)
+
+
+async def test_without_certificates_nothing_is_asked_for_again() -> None:
+    world = await settled(platform("ingress"))
+    for hour in range(1, 30):
+        world.clock.elapsed_s = hour * 3600
+        assert (await world.look(platform("ingress")))[0] == Plan()
