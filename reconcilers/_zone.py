@@ -116,8 +116,10 @@ def digest_of(answers: Answers) -> str:
     return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
 
-def asks_for_more(record: Zone, dependents: Iterable[Dependent]) -> bool:
+def asks_for_more(record: Zone, file: ZoneText, dependents: Iterable[Dependent]) -> bool:
     """Whether anything asked for is beyond what every DNS server does."""
+    if any(each.type == "ALIAS" for each in file.sets):
+        return True
     bodies = (each.spec for each in dependents if each.kind == RECORD_SET)
     return any(
         each.geo or each.weighted or each.type == "ALIAS" for each in record.spec.record_sets

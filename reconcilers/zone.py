@@ -137,7 +137,7 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
             )
         elif zone.account in owners.own(want):
             answered = await self.dns.observe_answer(answers_at, domain)
-        if not want.deleting and asks_for_more(want.record, want.dependents):
+        if not want.deleting and asks_for_more(want.record, file, want.dependents):
             able = await self.dns.observe_server(server)
         return ZoneSeen(at, answers_at, zone, answered, able, file, problem, kept_for_others=kept)
 

@@ -137,6 +137,18 @@ async def test_a_zone_file_is_served_under_its_own_records(world: ZoneWorld) -> 
     assert told(report).left_out == (f"old.{DOMAIN} HINFO: zones have no such type",)
 
 
+async def test_an_alias_in_a_file_is_told_where_the_server_resolves_none(world: ZoneWorld) -> None:
+    wanted = zone(zoneFile={"text": f"{FILE}@ ALIAS www.example.net.\n"})
+    report = await world.settle(wanted)
+    assert world.answer("", "ALIAS") == ("www.example.net.",)
+    assert len(told(report).left_out) == 1
+    world.server.state = replace(world.server.state, alias=False)
+    report = await world.settle(wanted)
+    assert world.answer("", "ALIAS") == ()
+    assert complete(report).status == "False"
+    assert any("ALIAS" in each for each in told(report).left_out)
+
+
 async def test_a_zone_file_in_a_config_map_is_read_and_followed(world: ZoneWorld) -> None:
     wanted = zone(zoneFile={"configMapRef": {"name": "file"}})
     world.values.data[("ConfigMap", "file")] = {"zone": FILE.encode()}
