@@ -7,11 +7,13 @@ capabilities, and so none to forbid.
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, Strict, model_validator
+from pydantic import AfterValidator, Field, Strict, ValidationInfo, model_validator
 
 from resources.columns import AGE, CPU, MEMORY, PUBLISHED, REASON, Column, ready
+from resources.dns import load_suffixes, registrable
 from resources.meta import (
     MAP_BY_NAME,
+    STORED,
     ConfigMapRef,
     Footprint,
     KindInfo,
@@ -103,10 +105,15 @@ class HealthCheck(Model):
     One that was stopped or died counts at once. Default: `3`."""
 
 
+def _own(host: str, info: ValidationInfo) -> str:
+    """Who had a public suffix would shut all others out of the names below it."""
+    return host if info.context == STORED else registrable(host)
+
+
 class Domain(Model):
     """A host name whose requests go to the App."""
 
-    host: PublicHost
+    host: Annotated[PublicHost, AfterValidator(_own)]
     """The name, which no other record may have. Example: `shop.example.org`."""
     zone_ref: Ref | None = None
     """Zone of the same namespace that the name is in: its A record there is made, kept and removed
@@ -259,6 +266,11 @@ class App(Resource[AppSpec, AppStatus]):
     )
     spec: AppSpec
     status: AppStatus = Field(default_factory=AppStatus)
+
+    @classmethod
+    def prepare(cls) -> None:
+        load_suffixes()
+        super().prepare()
 
     @property
     def footprint(self) -> Footprint:

@@ -11,6 +11,8 @@ from controlplane.plan import Plan, Resolved, Wait, Want
 from drivers.containers import Limits
 from drivers.fake.engine import BLANK
 from reconcilers._rollout import Replica, Rollout, backends, drained, rollout, routed
+from resources.app import App
+from resources.meta import STORED
 from tests.unit.reconcilers.world import NETWORK, UID, World, app
 
 DOMAIN = [{"host": "shop.example.org"}]
@@ -189,6 +191,8 @@ def test_a_host_is_claimed_and_an_app_without_domains_needs_no_ingress() -> None
         ({"domains": [{"host": "10.0.0.1"}]}, "host name"),
         ({"domains": [{"host": "a" * 64 + ".org"}]}, "host name"),
         ({"domains": [{"host": "shop.example.org/x"}]}, "host name"),
+        ({"domains": [*DOMAIN, {"host": "co.uk"}]}, "'co.uk' is a public suffix"),
+        ({"domains": [{"host": "shop.ck"}]}, "'shop.ck' is a public suffix"),
         ({"domains": DOMAIN * 2}, "twice"),
         ({"domains": DOMAIN, "port": None}, r"spec\.port"),
         ({"publish": {}, "surge": 1}, "surge"),
@@ -197,3 +201,19 @@ def test_a_host_is_claimed_and_an_app_without_domains_needs_no_ingress() -> None
 def test_a_domain_that_is_no_plain_host_name_is_refused(spec: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         app(**{"port": 80, **spec})
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["shop.co.uk", "shop.test", "shop.home.arpa", "home.arpa", "shop.internal", "shop.github.io"],
+)
+def test_a_domain_below_a_public_suffix_is_taken_and_so_are_private_names(host: str) -> None:
+    assert app(port=80, domains=[{"host": host}]).spec.domains[0].host == host
+
+
+def test_a_public_suffix_that_was_stored_earlier_is_still_read() -> None:
+    told = app(port=80, domains=DOMAIN).model_dump(by_alias=True)
+    told["spec"]["domains"] = [{"host": "co.uk"}]
+    assert App.model_validate(told, context=STORED).spec.domains[0].host == "co.uk"
+    with pytest.raises(ValueError, match="public suffix"):
+        App.model_validate(told)
