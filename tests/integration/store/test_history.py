@@ -33,6 +33,13 @@ async def execute(database: Database, sql: str) -> None:
         await conn.execute(sql)
 
 
+async def head_at(database: Database, revision: int) -> Head:
+    """As it was exported when that was the newest."""
+    async with database.reading("cannot read") as conn:
+        sql = "SELECT hash FROM changes WHERE revision = $1"
+        return Head(revision, (await conn.fetchval(sql, revision)).hex())
+
+
 async def test_versions_of_a_record_newest_first(store: PostgresStore, database: Database) -> None:
     await write_some(store)
     history = History(database)
@@ -166,6 +173,7 @@ async def test_the_audit_retention_moves_the_anchor(
 ) -> None:
     await write_some(store)
     exported = await History(database).head()
+    older, begins = await head_at(database, 1001), await head_at(database, 1002)
     await execute(database, "UPDATE changes SET at = at - interval '2 days' WHERE revision < 1003")
     retention = Retention(watch_window_s=0, history_days=1, history_versions=1, audit_days=1)
     assert await Compactor(database, SystemClock(), retention).once()
@@ -177,6 +185,11 @@ async def test_the_audit_retention_moves_the_anchor(
     audit = await History(database).verify(exported)
     assert audit.problem is None
     assert audit.first == 1003
+    # a head of what is no longer there proves nothing; the one where the log begins does
+    assert (await History(database).verify(older)).problem is not None
+    assert (await History(database).verify(Head(1001, "00" * 32))).problem is not None
+    assert (await History(database).verify(Head(1002, "00" * 32))).problem is not None
+    assert (await History(database).verify(begins)).problem is None
     made = await store.write(create("after"))
     assert made.revision == 1005
 
