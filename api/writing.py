@@ -213,19 +213,29 @@ def _check_name(served: Served, meta: Mapping[str, Any]) -> None:
 
 def drafted(call: Call, obj: dict[str, Any], managed: bytes, base: "Base | None" = None) -> Draft:
     """Held, as a whole, to the limit of a body: patches grow objects, and each manager that
-    applies adds to who owns them; clients must be able to send back what they read.
+    applies adds to who owns them; clients must be able to send back what they read, but for its
+    status.
 
     Raises StatusError 413, but not for what makes a record smaller.
     """
     limit = call.ctx.limits.body_bytes
     if base is not None and managed == base.managed_fields and obj == base.obj:
         return Draft(obj, managed)
-    size = len(canonical(obj)) + len(managed)
-    if size > limit and (
-        base is None or size > len(canonical(base.obj)) + len(base.managed_fields)
-    ):
+    size = _size(obj, managed)
+    if size > limit and (base is None or size > _size(base.obj, base.managed_fields)):
         raise errors.record_too_large(limit)
     return Draft(obj, managed)
+
+
+def _size(obj: Mapping[str, Any], managed: bytes) -> int:
+    """Without the spec that the store keeps from before an edit: it is as large as the record and
+    none of the client's, and would leave one that was admitted no second edit."""
+    status = obj.get("status")
+    allocation = status.get("allocation") if isinstance(status, Mapping) else None
+    if isinstance(status, Mapping) and isinstance(allocation, Mapping):
+        held = {name: value for name, value in allocation.items() if name != "spec"}
+        obj = {**obj, "status": {**status, "allocation": held}}
+    return len(canonical(obj)) + len(managed)
 
 
 def core_conventions(served: Served, obj: dict[str, Any]) -> dict[str, Any]:

@@ -137,14 +137,14 @@ class Records:
         managed = managed_fields
         if managed is None:
             managed = self._owned(base, before, after, actor, subresource, epoch)
-        if not dry_run:  # by any way that a spec is edited: /scale is one
-            after = shape.with_former_spec(before, after)
         body = await self._encode(base.key.kind, base.uid, after, base, dry_run=dry_run)
         if body == base.body and _same_ownership(managed, base.managed_fields):
             return base
-        grows = len(body) > len(base.body) or crowding.owned_by_more(managed, base.managed_fields)
-        if epoch is None and grows and crowding.bounded(base.key.kind, base.key.namespace):
-            _refuse(crowding.too_heavy(self.view, base.key.namespace))
+        if epoch is None and crowding.bounded(base.key.kind, base.key.namespace):
+            self._refuse_growth(base, after, body, managed)
+        if not dry_run:  # by any way that a spec is edited: /scale is one
+            whole = shape.with_former_spec(before, after)
+            body = body if whole is after else shape.encode(whole)
         verb: Verb = "delete" if shape.finished(after) else "update"
         write = self._next(base, verb, body, managed, after, actor, epoch)
         return _unwritten(write, base.revision) if dry_run else await self.store.write(write)
@@ -222,6 +222,16 @@ class Records:
                 f"cannot create {kind} in namespace '{namespace}': it is being terminated",
                 reason="NamespaceTerminating",
             )
+
+    def _refuse_growth(
+        self, base: Stored, after: Mapping[str, Any], body: bytes, managed: bytes
+    ) -> None:
+        """Raises ForbiddenError where the namespace is full, of what the user adds alone: not of
+        a digit more of the generation, and not of the spec kept from before (with_former_spec)."""
+        digits = len(str(after["metadata"].get("generation", 0))) - len(str(base.generation))
+        owned = crowding.owned_by_more(managed, base.managed_fields)
+        if owned or len(body) - digits > len(base.body):
+            _refuse(crowding.too_heavy(self.view, base.key.namespace))
 
     async def _new(
         self,

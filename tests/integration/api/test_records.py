@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from controlplane.records import Key
@@ -291,6 +292,39 @@ async def test_a_namespace_takes_as_many_records_as_its_quota_says(admin: Client
         "limited: records=3"
     )
     assert refused.causes[0]["reason"] == "QuotaExceeded"
+
+
+async def test_a_large_record_that_was_admitted_can_be_edited_again_and_again(
+    admin: Client,
+) -> None:
+    """The spec that its allocation was made for is kept beside the new one: it isn't theirs."""
+    zones = "/apis/bunker.cloud/v1/namespaces/default/zones"
+    sets = [{"name": f"n{n}", "type": "TXT", "records": ["x" * 60]} for n in range(4_600)]
+    zone = {
+        "metadata": {"name": "large"},
+        "spec": {"domain": "a.example.org", "recordSets": sets[:3_200]},
+    }
+    made = await admin("POST", zones, zone)
+    assert made.code == 201, made.body
+    (stored,) = admin.served.cache.list("Zone")
+    admitted = {**stored.obj, "status": {"allocation": {"names": []}}}
+    await admin.served.records.update(
+        stored,
+        admitted,
+        actor=Actor("agent", "agent"),
+        subresource="engine",
+        managed_fields=stored.managed_fields,
+    )
+
+    path, merge = f"{zones}/large", "application/merge-patch+json"
+    for paused in (True, False, True):
+        edited = await admin("PATCH", path, {"spec": {"paused": paused}}, type=merge)
+        assert (edited.code, edited.body.get("message")) == (200, None)
+        assert edited.body["spec"]["paused"] == paused
+        assert edited.body["status"]["allocation"]["spec"]["paused"] is False
+    assert len(orjson.dumps(edited.body)) > admin.served.ctx.limits.body_bytes
+    larger = {"spec": {"recordSets": sets}}
+    assert (await admin("PATCH", path, larger, type=merge)).code == 413
 
 
 @pytest.mark.parametrize("query", ["", "?fieldSelector=metadata.name%3Da"], ids=["one", "all"])

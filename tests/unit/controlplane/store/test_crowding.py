@@ -15,6 +15,7 @@ from resources.kinds import KIND_INFOS
 from tests.support.memory import MemoryStore, PlainSealer
 
 ALICE = Actor("alice", "kubectl")
+ENGINE = Actor("engine", "bunker")
 
 
 @pytest.fixture
@@ -103,6 +104,32 @@ async def test_a_namespace_full_of_bytes_takes_nothing_that_grows(records: Recor
     wider = {**quota.obj, "spec": {"recordBytes": "400Ki"}}
     await records.update(quota, wider, actor=ALICE)
     await _make(records, "small")
+
+
+async def test_what_the_server_keeps_of_an_edit_is_not_the_users_growth(records: Records) -> None:
+    """In a full namespace as well one can scale down, and pause: else nobody can in need."""
+    spec = {"image": "x" * 5_000, "replicas": 3, "paused": False}
+    meta = {"name": "web", "namespace": "shop"}
+    obj = {"apiVersion": "bunker.cloud/v1", "kind": "App", "metadata": meta, "spec": spec}
+    app = await records.create("App", obj, actor=ALICE)
+    admitted = {**app.obj, "status": {"allocation": {"cpu": 100}}}
+    app = await records.update(app, admitted, actor=ENGINE, subresource="engine", epoch=1)
+    await _limit(records, "tight", recordBytes="4Ki")
+    with pytest.raises(ForbiddenError, match="recordBytes"):
+        await records.update(app, _with_spec(app, replicas=30), actor=ALICE)
+    app = await records.update(app, _with_spec(app, replicas=2), actor=ALICE)
+    assert app.obj["status"]["allocation"]["spec"] == spec
+    app = await records.update(app, _with_spec(app, paused=True), actor=ALICE)
+    assert app.obj["spec"] == {**spec, "replicas": 2, "paused": True}
+    with pytest.raises(ForbiddenError, match="recordBytes"):
+        await records.update(app, _with_spec(app, replicas=30), actor=ALICE)
+    while app.generation < 12:  # one digit more is none of theirs either
+        replicas = 3 - app.obj["spec"]["replicas"]
+        app = await records.update(app, _with_spec(app, replicas=replicas), actor=ALICE)
+
+
+def _with_spec(app: Stored, **spec: Any) -> dict[str, Any]:
+    return {**app.obj, "spec": {**app.obj["spec"], **spec}}
 
 
 async def test_nor_more_who_own_what_is_there(records: Records) -> None:
