@@ -98,6 +98,8 @@ class Database:
                 target_session_attrs=_LEADER,
                 server_settings={"application_name": f"bunker {application}", **(settings or {})},
             )
+        except OSError:  # a certificate that doesn't verify is a ValueError besides
+            raise
         except ValueError:  # it may cite what it took a part of the password for
             raise TerminalError(_UNREADABLE, reason="InvalidSettings") from None
         except asyncpg.InvalidAuthorizationSpecificationError as exc:
