@@ -54,6 +54,7 @@ class Writer:
         """Since `run`; asking for it costs a system call, and every write needs it."""
         self._waiting: deque[_Pending] = deque()
         self._arrived = asyncio.Event()
+        """Something waits, or the connection has ended."""
         self.connected = False
         self.served = asyncio.Event()
         """Set once there has been a connection."""
@@ -74,6 +75,8 @@ class Writer:
         try:
             while True:
                 conn = await self._database.connect_patiently("writer", SETTINGS)
+                # else nobody notices while nothing is written, and the next write pays for it
+                conn.add_termination_listener(lambda _: self._arrived.set())
                 try:
                     await self._serve(await self._ready(conn))
                 except LOST:
@@ -109,6 +112,8 @@ class Writer:
             # those just answered may write again at once: one batch instead of two halves
             await asyncio.sleep(0)
             self._arrived.clear()
+            if session.conn.is_closed():
+                raise ConnectionError("the connection was lost")
             while batch := self._take():
                 await self._settle(session, batch)
                 await asyncio.sleep(0)

@@ -202,6 +202,19 @@ async def test_callers_fail_fast_while_it_is_away(
         assert (await store.write(update(base, "b"))).revision == base.revision + 1
 
 
+async def test_the_first_write_after_a_quiet_restart_is_stored(
+    own_cluster: EmbeddedPostgres, own_database: Database
+) -> None:
+    """Nobody wrote meanwhile, and so nobody ran into the connection that is gone."""
+    async with PostgresStore(own_database, Cache()).running() as store:
+        base = await store.write(create("a"))
+        await asyncio.to_thread(own_cluster.stop)
+        await eventually(lambda: not store.healthy)
+        await asyncio.to_thread(own_cluster.start)
+        await eventually(lambda: store.healthy)
+        assert (await store.write(update(base, "b"))).revision == base.revision + 1
+
+
 async def test_another_log_behind_the_same_revisions_is_noticed(
     own_database: Database,
 ) -> None:
