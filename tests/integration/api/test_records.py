@@ -322,7 +322,7 @@ async def test_a_large_record_that_was_admitted_can_be_edited_again_and_again(
         assert (edited.code, edited.body.get("message")) == (200, None)
         assert edited.body["spec"]["paused"] == paused
         assert edited.body["status"]["allocation"]["spec"]["paused"] is False
-    assert len(orjson.dumps(edited.body)) > admin.served.ctx.limits.body_bytes
+        assert len(orjson.dumps(edited.body)) > admin.served.ctx.limits.body_bytes
     larger = {"spec": {"recordSets": sets}}
     assert (await admin("PATCH", path, larger, type=merge)).code == 413
 
@@ -354,8 +354,8 @@ async def test_a_label_that_the_platform_once_made_too_long_holds_up_no_edit(
     edit = {"data": {"a": "Yw=="}}
     patched = await admin("PATCH", SECRETS + "/s", edit, type="application/merge-patch+json")
     assert (patched.code, patched.body["data"]) == (200, {"a": "Yw=="})
-    edit = {"type": "another"}
-    refused = await admin("PATCH", SECRETS + "/s", edit, type="application/merge-patch+json")
+    retyped = {"type": "another"}
+    refused = await admin("PATCH", SECRETS + "/s", retyped, type="application/merge-patch+json")
     assert (refused.code, refused.causes[0]["field"]) == (422, "type")
     labels = {"metadata": {"labels": {"bunker.cloud/claim": "w" * 90}}}
     refused = await admin("PATCH", SECRETS + "/s", labels, type="application/merge-patch+json")

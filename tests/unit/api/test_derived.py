@@ -118,7 +118,7 @@ def test_a_deployment_tells_a_rollout(stalled: str, reason: str) -> None:
 
 @pytest.mark.parametrize("number", [2**31, 2**63, 1e20, "9" * 20, "9" * 5000, "1.0", -1, "many"])
 def test_a_number_that_no_client_can_read_is_not_told(number: float | str) -> None:
-    told = dict.fromkeys(["replicas", "updatedReplicas", "readyReplicas"], number)
+    told: dict[str, Any] = dict.fromkeys(["replicas", "updatedReplicas", "readyReplicas"], number)
     cache = Cache()
     stored = app(1, observedGeneration=number, **told)
     cache.apply([("create", stored), ("create", app(2, name="other", readyReplicas="2"))])

@@ -78,7 +78,7 @@ async def test_the_major_of_data_from_elsewhere_is_known_once_it_serves() -> Non
     made = await world()
     handed_on(made)
     made.servers.silent = True
-    guess = {"volumeRef": {"name": "kept"}, "version": "16"}
+    guess: dict[str, Any] = {"volumeRef": {"name": "kept"}, "version": "16"}
     assert not (await made.settle(database(**guess))).ready
     assert "major" not in made.children[("Volume", "kept")].spec
     await made.settle(database(**guess, deleting=True))

@@ -145,12 +145,12 @@ async def test_what_is_behind_a_client_is_not_sent_through_its_own_tunnel() -> N
     async with Platform().running() as platform:
         routes = ["192.168.7.0/24", "192.168.16.0/20", "192.168.0.0/16", "0.0.0.0/0"]
         await make_network(platform)
+        own = ["10.99.0.0/24", "10.201.1.0/24"]
         for shown in (routes[:2], routes[2:3], routes[3:]):
             await platform.apply("VpnNetwork", "office", routes=shown)
             behind = ["192.168.7.0/24", "192.168.17.0/24"]
             await make_peers(platform, "router", allowedIPs=behind)
             await make_peers(platform, "laptop")
-            own = ["10.99.0.0/24", "10.201.1.0/24"]
             left = [each for each in shown if each != "192.168.7.0/24"]
             assert await sent(platform, "router") == [*own, *left], "what is wider stays"
             assert await sent(platform, "laptop") == [*own, *shown]

@@ -25,9 +25,7 @@ async def test_what_is_told_again_says_what_happened() -> None:
             "count": 2**64 - 1,
         }
         await bench.records.create("Event", forged, actor=USER)
-        recorder = Recorder(
-            bench.records, bench.store.cache, LoopClock(), lambda: bench.store.epoch
-        )
+        recorder = Recorder(bench.records, bench.store.cache, LoopClock(), lambda: bench.epoch)
         for count in (1, 2):
             recorder.tell(what)
             await recorder.flush()
