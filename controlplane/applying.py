@@ -79,8 +79,7 @@ def apply(
     if previous is not None:
         owned = wanted.union(*(owner.paths for owner in others))
         # what nobody holds, nor anything below it
-        dropped = previous.paths - wanted - covered(owned)
-        merged = remove(merged, dropped, topology, kept=owned)
+        merged = remove(merged, previous.paths - covered(owned), topology, kept=owned)
     me = replace(me, paths=wanted)
     if previous is not None and previous.paths == wanted:
         me = replace(me, time=previous.time)
