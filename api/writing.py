@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from api import errors
+import orjson
+
+from api import errors, moments
 from api.body import canonical
 from api.body import check as check_body
 from api.context import Call
@@ -315,6 +317,7 @@ def client_managed(sent: Mapping[str, Any], base: Base) -> bytes:
         return base.managed_fields
     if not isinstance(given, list) or not all(isinstance(e, dict) for e in given):
         raise errors.bad_request("metadata.managedFields must be a list of objects")
+    moments.check_owned(given, orjson.loads(base.managed_fields))
     owners = fields.parse(given)
     if fields.ownership(owners) == fields.ownership(fields.parse(base.managed_fields)):
         return base.managed_fields
@@ -342,11 +345,19 @@ def prepare_update(
     if "generateName" in base.obj["metadata"]:
         meta["generateName"] = base.obj["metadata"]["generateName"]
     pruned = judged(call, served, sent, options, base)
+    if target.subresource == "status":
+        _check_turns(served, base, pruned.obj)
     obj = core_conventions(served, pruned.obj)
     if obj != base.obj:
         _check_changes(served, base, pruned.model, obj)
         check_owners(call, served, base.obj["metadata"], obj["metadata"])
     return obj
+
+
+def _check_turns(served: Served, base: Base, obj: Mapping[str, Any]) -> None:
+    status, before = obj.get("status") or {}, base.obj.get("status") or {}
+    if wrong := moments.wrong_turns(status, before):
+        raise errors.invalid(served.info, obj["metadata"]["name"], wrong)
 
 
 def _only_this_endpoint(

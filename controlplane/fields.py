@@ -109,7 +109,7 @@ def parse(managed: bytes | Sequence[Mapping[str, Any]]) -> tuple[Owner, ...]:
             operation="Apply" if entry.get("operation") == "Apply" else "Update",
             api_version=str(entry.get("apiVersion", "")),
             subresource=str(entry.get("subresource", "")),
-            time=str(entry.get("time", "")),
+            time=str(entry.get("time") or ""),
             paths=_readable(entry.get("fieldsV1")),
         )
         for entry in entries
@@ -136,10 +136,11 @@ def _entry(owner: Owner) -> dict[str, Any]:
         "manager": owner.manager,
         "operation": owner.operation,
         "apiVersion": owner.api_version,
-        "time": owner.time,
         "fieldsType": "FieldsV1",
         "fieldsV1": to_fields_v1(owner.paths),
     }
+    if owner.time:  # typed clients read an empty one as no time, and fail
+        entry["time"] = owner.time
     if owner.subresource:
         entry["subresource"] = owner.subresource
     return entry

@@ -24,7 +24,7 @@ from resources.meta import (
 )
 from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
-from resources.text import DataKey
+from resources.text import DataKey, MicroMoment, Moment
 
 MAX_DATA_BYTES: Final = 1024 * 1024
 """Kubernetes' own limit on a Secret's or ConfigMap's data."""
@@ -216,6 +216,10 @@ class ObjectReference(Model):
     """Field of the record it is about, if one."""
 
 
+# typed clients fail the list of a whole namespace over one number or time that they can't read
+_Count = Annotated[Int, Field(ge=-(2**31), lt=2**31)]
+
+
 class EventSource(Model):
     component: str = ""
     """What reported it. Example: `database-controller`."""
@@ -224,9 +228,9 @@ class EventSource(Model):
 
 
 class EventSeries(Model):
-    count: Int = 0
+    count: _Count = 0
     """How many times it has happened in the series."""
-    last_observed_time: str | None = None
+    last_observed_time: MicroMoment | None = None
     """When it last happened, RFC 3339."""
 
 
@@ -273,13 +277,13 @@ class Event(Record):
     """What happened, for a person, in the past tense."""
     type: str = "Normal"
     """`Normal`, or `Warning` when somebody should look. Default: `Normal`."""
-    count: Int = 1
+    count: _Count = 1
     """How many times it happened."""
-    first_timestamp: str | None = None
+    first_timestamp: Moment | None = None
     """When it first happened, RFC 3339."""
-    last_timestamp: str | None = None
+    last_timestamp: Moment | None = None
     """When it last happened, RFC 3339."""
-    event_time: str | None = None
+    event_time: MicroMoment | None = None
     """When it first happened, in microseconds, for newer clients."""
     source: EventSource = EventSource()
     """What reported it."""

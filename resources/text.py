@@ -154,6 +154,19 @@ def moment(value: str) -> str:
 Moment = Annotated[str, _RFC3339, AfterValidator(moment)]
 """A point in time (RFC 3339), kept as it was written."""
 
+MicroMoment = Annotated[
+    str,
+    Matches(
+        "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}(Z|[+-][0-9]{2}:[0-9]{2})",
+        "a time with microseconds: write it as RFC 3339 has it, with six digits after the point, "
+        "such as '2026-01-31T12:00:00.000000Z'",
+        32,
+    ),
+    AfterValidator(moment),
+]
+"""A point in time as Kubernetes' MicroTime, whose clients read six digits and no others
+(https://pkg.go.dev/k8s.io/apimachinery/pkg/apis/meta/v1#MicroTime)."""
+
 SqlName = Annotated[
     str,
     Matches(

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from controlplane.records import Key
 from controlplane.store.records import Actor
 from tests.integration.api.client import DATABASES, Answer, Client
 from tests.integration.api.conftest import APPS, CONFIGS, SECRETS, app_obj, config, database_obj
@@ -146,6 +147,42 @@ async def test_clients_may_rewrite_ownership(admin: Client) -> None:
     assert moved["metadata"]["generation"] == 1
     stale = await admin("PATCH", DATABASES + "/db", patch, type=JSON)
     assert stale.code == 409
+
+
+@pytest.mark.parametrize("time", ["yesterday", "", "2026-01-31", "2026-13-01T00:00:00Z", 5])
+async def test_nobody_writes_ownership_at_no_time(admin: Client, time: object) -> None:
+    """A typed client fails a whole list over one of these."""
+    made = (await admin("POST", DATABASES, database_obj())).body
+    entries = made["metadata"]["managedFields"]
+    before = entries[0]["time"]
+    for manager in (entries[0]["manager"], "another"):
+        entries[0] |= {"manager": manager, "time": time}
+        patch = {"metadata": {"managedFields": entries}}
+        refused = await admin("PATCH", DATABASES + "/db", patch, type=MERGE)
+        assert (refused.code, refused.body["reason"]) == (400, "BadRequest")
+        assert "metadata.managedFields[0].time" in refused.body["message"]
+    (entry,) = (await admin("GET", DATABASES + "/db")).body["metadata"]["managedFields"]
+    assert entry["time"] == before
+    del entries[0]["time"]
+    moved = await admin("PATCH", DATABASES + "/db", patch, type=MERGE)
+    (entry,) = moved.body["metadata"]["managedFields"]
+    assert (entry["manager"], "time" in entry) == ("another", False)
+
+
+async def test_what_is_stored_with_no_time_is_written_as_any_other(admin: Client) -> None:
+    served = admin.served
+    made = (await admin("POST", DATABASES, database_obj())).body
+    stored = served.cache.get(Key("Database", "default", "db"))
+    assert stored is not None
+    entry = made["metadata"]["managedFields"][0]
+    entries = [entry | {"manager": "old", "time": "yesterday"}]
+    await served.records.update(
+        stored, stored.obj, actor=Actor("old", "old"), managed_fields=orjson.dumps(entries)
+    )
+    now = (await admin("GET", DATABASES + "/db")).body
+    assert now["metadata"]["managedFields"][0]["time"] == "yesterday"
+    now["spec"]["priority"] = 7
+    assert (await admin("PUT", DATABASES + "/db", now)).code == 200
 
 
 def _nested(levels: int) -> dict[str, Any]:

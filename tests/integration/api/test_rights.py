@@ -75,6 +75,39 @@ async def test_nobody_writes_what_the_agent_believes_of_others(operator: Client)
     assert (replaced["endpoint"], replaced["backends"]) == ("x:1", ["10.201.0.2:80"])
 
 
+async def test_a_condition_turned_at_a_time_or_says_none(operator: Client) -> None:
+    await operator("POST", APPS, app_obj("owner"))
+
+    async def told(time: object) -> tuple[int, list[str]]:
+        ready = {"type": "Ready", "status": "True", "reason": "R", "lastTransitionTime": time}
+        body = {"status": {"conditions": [ready]}}
+        answer = await operator("PATCH", f"{APPS}/owner/status", body, type=MERGE)
+        return answer.code, [] if answer.code == 200 else [c["field"] for c in answer.causes]
+
+    field = "status.conditions[0].lastTransitionTime"
+    for time in ("yesterday", "2026-01-31", "2026-01-31T12:00:00"):
+        assert await told(time) == (422, [field])
+    for time in ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.5+01:00", "", None):
+        assert await told(time) == (200, [])
+
+
+async def test_a_status_stored_with_no_time_hinders_no_write(operator: Client) -> None:
+    served = operator.served
+    await operator("POST", APPS, app_obj("owner"))
+    stored = served.cache.get(Key("App", "default", "owner"))
+    assert stored is not None
+    ready = {"type": "Ready", "status": "True", "reason": "R", "lastTransitionTime": "yesterday"}
+    told = {**stored.obj, "status": {"conditions": [ready]}}
+    await served.records.update(stored, told, actor=Actor("old", "old"), subresource="status")
+    for path, body in (
+        (f"{APPS}/owner/status", {"status": {"endpoint": "x:1"}}),
+        (f"{APPS}/owner", {"spec": {"image": "x:2"}}),
+    ):
+        answer = await operator("PATCH", path, body, type=MERGE)
+        assert answer.code == 200
+        assert answer.body["status"]["conditions"] == [ready]
+
+
 async def test_nobody_names_the_network_that_a_tenants_containers_join(admin: Client) -> None:
     """Not the engine's own, nor another tenant's."""
     where = "/api/v1/namespaces/default"
