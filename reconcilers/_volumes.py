@@ -6,7 +6,7 @@ Pure.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from controlplane.conditions import refusal
 from controlplane.plan import (
@@ -18,8 +18,11 @@ from controlplane.plan import (
     Wait,
     Want,
 )
+from controlplane.store.shape import PROPAGATION_FINALIZERS
 from resources.meta import Record
 from resources.quantity import format_bytes, parse_bytes
+
+_ORPHAN: Final = PROPAGATION_FINALIZERS["Orphan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,12 @@ def no_room(volume: Owned | None) -> Wait | None:
         return None
     message = f"Volume '{volume.name}' has no room: {refused.get('message')}"
     return Wait(str(refused.get("reason")), message)
+
+
+def keeps_data(record: Record, policy: str) -> bool:
+    """Whether what a record holds outlives it: its spec says so, or who deletes it has asked for
+    orphans, as `kubectl delete --cascade=orphan` does, and must lose nothing by that."""
+    return policy == "Retain" or _ORPHAN in record.metadata.finalizers
 
 
 def release(

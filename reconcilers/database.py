@@ -67,7 +67,15 @@ from reconcilers._lifecycle import (
 )
 from reconcilers._secrets import is_whole, secret_ref, tells_truth
 from reconcilers._servers import SILENT, DatabaseServers, Told
-from reconcilers._volumes import Keeping, mounted, no_room, release, volume_steps, volume_wait
+from reconcilers._volumes import (
+    Keeping,
+    keeps_data,
+    mounted,
+    no_room,
+    release,
+    volume_steps,
+    volume_wait,
+)
 from resources.database import VERSIONS, Database, DatabaseStatus
 from resources.meta import ConditionType
 
@@ -370,4 +378,5 @@ def _release(want: Want[Database]) -> tuple[RecordStep, ...]:
         ("Volume", volume_name(want.record, want.namespace_uid)),
         ("Secret", want.record.secret_name),
     )
-    return release(want, names, retain=want.record.spec.deletion_policy == "Retain")
+    policy = want.record.spec.deletion_policy
+    return release(want, names, retain=keeps_data(want.record, policy))

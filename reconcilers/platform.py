@@ -50,6 +50,7 @@ from reconcilers._running import (
 from reconcilers._secrets import is_whole, lost, secret_ref, tells_truth
 from reconcilers._volumes import (
     Keeping,
+    keeps_data,
     mounted,
     no_room,
     release,
@@ -297,7 +298,8 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
 
     def _release(self, want: Want[Platform]) -> tuple[RecordStep, ...]:
         names = (("Volume", self._volume_name(want)), ("Secret", want.record.secret_name))
-        return release(want, names, retain=want.record.spec.deletion_policy == "Retain")
+        policy = want.record.spec.deletion_policy
+        return release(want, names, retain=keeps_data(want.record, policy))
 
     def _volume_name(self, want: Want[Platform]) -> str:
         return volume_name(want.record, want.namespace_uid, want.record.spec.service)

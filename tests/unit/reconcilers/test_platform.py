@@ -9,7 +9,7 @@ from controlplane.errors import RetryableError
 from controlplane.plan import Plan, Wait
 from drivers.containers import Limits
 from resources._offers import OFFERS
-from resources.meta import Footprint
+from resources.meta import FINALIZER, Footprint
 from tests.unit.reconcilers.platforms import NAME, VOLUME, platform, settled
 from tests.unit.reconcilers.world import NETWORK, UID, World
 
@@ -187,6 +187,16 @@ async def test_deleting_keeps_or_destroys_the_data_as_the_spec_says() -> None:
         assert not world.files.folders
         assert (("Volume", VOLUME) in world.children) is left
         assert (("Secret", "shop-credentials") in world.children) is left
+
+
+async def test_deleting_keeps_the_data_where_orphans_are_asked_for() -> None:
+    world = await settled(platform(deletionPolicy="Delete"))
+    gone = platform(deletionPolicy="Delete", deleting=True)
+    meta = gone.metadata.model_copy(update={"finalizers": (FINALIZER, "orphan")})
+    await world.settle(gone.model_copy(update={"metadata": meta}))
+    assert not world.engine.containers
+    for child in (("Volume", VOLUME), ("Secret", "shop-credentials")):
+        assert not world.children[child].owned
 
 
 async def test_it_tells_why_its_volume_may_not_grow() -> None:

@@ -118,6 +118,35 @@ async def test_the_secret_of_a_database_of_a_long_name_can_be_edited_and_is_adop
 
 
 @in_virtual_time
+async def test_who_asks_for_orphans_keeps_the_data_whatever_its_policy() -> None:
+    """As `kubectl delete --cascade=orphan`; also where it is asked for while the record goes."""
+    for asked in (("Orphan",), ("Foreground", "Orphan")):
+        async with Platform().running() as platform:
+            await platform.settle(1)
+            policy = {"engine": "postgres", "deletionPolicy": "Delete"}
+            pg = await platform.apply("Database", "pg", **policy)
+            await platform.settle(30)
+            secret = Key("Secret", "shop", platform.status(pg)["secretRef"]["name"])
+            password = (await platform.records.read(platform.get(secret)))["data"]["password"]
+            volumes = set(platform.engine.volumes)
+            for propagation in asked:
+                await platform.delete(pg, propagation)
+            await platform.settle(1300)
+            assert platform.find(pg) is None
+            assert platform.engine.containers == {}
+            assert len(volumes) == 1
+            assert set(platform.engine.volumes) == volumes
+            (volume,) = platform.store.cache.list("Volume")
+            assert (volume.owner_uids, platform.get(secret).owner_uids) == ((), ())
+            await platform.apply("Database", "pg", **policy)
+            await platform.settle(30)
+            assert platform.ready(pg)
+            assert set(platform.engine.volumes) == volumes
+            again = (await platform.records.read(platform.get(secret)))["data"]["password"]
+            assert again == password
+
+
+@in_virtual_time
 async def test_delete_policy_leaves_nothing() -> None:
     async with Platform().running() as platform:
         await platform.settle(1)
