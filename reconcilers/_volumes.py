@@ -92,6 +92,25 @@ def keeps_data(record: Record, policy: str) -> bool:
     return policy == "Retain" or _ORPHAN in record.metadata.finalizers
 
 
+def storage_of(volume: Owned | None) -> int | None:
+    """Disk in bytes that its own Volume has, as a status tells it."""
+    return None if volume is None or not volume.owned else held_bytes(volume)
+
+
+def held_bytes(volume: Owned) -> int:
+    """Disk in bytes that a Volume has, or is being given: less than it asks for where that was
+    refused."""
+    asked = parse_bytes(volume.spec.get("size", 0))
+    held = volume.status.get("allocation")
+    granted = parse_bytes(held.get("disk", 0)) if held else 0
+    if refusal(volume.status) is None:
+        return max(asked, granted)
+    if held is not None:
+        return granted
+    # of data from elsewhere only its record says how much there may be
+    return asked if volume.spec.get("dockerName") or volume.status.get("dockerName") else 0
+
+
 def release(
     want: Want[Any], names: tuple[tuple[str, str], ...], *, retain: bool
 ) -> tuple[RecordStep, ...]:
@@ -119,7 +138,7 @@ def _never_made(child: Owned) -> bool:
 
 def _volume_spec(want: Want[Any], keeping: Keeping, volume: Owned | None) -> dict[str, Any]:
     meta = want.record.metadata
-    held = parse_bytes(volume.spec.get("size", 0)) if volume else 0
+    held = 0 if volume is None else held_bytes(volume)
     spec: dict[str, Any] = {
         "claim": {
             "namespace": meta.namespace,
@@ -128,7 +147,7 @@ def _volume_spec(want: Want[Any], keeping: Keeping, volume: Owned | None) -> dic
             "name": meta.name,
             "engine": keeping.engine,
         },
-        # an adopted or grown one never shrinks
+        # an adopted or grown one never shrinks; what there was no room for did not grow
         "size": format_bytes(max(keeping.size_bytes, held)),
     }
     made_for = {

@@ -73,6 +73,7 @@ from reconcilers._volumes import (
     mounted,
     no_room,
     release,
+    storage_of,
     volume_steps,
     volume_wait,
 )
@@ -256,6 +257,7 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
             published=host_address(want),
             secret_ref=secret_ref(want),
             volume=volume_name(record, want.namespace_uid),
+            storage=storage_of(_volume(want)),
             container=state.name if state else None,
         )
         told = readiness(want, state, seen.told)

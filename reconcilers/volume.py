@@ -71,7 +71,9 @@ class VolumeReconciler(Reconciler[Volume, VolumeState | None, VolumeStep]):
             phase = "Bound" if owners else "Retained"
         name = seen.name if seen else known
         status = VolumeStatus(phase=phase, docker_name=name, used_by=owners)
-        in_use = Footprint(disk_bytes=record.spec.size) if seen else Footprint()
+        # an edit that took its growth back may have been decided on before the growth was granted
+        size = max(record.spec.size, want.held.disk_bytes)
+        in_use = Footprint(disk_bytes=size) if seen else Footprint()
         if seen is not None:
             return Report(status, True, phase, "the data is there", in_use=in_use)
         if known is not None:

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from resources.changes import fixed, only_grows
+from resources.changes import fixed, only_grows, size_to_keep
 from resources.columns import AGE, CPU, MEMORY, PUBLISHED, REASON, Column, ready
 from resources.meta import (
     FieldError,
@@ -75,8 +75,8 @@ class DatabaseSpec(BaseSpec):
     resources: Resources | None = None
     """CPU and memory instead of the plan's. Default: the plan's."""
     storage: Annotated[Bytes, at_least(LEAST_BYTES, "storage")] | None = None
-    """Disk in bytes with a unit, instead of the plan's; may only grow. Default: the plan's.
-    Example: `20Gi`."""
+    """Disk in bytes with a unit, instead of the plan's; may only grow, but for what there was no
+    room for. Default: the plan's. Example: `20Gi`."""
     database: SqlName | None = None
     """Name of the database inside a postgres engine. May not change. Default: `app`."""
     username: SqlName | None = None
@@ -124,6 +124,8 @@ class DatabaseSpec(BaseSpec):
 
 
 class DatabaseStatus(BaseStatus):
+    agents_own: ClassVar[frozenset[str]] = BaseStatus.agents_own | {"storage"}
+
     version: str | None = None
     """Major version that runs. Example: `17`."""
     image: str | None = None
@@ -136,6 +138,9 @@ class DatabaseStatus(BaseStatus):
     """The Secret with host, port, username, password, database and uri."""
     volume: str | None = None
     """The Volume record that holds the data."""
+    storage: Bytes | None = None
+    """Disk that its Volume has; less than is asked for while there is no room for that, and as
+    little may `spec.storage` be until there is. Example: `20Gi`."""
     container: str | None = None
     """Name of the container it runs in."""
 
@@ -207,7 +212,8 @@ class Database(Resource[DatabaseSpec, DatabaseStatus]):
                 "to one major; make a new Database of that version and move the data (pg_dump)"
             )
             errors.append(FieldError("spec.version", "FieldValueForbidden", fix))
-        errors += only_grows("storage", old.spec.storage_bytes, self.spec.storage_bytes)
+        least = size_to_keep(old, lambda spec: spec.storage_bytes, old.status.storage)
+        errors += only_grows("storage", least, self.spec.storage_bytes)
         return tuple(errors)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
-from resources.changes import fixed, only_grows
+from resources.changes import fixed, only_grows, size_to_keep
 from resources.columns import AGE, CPU, MEMORY, PUBLISHED, REASON, Column, ready
 from resources.meta import (
     Bool,
@@ -271,5 +271,5 @@ class Model(Resource[ModelSpec, ModelStatus]):
                 ("engine", old.spec.engine, self.spec.engine),
                 ("service", old.spec.service, self.spec.service),
             ),
-            *only_grows("storage", old.spec.storage, self.spec.storage),
+            *only_grows("storage", size_to_keep(old, lambda spec: spec.storage), self.spec.storage),
         )

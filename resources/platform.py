@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from resources._offers import OFFERS, Offer, Service
-from resources.changes import fixed, only_grows
+from resources.changes import fixed, only_grows, size_to_keep
 from resources.columns import AGE, CPU, MEMORY, REASON, Column, ready
 from resources.meta import (
     MAP_BY_NAME,
@@ -70,8 +70,8 @@ class PlatformSpec(BaseSpec):
     """CPU and memory of all its containers together. Default: the service's own, enough for a few
     tenants on a small host."""
     storage: Annotated[Bytes, at_least(64 * 2**20, "storage")] | None = None
-    """Disk of its data in bytes with a unit; may only grow. Default: the service's own.
-    Example: `50Gi`."""
+    """Disk of its data in bytes with a unit; may only grow, but for what there was no room for.
+    Default: the service's own. Example: `50Gi`."""
     settings: dict[str, Text] = Field(default_factory=dict)
     """What the service lets one choose, by name; see docs/platform.md. Default: none.
     Example: `{retentionDays: "15"}`."""
@@ -132,6 +132,8 @@ class PlatformSpec(BaseSpec):
 
 
 class PlatformStatus(BaseStatus):
+    agents_own: ClassVar[frozenset[str]] = BaseStatus.agents_own | {"storage"}
+
     endpoint: str | None = None
     """Where the host reaches its main port. Example: `10.200.0.3:8333`."""
     endpoints: dict[str, str] = Field(default_factory=dict)
@@ -144,6 +146,9 @@ class PlatformStatus(BaseStatus):
     """The Secret with its credentials."""
     volume: str | None = None
     """The Volume record that holds its data."""
+    storage: Bytes | None = None
+    """Disk that its Volume has; less than is asked for while there is no room for that, and as
+    little may `spec.storage` be until there is. Example: `50Gi`."""
     container: str | None = None
     """Name of its main container."""
     container_id: str | None = None
@@ -220,9 +225,10 @@ class Platform(Resource[PlatformSpec, PlatformStatus]):
         return tuple(port.port for port in self.spec.publish)
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
+        least = size_to_keep(old, lambda spec: spec.storage_bytes, old.status.storage)
         return (
             *fixed(
                 "make another Platform record", ("service", old.spec.service, self.spec.service)
             ),
-            *only_grows("storage", old.spec.storage_bytes, self.spec.storage_bytes),
+            *only_grows("storage", least, self.spec.storage_bytes),
         )

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from resources.changes import fixed, only_grows
+from resources.changes import fixed, never_had_room, only_grows
 from resources.columns import AGE, Column
 from resources.meta import (
     FieldError,
@@ -56,7 +56,8 @@ class VolumeSpec(BaseSpec):
     database: str = ""
     """Database inside the engine that was made for it. Example: `app`."""
     size: Annotated[Bytes, Field(ge=0)]
-    """Disk it is charged for, in bytes with a unit; may only grow. Example: `10Gi`."""
+    """Disk it is charged for, in bytes with a unit; may only grow, but for what there was no room
+    for. Example: `10Gi`."""
     secret_ref: VolumeSecretRef | None = None
     """The Secret that goes with the data."""
     docker_name: DnsSubdomain | None = None
@@ -108,12 +109,21 @@ class Volume(Resource[VolumeSpec, VolumeStatus]):
         return Footprint(disk_bytes=self.spec.size)
 
     @property
+    def least_bytes(self) -> int:
+        """What no edit may go below: its size, or what it was given where that has no room yet."""
+        held = self.status.allocation
+        if held is not None:
+            return min(self.spec.size, held.disk)
+        data = self.spec.docker_name or self.status.docker_name
+        return 0 if never_had_room(self.status) and not data else self.spec.size
+
+    @property
     def charged_to(self) -> tuple[str, str]:
         """Its claim's: it is in no namespace itself, and would else escape every Quota."""
         return self.spec.claim.namespace, self.spec.claim.namespace_uid
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
-        errors = list(only_grows("size", old.spec.size, self.spec.size))
+        errors = list(only_grows("size", old.least_bytes, self.spec.size))
         if self.spec.claim != old.spec.claim and self.metadata.owner_references:
             fix = "is in use; delete the record that owns the volume first (its data is kept)"
             errors.append(FieldError("spec.claim", "FieldValueForbidden", fix))

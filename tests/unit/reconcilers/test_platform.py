@@ -65,6 +65,7 @@ async def test_its_status_says_where_it_is() -> None:
         "image": "bunker.local/registry:2",
         "version": "2.8.2",
         "usedBy": (),
+        "storage": "10Gi",
         "routes": {},
     }
     assert report.in_use == Footprint(state.limits.cpu_millicores, state.limits.memory_bytes)

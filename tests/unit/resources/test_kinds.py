@@ -194,6 +194,105 @@ def test_a_database_refuses_what_may_not_change(
     assert [error.field for error in errors] == fields
 
 
+REFUSED = {"type": "Admitted", "status": "False", "reason": "BudgetExceeded",
+           "lastTransitionTime": "2026-01-01T00:00:00Z"}  # fmt: skip
+
+
+def waiting(kind: str, spec: dict[str, Any], **status: Any) -> Any:
+    """A record whose edit to `spec` has no room."""
+    body = record(kind, spec, status={"conditions": [REFUSED], **status})
+    return MODELS[kind].model_validate(body)
+
+
+MODEL = {"engine": "llamacpp", "source": {"url": "https://models.example.org/tiny.gguf"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "was", "asked", "less"),
+    [
+        pytest.param(
+            "Database",
+            {"engine": "postgres"},
+            {"engine": "postgres", "plan": "enterprise"},
+            {"engine": "postgres", "storage": "512Mi"},
+            id="Database",
+        ),
+        pytest.param(
+            "Platform",
+            {"service": "registry", "storage": "20Gi"},
+            {"service": "registry", "storage": "90Gi"},
+            {"service": "registry", "storage": "19Gi"},
+            id="Platform",
+        ),
+        pytest.param(
+            "Model",
+            {**MODEL, "storage": "8Gi"},
+            {**MODEL, "storage": "90Gi"},
+            {**MODEL, "storage": "7Gi"},
+            id="Model",
+        ),
+    ],
+)
+def test_an_edit_that_has_no_room_can_be_taken_back_but_to_no_less_than_before(
+    kind: str, was: dict[str, Any], asked: dict[str, Any], less: dict[str, Any]
+) -> None:
+    old = waiting(kind, asked, allocation={"cpu": "250m", "spec": was})
+    again, smaller = (MODELS[kind].model_validate(record(kind, spec)) for spec in (was, less))
+    assert again.check_update(old) == ()
+    assert [e.field for e in smaller.check_update(old)] == ["spec.storage"]
+    admitted = waiting(kind, asked, allocation={"cpu": "250m"})
+    assert [e.field for e in again.check_update(admitted)] == ["spec.storage"]
+    unreadable = waiting(kind, asked, allocation={"cpu": "250m", "spec": {"engine": "another"}})
+    assert [e.field for e in again.check_update(unreadable)] == ["spec.storage"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [("Database", {"engine": "postgres"}), ("Platform", {"service": "registry"})],
+)
+def test_storage_goes_back_to_what_its_volume_has(kind: str, spec: dict[str, Any]) -> None:
+    def edited(storage: str) -> list[str]:
+        new = MODELS[kind].model_validate(record(kind, {**spec, "storage": storage}))
+        old = {**spec, "storage": "90Gi"}
+        return [e.field for e in new.check_update(waiting(kind, old, **status))]
+
+    status: dict[str, Any] = {"allocation": {"cpu": "250m"}, "storage": "2Gi"}
+    assert edited("2Gi") == []
+    assert edited("1Gi") == ["spec.storage"]
+    status = {"allocation": {"cpu": "250m"}, "storage": "90Gi"}
+    assert edited("2Gi") == ["spec.storage"]
+    assert "storage" in type(waiting(kind, spec).status).agents_own, "nobody else may write it"
+
+
+def test_what_never_had_room_may_ask_for_less() -> None:
+    old = waiting("Database", {"engine": "postgres", "plan": "enterprise"})
+    assert database().check_update(old) == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "size", "fields"),
+    [
+        pytest.param({"allocation": {"disk": "2Gi"}}, "2Gi", [], id="to what it has"),
+        pytest.param({"allocation": {"disk": "2Gi"}}, "1Gi", ["spec.size"], id="less than that"),
+        pytest.param({"allocation": {"disk": "90Gi"}}, "2Gi", ["spec.size"], id="admitted"),
+        pytest.param({"conditions": [REFUSED]}, "2Gi", [], id="never had room"),
+        pytest.param({"conditions": []}, "2Gi", ["spec.size"], id="not asked yet"),
+        pytest.param(
+            {"conditions": [REFUSED], "dockerName": "v"}, "2Gi", ["spec.size"], id="is there"
+        ),
+    ],
+)
+def test_the_size_of_a_volume_goes_back_to_what_it_was_given(
+    status: dict[str, Any], size: str, fields: list[str]
+) -> None:
+    def volume(size: str, **rest: Any) -> Volume:
+        spec = {"claim": CLAIM, "size": size}
+        return Volume.model_validate({"metadata": {"name": "x"}, "spec": spec, **rest})
+
+    errors = volume(size).check_update(volume("90Gi", status=status))
+    assert [e.field for e in errors] == fields
+
+
 def test_a_version_that_was_left_out_may_not_change_to_another_than_runs() -> None:
     body = record("Database", {"engine": "postgres"}, status={"version": "16"})
     old = Database.model_validate(body)

@@ -4,6 +4,7 @@ from api.qualified import is_value
 from controlplane.engine.children import CLAIM_LABEL
 from controlplane.records import Key, Write
 from drivers.containers import NetworkState
+from resources.database import Database
 from tests.support.platform import Platform
 from tests.support.running import USER
 from tests.support.virtual import in_virtual_time
@@ -261,6 +262,26 @@ async def test_a_redis_that_serves_tells_that_its_data_does_not_fit_into_less_me
         assert platform.condition(cache, "Synced")["status"] == "True"
         assert platform.of(cache)[0].limits.memory_bytes == 256 * 2**20
         assert platform.status(cache)["allocation"]["memory"] == "256Mi"
+
+
+@in_virtual_time
+async def test_a_plan_that_has_no_room_is_taken_back() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        key = await platform.apply("Database", "pg", engine="postgres", plan="starter")
+        await platform.settle(30)
+        before = platform.get(key).obj
+        await platform.apply("Database", "pg", plan="enterprise")
+        await platform.settle(30)
+        assert platform.condition(key, "Admitted")["reason"] == "BudgetExceeded"
+        asked = Database.model_validate(platform.get(key).obj)
+        assert Database.model_validate(before).check_update(asked) == ()
+        await platform.apply("Database", "pg", plan="starter")
+        await platform.settle(30)
+        assert platform.condition(key, "Synced")["status"] == "True"
+        assert platform.status(key)["allocation"] == before["status"]["allocation"]
+        volume = Key("Volume", "", platform.status(key)["volume"])
+        assert platform.get(volume).obj["spec"]["size"] == "1Gi"
 
 
 @in_virtual_time

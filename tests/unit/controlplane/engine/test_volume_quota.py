@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from controlplane.records import Key
+from resources.kinds import MODELS
 from tests.support.platform import Platform
 from tests.support.running import USER
 from tests.support.virtual import in_virtual_time
@@ -144,6 +145,82 @@ async def test_what_is_beyond_the_quota_already_serves_on_and_does_not_grow() ->
         await platform.settle(5)
         assert platform.condition(key, "Synced")["status"] == "True"
         assert disk(platform) == "70Gi"
+
+
+def may_become(platform: Platform, key: Key, **spec: Any) -> bool:
+    """Whether the API takes that edit."""
+    obj, model = platform.get(key).obj, MODELS[key.kind]
+    new = model.model_validate({**obj, "spec": {**obj["spec"], **spec}})
+    return not new.check_update(model.model_validate(obj))
+
+
+@in_virtual_time
+async def test_a_size_without_room_is_taken_back_to_what_there_was() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        key = await database(platform, "db", "10Gi")
+        found = volume_of(platform, key)
+        await database(platform, "db", "1000Gi")
+        assert platform.status(key)["storage"] == "10Gi"
+        assert not may_become(platform, key, storage="9Gi")
+        assert not may_become(platform, found, size="9Gi")
+        assert may_become(platform, found, size="10Gi")
+        assert may_become(platform, key, storage="10Gi")
+        await database(platform, "db", "10Gi")
+        assert platform.get(found).obj["spec"]["size"] == "10Gi"
+        assert platform.status(found)["allocation"] == {"cpu": "0", "memory": "0", "disk": "10Gi"}
+        assert platform.condition(key, "Synced")["status"] == "True"
+        assert platform.condition(found, "Admitted")["status"] == "True"
+        assert platform.status(key)["storage"] == "10Gi"
+        assert disk(platform) == "10Gi"
+
+
+@in_virtual_time
+async def test_a_size_that_got_room_meanwhile_stays_where_it_is_taken_back() -> None:
+    """The disk was given, and may be used: whoever wrote last, and whatever he knew."""
+    async with Platform().running() as platform:
+        await begun(platform)
+        key = await database(platform, "db", "10Gi")
+        found = volume_of(platform, key)
+        await database(platform, "db", "40Gi")
+        assert platform.status(key)["storage"] == "40Gi"
+        assert not may_become(platform, key, storage="10Gi")
+        assert not may_become(platform, found, size="10Gi")
+        # by writes that were decided on before
+        await platform.apply("Database", "db", storage="10Gi")
+        await platform.apply("Volume", found.name, size="10Gi")
+        for _ in range(20):
+            await platform.settle(0.05)
+            assert platform.status(found)["allocation"]["disk"] == "40Gi"
+        await platform.settle(60)
+        assert platform.status(found)["allocation"]["disk"] == "40Gi"
+        assert platform.get(found).obj["spec"]["size"] == "40Gi"
+        assert disk(platform) == "40Gi"
+
+
+@in_virtual_time
+async def test_disk_that_was_given_is_never_given_back_while_the_data_is_there() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        kept = await volume(platform, "kept", platform.get(SPACE).uid, size="40Gi")
+        # by a write that was decided on before it was given
+        await volume(platform, "kept", platform.get(SPACE).uid, size="10Gi")
+        await platform.settle(60)
+        assert platform.status(kept)["allocation"]["disk"] == "40Gi"
+        assert disk(platform) == "40Gi"
+    async with platform.running():
+        await platform.settle(30)
+        assert disk(platform) == "40Gi"
+
+
+@in_virtual_time
+async def test_a_database_that_never_had_room_may_ask_for_less() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        key = await database(platform, "db", "500Gi")
+        assert may_become(platform, key, storage="40Gi")
+        assert platform.ready(await database(platform, "db", "40Gi"))
+        assert disk(platform) == "40Gi"
 
 
 @in_virtual_time
