@@ -6,10 +6,11 @@ A serving process only asks which version it is; when it must move, a process of
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -21,6 +22,8 @@ HEAD: Final = "0001"
 _DSN_VARIABLE: Final = "CP_DATABASE_URL"
 _LOCK: Final = 0x43524541
 """Any constant: the advisory lock that means "a database is being made"."""
+_HOST_AND_PORT: Final = re.compile(r"(?:^|,)\[?([^,]*?)\]?(?::(\d*))?(?=,|$)")
+"""Of several: a name, an address, or one of IPv6 in brackets, each with or without a port."""
 
 
 async def ensure_schema(database: Database) -> None:
@@ -92,13 +95,25 @@ def upgrade(dsn: str) -> None:
     from alembic import command
     from alembic.config import Config
 
-    scheme, _, rest = dsn.partition("://")
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
-    scheme = "postgresql" if scheme == "postgres" else scheme
-    config.set_main_option("sqlalchemy.url", f"{scheme}+psycopg2://{rest}".replace("%", "%%"))
+    config.set_main_option("sqlalchemy.url", _as_sqlalchemy_reads_it(dsn).replace("%", "%%"))
     command.upgrade(config, "head")
+
+
+def _as_sqlalchemy_reads_it(dsn: str) -> str:
+    """A libpq URL: of several hosts SQLAlchemy takes the ports from the query alone. And libpq has
+    to be told to go on to the one that takes writes, as asyncpg is."""
+    parts = urlsplit(dsn)
+    query = dict(parse_qsl(parts.query)) | {"target_session_attrs": "read-write"}
+    login, at, place = parts.netloc.rpartition("@")
+    if "," in place:
+        found = _HOST_AND_PORT.findall(place)
+        query["host"] = ",".join(unquote(host) for host, _ in found)
+        query["port"] = ",".join(port for _, port in found)
+        place = ""
+    return f"postgresql+psycopg2://{login}{at}{place}{parts.path}?{urlencode(query)}"
 
 
 if __name__ == "__main__":

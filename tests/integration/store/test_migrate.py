@@ -1,6 +1,7 @@
 """Migrations add up to the tables, run once, and refuse what is newer."""
 
 import asyncio
+import socket
 import sys
 from contextlib import closing
 
@@ -16,6 +17,8 @@ from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.migrate import HEAD, ensure_schema
 from controlplane.store.tables import METADATA
+from tests.integration.store.test_writer import SOCKET
+from tests.integration.store.writing import Proxy
 from tests.postgres import dsn_of
 
 pytestmark = pytest.mark.postgres
@@ -44,6 +47,22 @@ async def test_a_missing_database_is_made_and_migrated_once(
         async with database.reading("cannot read") as conn:
             assert await conn.fetchval("SELECT version_num FROM alembic_version") == HEAD
             assert await conn.fetchval("SELECT revision FROM counter") == 999
+
+
+async def test_a_missing_database_is_made_through_the_one_of_several_hosts_that_answers(
+    postgres_cluster: EmbeddedPostgres,
+) -> None:
+    name = "made_through_several"
+    proxy = Proxy(str(postgres_cluster.home / "run" / SOCKET))
+    with socket.socket() as taken, closing(Database(dsn_of(postgres_cluster, name))) as database:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens there
+        silent = taken.getsockname()[1]
+        async with proxy.on_a_port() as port:
+            hosts = f"[::1]:{silent},127.0.0.1:{silent},127.0.0.1:{port}"
+            query = "target_session_attrs=any&sslmode=prefer"
+            await ensure_schema(Database(f"postgresql://postgres:p%40%25@{hosts}/{name}?{query}"))
+        async with database.reading("cannot read") as conn:
+            assert await conn.fetchval("SELECT version_num FROM alembic_version") == HEAD
 
 
 async def test_a_newer_schema_is_refused(database: Database) -> None:

@@ -71,6 +71,15 @@ class Proxy:
         finally:
             server.close()
 
+    @asynccontextmanager
+    async def on_a_port(self) -> AsyncIterator[int]:
+        """The same, for who comes by TCP to 127.0.0.1."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_unix_connection(self.upstream)
         losing, reply = asyncio.Event(), [0]
