@@ -125,6 +125,9 @@ class Leader:
         self._ttl_s = ttl_s
         self._usable_s = ttl_s * (1 - MARGIN_PART)
         self._own = own
+        self._seen: Lease | None = None
+        self._seen_since_s = 0.0
+        """Since when by our own clock the lease has not been renewed, as far as we saw."""
 
     async def acquire(self) -> Leadership:
         """Wait until this process leads. The store being away only makes it wait longer."""
@@ -132,14 +135,13 @@ class Leader:
             blocked_s = TRY_S
             try:
                 found = await self._leases.current(NAME)
-                if found is None or self._may_take(found):
-                    began_s = self._clock.monotonic()
+                blocked_s = self._blocked_s(found)
+                if blocked_s <= 0.0:
+                    blocked_s, began_s = TRY_S, self._clock.monotonic()
                     lease = await self._take(found)
                     if lease is not None:
                         _log.info("leading", epoch=lease.epoch)
                         return Leadership(lease, self._clock, began_s + self._usable_s)
-                else:
-                    blocked_s = found.remaining_s
             except RetryableError as exc:
                 _log.info("lease_unreachable", error=str(exc))
             await self._clock.sleep(max(LEAST_S, min(TRY_S, blocked_s)))
@@ -201,10 +203,22 @@ class Leader:
         except (RetryableError, StaleEpochError) as exc:
             _log.info("lease_not_released", error=str(exc))
 
-    def _may_take(self, found: Lease) -> bool:
-        """Looked at first, as a try locks what every write locks."""
-        ours = found.holder == self._holder
-        return found.remaining_s <= 0.0 or ours or self._provably_gone(found.holder)
+    def _blocked_s(self, found: Lease | None) -> float:
+        """How long we may not even try to take it: a try locks what every write locks.
+
+        The database's clock alone is not believed. Where it is set forward, a lease is over by it
+        that is renewed, or that its holder may still act on. So it has to have stood still, too,
+        for as long as it may be acted on and a margin, by our own clock (as between the hosts of
+        client-go's leaderelection). Less what passes between two looks: who has looked all along
+        waits no longer than the lease.
+        """
+        if found is None or found.holder == self._holder or self._provably_gone(found.holder):
+            return 0.0
+        now_s, last = self._clock.monotonic(), self._seen
+        if last is None or (last.epoch, last.expires_at_s) != (found.epoch, found.expires_at_s):
+            self._seen, self._seen_since_s = found, now_s
+        still_s = max(found.ttl_s * (1 - MARGIN_PART), found.ttl_s - TRY_S)
+        return max(found.remaining_s, self._seen_since_s + still_s - now_s)
 
     async def _take(self, found: Lease | None) -> Lease | None:
         replacing = None

@@ -37,6 +37,8 @@ class Lease:
     ttl_s: float
     remaining_s: float = 0.0
     """Until it expires, when it was read; negative when it has."""
+    expires_at_s: float = 0.0
+    """When that is, by the database's clock, since 1970: another time after each renewal."""
 
 
 _LOCK_SQL: Final = "SELECT 1 FROM counter FOR UPDATE"
@@ -45,7 +47,8 @@ epoch has committed by then, and one that starts later sees the new one; and two
 other would be a deadlock."""
 _READ_SQL: Final = """
 SELECT name, holder, epoch, ttl_s,
-    extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s
+    extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s,
+    extract(epoch FROM expires_at)::float8 AS expires_at_s
 FROM leases WHERE name = $1
 """
 _TAKE_SQL: Final = """
@@ -139,4 +142,5 @@ def _json(holder: Holder) -> str:
 
 def _lease(row: Row) -> Lease:
     holder = Holder(**orjson.loads(row["holder"]))
-    return Lease(row["name"], holder, row["epoch"], row["ttl_s"], row["remaining_s"])
+    until = (row["remaining_s"], row["expires_at_s"])
+    return Lease(row["name"], holder, row["epoch"], row["ttl_s"], *until)

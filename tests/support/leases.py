@@ -11,7 +11,7 @@ from tests.support.virtual import LoopClock
 
 @dataclass(slots=True)
 class FakeLeases:
-    """Implements LeasesPort in memory, on the loop's time."""
+    """Implements LeasesPort in memory, on the loop's time, or ahead of it."""
 
     lease: Lease | None = None
     expires_s: float = 0.0
@@ -19,7 +19,12 @@ class FakeLeases:
     away: bool = False
     latency_s: float = 0.0
     """Before each call has its effect."""
+    ahead_s: float = 0.0
+    """Of its clock, against what has passed in truth."""
     calls: Counter[str] = field(default_factory=Counter)
+
+    def _now_s(self) -> float:
+        return LoopClock().monotonic() + self.ahead_s
 
     async def _asked(self, verb: str) -> None:
         self.calls[verb] += 1
@@ -31,7 +36,7 @@ class FakeLeases:
         self, name: str, holder: Holder, ttl_s: float, *, replacing: int | None = None
     ) -> Lease | None:
         await self._asked("try_acquire")
-        now = LoopClock().monotonic()
+        now = self._now_s()
         held = self.lease is not None and self.expires_s > now
         if held and self.lease is not None and self.lease.epoch != replacing:
             return None
@@ -44,7 +49,7 @@ class FakeLeases:
         await self._asked("renew")
         if self.lease is None or self.lease.epoch != lease.epoch:
             raise StaleEpochError("cannot renew: another has it")
-        self.expires_s = LoopClock().monotonic() + lease.ttl_s
+        self.expires_s = self._now_s() + lease.ttl_s
         return lease
 
     async def release(self, lease: Lease, /) -> None:
@@ -56,4 +61,5 @@ class FakeLeases:
         await self._asked("current")
         if self.lease is None:
             return None
-        return replace(self.lease, remaining_s=self.expires_s - LoopClock().monotonic())
+        remaining_s = self.expires_s - self._now_s()
+        return replace(self.lease, remaining_s=remaining_s, expires_at_s=self.expires_s)

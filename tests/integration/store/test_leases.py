@@ -37,6 +37,19 @@ async def test_one_holder_at_a_time(database: Database) -> None:
     assert 0 < held.remaining_s <= 10
 
 
+async def test_each_renewal_can_be_seen(database: Database) -> None:
+    leases = Leases(database)
+    lease = await leases.try_acquire("agent", ONE, 10)
+    assert lease is not None
+    first = await leases.current("agent")
+    assert first is not None
+    assert first.expires_at_s == lease.expires_at_s
+    await leases.renew(lease)
+    second = await leases.current("agent")
+    assert second is not None
+    assert second.expires_at_s > first.expires_at_s
+
+
 async def test_many_at_once_make_one_holder(database: Database) -> None:
     leases = Leases(database)
     holders = [Holder("h", "boot", n, n) for n in range(12)]

@@ -143,6 +143,51 @@ async def test_who_waits_does_not_lock_what_every_write_locks() -> None:
         waiting.cancel()
 
 
+@in_virtual_time
+async def test_a_leader_that_renews_is_not_followed_when_the_stores_clock_is_set_forward() -> None:
+    leases = FakeLeases()
+    async with leading(leader(leases, ONE)) as (term, keeping), asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(leader(leases, FAR).acquire())
+        for _ in range(30):
+            await asyncio.sleep(7.1)
+            leases.ahead_s += 60.0
+        await asyncio.sleep(7.1)
+        term.guard()
+        assert not waiting.done()
+        keeping.cancel()
+        waiting.cancel()
+
+
+@pytest.mark.parametrize("looks_before", [True, False])
+@pytest.mark.parametrize("step_s", [3.0, 5.0, 60.0])
+@in_virtual_time
+async def test_nor_one_that_cannot_renew_before_it_has_stopped(
+    looks_before: bool, step_s: float
+) -> None:
+    leases = FakeLeases()
+    async with leading(leader(leases, ONE)) as (term, keeping), asyncio.TaskGroup() as tasks:
+        second = leader(leases, FAR)
+        waiting = tasks.create_task(second.acquire()) if looks_before else None
+        await asyncio.sleep(10.3)
+        keeping.cancel()
+        leases.ahead_s += step_s
+        began_s = LoopClock().monotonic()
+        await (waiting or second.acquire())
+        with pytest.raises(StaleEpochError):
+            term.guard()
+        assert LoopClock().monotonic() - began_s <= TTL_S
+
+
+@in_virtual_time
+async def test_who_waits_goes_by_the_lease_of_who_leads_and_not_by_its_own() -> None:
+    leases = FakeLeases()
+    term = await Leader(leases, ONE, LoopClock(), ttl_s=30.0).acquire()
+    leases.ahead_s += 60.0
+    await Leader(leases, FAR, LoopClock(), ttl_s=3.0).acquire()
+    with pytest.raises(StaleEpochError):
+        term.guard()
+
+
 @pytest.mark.parametrize("ttl_s", [3.0, TTL_S, 30.0])
 @in_virtual_time
 async def test_leader_keeps_its_lease_on_a_store_that_takes_a_third_of_it(ttl_s: float) -> None:
