@@ -173,6 +173,19 @@ def test_quota_and_disabling(mail: Cloud) -> None:
     assert small.opens()
 
 
+def test_a_disabled_domain_takes_and_sends_nothing(mail: Cloud) -> None:
+    alice, off = login(mail, "alice"), {"domainRef": {"name": "off"}}
+    mail.apply(record("MailDomain", "off", domain="off.test"))
+    mail.apply(alias("info", targets=[alice.user], **off))
+    mail.wait_ready("mailalias", "info", A)
+    for enabled, taken, sent in ((True, "sent", "sent"), (False, "5.2.1", "5.7.1")):
+        patch(mail, "maildomain", "off", {"enabled": enabled})
+        assert taken in alice.send("info@off.test", "taken")
+        assert sent in alice.send(alice.user, "envelope", sender="info@off.test")
+        assert sent in alice.send(alice.user, "header", header="info@off.test")
+    mail.kubectl("delete", "mailalias/info", "maildomain/off", "-n", A, "--timeout=60s")
+
+
 # --- nobody is somebody else ---
 
 

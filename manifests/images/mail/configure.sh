@@ -9,17 +9,28 @@ map() { # NAME QUERY: the key arrives as %s, with quotes doubled by Postfix (sql
 map domains "SELECT 1 FROM domain WHERE name='%s' AND active=1"
 map mailboxes "SELECT 1 FROM mailbox m JOIN domain d ON d.name=m.domain \
 WHERE m.address='%s' AND m.active=1 AND d.active=1"
-# A mailbox is an alias of itself: otherwise a catch-all would swallow its mail.
-map aliases "SELECT targets FROM alias WHERE address='%s' AND active=1 \
-UNION ALL SELECT address FROM mailbox WHERE address='%s' AND active=1 AND (forward='' OR keep_copy=1) \
-UNION ALL SELECT forward FROM mailbox WHERE address='%s' AND active=1 AND forward<>''"
-# What is switched off says so, instead of falling through to a catch-all.
+# A mailbox is an alias of itself: otherwise a catch-all would swallow its mail; and so is what is
+# switched off, whose mail then ends there. A catch-all that is off is nothing at all.
+map aliases "SELECT CASE a.active WHEN 1 THEN a.targets ELSE a.address END \
+FROM alias a JOIN domain d ON d.name=a.domain AND d.active=1 \
+WHERE a.address='%s' AND (a.active=1 OR instr(a.address,'@')>1) \
+UNION ALL SELECT m.address FROM mailbox m JOIN domain d ON d.name=m.domain AND d.active=1 \
+WHERE m.address='%s' AND (m.active=0 OR m.forward='' OR m.keep_copy=1) \
+UNION ALL SELECT m.forward FROM mailbox m JOIN domain d ON d.name=m.domain AND d.active=1 \
+WHERE m.address='%s' AND m.active=1 AND m.forward<>''"
+# What is switched off says so, instead of falling through to a catch-all; Postfix asks for a
+# recipient's domain, too (access(5)), and would send on what is for one that it doesn't serve.
 map disabled "SELECT '550 5.2.1 this address is disabled' FROM mailbox WHERE address='%s' AND active=0 \
-UNION SELECT '550 5.2.1 this address is disabled' FROM alias WHERE address='%s' AND active=0"
-# Who may send as an address: its mailbox, and local targets of its alias within one namespace.
-map senders "SELECT address FROM mailbox WHERE address='%s' AND active=1 \
-UNION SELECT m.address FROM alias a JOIN mailbox m ON m.claim=a.claim AND m.active=1 \
-AND instr(','||a.targets||',', ','||m.address||',')>0 WHERE a.address='%s' AND a.active=1"
+UNION SELECT '550 5.2.1 this address is disabled' FROM alias WHERE address='%s' AND active=0 \
+UNION SELECT '550 5.2.1 this domain is disabled' FROM domain WHERE name='%s' AND active=0"
+# Who may send as an address: its mailbox, and local targets of its alias within one namespace. That
+# there is one at all ('-', which is nobody's login) keeps the target of a catch-all from using it.
+map senders "SELECT m.address FROM mailbox m JOIN domain d ON d.name=m.domain AND d.active=1 \
+WHERE m.address='%s' AND m.active=1 \
+UNION SELECT m.address FROM alias a JOIN domain d ON d.name=a.domain AND d.active=1 \
+JOIN mailbox m ON m.claim=a.claim AND m.active=1 \
+AND instr(','||a.targets||',', ','||m.address||',')>0 WHERE a.address='%s' AND a.active=1 \
+UNION SELECT '-' FROM mailbox WHERE address='%s' UNION SELECT '-' FROM alias WHERE address='%s'"
 # Nobody sends in the name of a domain served here without logging in.
 map ours "SELECT '553 5.7.1 log in on port 587 to send as this domain' FROM domain WHERE name='%s'"
 

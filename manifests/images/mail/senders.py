@@ -64,10 +64,15 @@ def may_send(database: sqlite3.Connection, login: str, address: str) -> bool:
     plain = f"{local.partition('+')[0]}@{domain}"
     for candidate in dict.fromkeys((address, plain, f"@{domain}")):
         rows = database.execute(
-            "SELECT address FROM mailbox WHERE address=:a AND active=1 "
-            "UNION SELECT m.address FROM alias a JOIN mailbox m ON m.claim=a.claim AND m.active=1 "
+            "SELECT m.address FROM mailbox m JOIN domain d ON d.name=m.domain AND d.active=1 "
+            "WHERE m.address=:a AND m.active=1 "
+            "UNION SELECT m.address FROM alias a JOIN domain d ON d.name=a.domain AND d.active=1 "
+            "JOIN mailbox m ON m.claim=a.claim AND m.active=1 "
             "AND instr(','||a.targets||',', ','||m.address||',')>0 "
-            "WHERE a.address=:a AND a.active=1",
+            "WHERE a.address=:a AND a.active=1 "
+            # one that is there, but switched off or leading elsewhere, is no catch-all's
+            "UNION SELECT '-' FROM mailbox WHERE address=:a "
+            "UNION SELECT '-' FROM alias WHERE address=:a",
             {"a": candidate},
         ).fetchall()
         if rows:

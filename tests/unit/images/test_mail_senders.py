@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[3] / "manifests/images/mail"
+from tests.unit.images.mail import FOLDER, Maps
 
 
 def _load() -> ModuleType:
@@ -82,6 +82,54 @@ def test_what_is_switched_off_sends_nothing(database: sqlite3.Connection) -> Non
     assert not senders.may_send(database, "alice@a.test", "alice@a.test")
     assert senders.key_of(database, "a.test") is None
     assert senders.is_ours(database, "a.test"), "and nobody else may use its name meanwhile"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param("UPDATE domain SET active=0 WHERE name='a.test'", id="domain"),
+        pytest.param("UPDATE mailbox SET active=0 WHERE address='alice@a.test'", id="mailbox"),
+        pytest.param("UPDATE alias SET active=0 WHERE address IN ('al@a.test', 'team@a.test')",
+                     id="aliases"),
+        pytest.param("UPDATE alias SET targets='x@out.test' WHERE address='al@a.test'", id="out"),
+        pytest.param("SELECT 1", id="all on"),
+    ],
+)  # fmt: skip
+def test_guard_and_postfix_agree_on_who_may_send(
+    database: sqlite3.Connection, tmp_path: Path, statement: str
+) -> None:
+    maps = Maps(tmp_path, database)
+    database.execute(statement)
+    local_parts = ("alice", "alice+tag", "al", "team", "carl", "bob", "anything")
+    for address in (
+        f"{local}@{domain}" for local in local_parts for domain in ("a.test", "b.test")
+    ):
+        for login in ("alice@a.test", "carl@a.test", "bob@b.test"):
+            allowed = login in maps.address("senders", address)
+            assert senders.may_send(database, login, address) is allowed, (login, address)
+
+
+@pytest.mark.parametrize(
+    ("statement", "login", "address"),
+    [
+        # an alias, or a catch-all, of a disabled domain leads to a mailbox of an enabled one
+        ("UPDATE alias SET domain='c.test', address='info@c.test' WHERE address='al@a.test'",
+         "alice@a.test", "info@c.test"),
+        ("UPDATE alias SET domain='c.test', address='@c.test' WHERE address='al@a.test'",
+         "alice@a.test", "anything@c.test"),
+        # whose catch-all it is
+        ("UPDATE mailbox SET active=0 WHERE address='alice@a.test'", "carl@a.test", "alice@a.test"),
+        ("UPDATE alias SET active=0 WHERE address='al@a.test'", "carl@a.test", "al@a.test"),
+        ("UPDATE alias SET targets='x@out.test' WHERE address='al@a.test'",
+         "carl@a.test", "al@a.test"),
+    ],
+)  # fmt: skip
+def test_nobody_sends_as_what_is_disabled_or_leads_elsewhere(
+    database: sqlite3.Connection, statement: str, login: str, address: str
+) -> None:
+    database.execute("INSERT INTO domain VALUES ('c.test', 'o', 'A', 0, 's1', 'key')")
+    database.execute(statement)
+    assert not senders.may_send(database, login, address)
 
 
 def test_only_a_domain_with_a_key_signs(database: sqlite3.Connection) -> None:
