@@ -126,6 +126,26 @@ def test_nobody_is_local_so_that_nothing_is_sent_back_to_who_was_forged(made: Be
     assert "empty" in server.exec("postqueue", "-p")
 
 
+def test_a_stranger_has_nobody_told_that_mail_arrived(made: Bench) -> None:
+    """The report would go to whomever the sender was forged as; who has logged in may ask."""
+    server = furnished(made)
+    with smtplib.SMTP(server.address, 25, timeout=60) as client:
+        client.ehlo()
+        assert not client.has_extn("dsn")
+        client.mail("victim@elsewhere.test")
+        code, told = client.rcpt("alice@a.test", ["NOTIFY=SUCCESS"])
+        assert (code, told[:5]) == (501, b"5.7.1")
+        client.rset()
+        code, told = client.mail("victim@elsewhere.test", ["RET=FULL"])
+        assert (code, told[:5]) == (501, b"5.7.1")
+    with logged_in(server) as client:
+        assert client.has_extn("dsn")
+        client.mail("alice@a.test", ["RET=HDRS"])
+        assert client.rcpt("alice@a.test", ["NOTIFY=SUCCESS"])[0] == 250
+        client.rset()
+    assert "empty" in server.exec("postqueue", "-p")
+
+
 def test_a_list_passes_on_what_we_signed_and_nothing_else(made: Bench) -> None:
     server = furnished(made)
     assert send(server) == "sent"

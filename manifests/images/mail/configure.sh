@@ -37,6 +37,8 @@ map ours "SELECT '553 5.7.1 log in on port 587 to send as this domain' FROM doma
 sql=sqlite:/etc/postfix
 # local_transport: nobody is local, and yet an address at [127.0.0.1] would be (RFC 5321, 4.1.3): what
 # is accepted for it from anybody would be sent back to whomever its sender was forged as.
+# smtpd_discard_ehlo_keywords: so would be what a stranger asks to be told of a delivery (DSN_README,
+# "Restricting the scope of 'success' notifications"); who has logged in may ask.
 postconf -e \
   "compatibility_level = 3.6" \
   "queue_directory = /data/spool" \
@@ -68,6 +70,7 @@ postconf -e \
   "smtp_tls_CApath = /etc/ssl/certs" \
   "smtp_host_lookup = dns, native" \
   "smtpd_helo_required = yes" \
+  "smtpd_discard_ehlo_keywords = silent-discard, dsn" \
   "disable_vrfy_command = yes" \
   "default_process_limit = 50" \
   "smtpd_forbid_bare_newline = normalize" \
@@ -82,7 +85,7 @@ postconf -e \
   "milter_default_action = tempfail" \
   "milter_command_timeout = 30s"
 
-login="-o smtpd_sasl_auth_enable=yes -o smtpd_tls_auth_only=yes \
+login="-o smtpd_sasl_auth_enable=yes -o smtpd_tls_auth_only=yes -o smtpd_discard_ehlo_keywords= \
 -o smtpd_relay_restrictions=permit_sasl_authenticated,reject \
 -o smtpd_client_restrictions=permit_sasl_authenticated,reject \
 -o smtpd_sender_restrictions=reject_non_fqdn_sender,reject_sender_login_mismatch"
