@@ -4,13 +4,16 @@ import base64
 import hashlib
 from typing import Final
 
+SHORTEST_BITS: Final = 1024
+"""No verifier takes what a shorter key signed (RFC 8301, 3.2)."""
 MOST: Final = 4096
 """Public keys remembered: half a KiB each."""
 _known: Final[dict[bytes, str]] = {}
 
 
 def public_key(private: str) -> str:
-    """DER of the public part in base64, as in a TXT record's `p=`; "" if it is no RSA key in PEM.
+    """DER of the public part in base64, as in a TXT record's `p=`; "" if it is no RSA key in PEM
+    of SHORTEST_BITS at least.
 
     Remembered by a hash of the key, as each pass asks again; the key itself isn't.
     """
@@ -34,7 +37,7 @@ def _derived(private: str) -> str:
         )
     except (ValueError, TypeError, UnicodeEncodeError):
         return ""
-    if not isinstance(loaded, RSAPrivateKey):
+    if not isinstance(loaded, RSAPrivateKey) or loaded.key_size < SHORTEST_BITS:
         return ""
     der = loaded.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -23,7 +23,7 @@ from controlplane.plan import (
     Want,
 )
 from drivers.mail import DomainSpec, DomainState
-from drivers.mail_keys import public_key
+from drivers.mail_keys import SHORTEST_BITS, public_key
 from reconcilers._lifecycle import read_own
 from reconcilers._mail import (
     MailServers,
@@ -190,8 +190,9 @@ def _bad_key(want: Want[MailDomain], seen: MailDomainSeen) -> Wait:
     if not seen.has_secret:
         return Wait("SecretMissing", f"Secret '{name}' does not exist; make it, or leave it out")
     message = (
-        f"Secret '{name}' has no RSA private key in PEM under '{PRIVATE}'; put one there, or "
-        "delete a Secret that this record made, and a new key is made"
+        f"Secret '{name}' has no RSA private key in PEM of {SHORTEST_BITS} bits or more under "
+        f"'{PRIVATE}'; put one there, or delete a Secret that this record made, and a new key is "
+        "made"
     )
     return Wait("KeyInvalid", message)
 

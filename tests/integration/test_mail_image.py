@@ -16,6 +16,7 @@ from tests.support.keys import rsa_key
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 PASSWORD = "a long password"
+INBOX = "cat /data/mail/*/*/*/mail/new/* 2>/dev/null || true"
 
 
 @pytest.fixture
@@ -30,12 +31,12 @@ def mailctl(server: Running, verb: str, **given: Any) -> Any:
     return answer["result"]
 
 
-def furnished(made: Bench) -> Running:
+def furnished(made: Bench, key: str = "") -> Running:
     """A server with a domain and a mailbox."""
     server = start_server(made)
     mailctl(
         server, "ensure-domain",
-        name="a.test", owner="o", claim="c", active=True, selector="s1", dkim_key=rsa_key(),
+        name="a.test", owner="o", claim="c", active=True, selector="s1", dkim_key=key or rsa_key(),
     )  # fmt: skip
     mailctl(
         server, "ensure-mailbox",
@@ -104,7 +105,7 @@ def test_a_message_ends_where_the_protocol_says(made: Bench) -> None:
             client.docmd("DATA")
             client.send(raw.encode())
             client.getreply()
-    told = server.exec("sh", "-c", "cat /data/mail/*/*/*/mail/new/* 2>/dev/null || true")
+    told = server.exec("sh", "-c", INBOX)
     assert "Return-Path: <boss@a.test>" not in told
 
 
@@ -149,9 +150,8 @@ def test_a_stranger_has_nobody_told_that_mail_arrived(made: Bench) -> None:
 def test_a_list_passes_on_what_we_signed_and_nothing_else(made: Bench) -> None:
     server = furnished(made)
     assert send(server) == "sent"
-    inbox = "cat /data/mail/*/*/*/mail/new/* 2>/dev/null || true"
-    wait_until(lambda: "Subject: hello" in server.exec("sh", "-c", inbox), of=server)
-    told = server.exec("sh", "-c", inbox).replace("\r\n", "\n")
+    wait_until(lambda: "Subject: hello" in server.exec("sh", "-c", INBOX), of=server)
+    told = server.exec("sh", "-c", INBOX).replace("\r\n", "\n")
     signed = told[told.index("DKIM-Signature:") :].replace("\n", "\r\n") + "\r\n"
     assert from_outside(server, "alice@a.test", signed) == "sent"
     for forged in (
@@ -161,6 +161,14 @@ def test_a_list_passes_on_what_we_signed_and_nothing_else(made: Bench) -> None:
     ):
         assert forged != signed
         assert "5.7.1" in from_outside(server, "alice@a.test", forged)
+
+
+def test_a_key_written_on_windows_signs(made: Bench) -> None:
+    """It is PEM all the same (RFC 7468), and the library that signs doesn't read it so."""
+    server = furnished(made, rsa_key().replace("\n", "\r\n"))
+    assert send(server) == "sent"
+    wait_until(lambda: "Subject: hello" in server.exec("sh", "-c", INBOX), of=server)
+    assert "DKIM-Signature:" in server.exec("sh", "-c", INBOX)
 
 
 NASTY = {

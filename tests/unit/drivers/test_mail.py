@@ -16,7 +16,7 @@ from drivers.fake.containers import FakeContainers
 from drivers.fake.engine import FakeEngine
 from drivers.mail import ContainerMail, DomainSpec, MailboxSpec, MailServer, OwnedThing, Password
 from drivers.mail_keys import public_key
-from tests.support.keys import rsa_key
+from tests.support.keys import rsa_key, short_rsa_key
 
 SERVER = MailServer("container")
 BOX = MailboxSpec("a@d.test", "o", "c", 1 << 20)
@@ -130,6 +130,11 @@ def test_a_password_is_in_no_repr() -> None:
 @pytest.mark.parametrize("text", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA", "\ud800"])
 def test_what_is_no_key_has_no_public_part(text: str) -> None:
     assert public_key(text) == ""
+
+
+@pytest.mark.parametrize(("bits", "taken"), [(512, False), (1016, False), (1024, True)])
+def test_a_key_that_no_verifier_takes_has_no_public_part(bits: int, taken: bool) -> None:
+    assert bool(public_key(short_rsa_key(bits))) is taken
 
 
 def test_a_public_key_is_that_of_its_private_one() -> None:

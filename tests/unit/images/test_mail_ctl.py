@@ -10,8 +10,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
-FOLDER = Path(__file__).resolve().parents[3] / "manifests/images/mail"
+from drivers.mail_keys import public_key
+from tests.support.keys import rsa_key
+from tests.unit.images.mail import FOLDER
+
 ADDRESS = "alice@a.test"
 
 
@@ -86,3 +90,65 @@ def test_mail_that_arrives_while_its_mailbox_goes_is_not_in_the_next_one(
     delete(mailctl, database)
     assert not home.exists()
     assert database.execute("SELECT * FROM mailbox").fetchall() == []
+
+
+def traditional(key: str) -> str:
+    """As `openssl genrsa -traditional` writes it."""
+    loaded = serialization.load_pem_private_key(key.encode(), password=None)
+    return loaded.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def serve(mailctl: ModuleType, database: sqlite3.Connection, key: str) -> Any:
+    """What is seen of a domain once it has that key."""
+    mailctl.ensure_domain(
+        database,
+        {"name": "a.test", "owner": "o", "claim": "A", "active": True, "selector": "s1",
+         "dkim_key": key},
+    )  # fmt: skip
+    return mailctl.observe_domain(database, {"name": "a.test"})
+
+
+WRITTEN = {
+    "as ours": lambda key: key,
+    "on Windows": lambda key: key.replace("\n", "\r\n"),
+    "with blanks": lambda key: key.replace("KEY-----\n", "KEY----- \n"),
+    "without its last newline": str.strip,
+    "with a comment": lambda key: f"the key of a.test\n{key}",
+    "in the old form": traditional,
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_a_key_signs_however_it_is_written(
+    mailctl: ModuleType, database: sqlite3.Connection, how: str
+) -> None:
+    """The guard's library reads it only in lines that end in LF: RFC 7468 allows for more."""
+    given = WRITTEN[how](rsa_key())
+    seen = serve(mailctl, database, given)
+    assert seen["public_key"] == public_key(given) != ""
+    (stored,) = database.execute("SELECT dkim_key FROM domain").fetchone()
+    assert stored == rsa_key()
+
+
+def test_a_key_that_an_earlier_release_stored_as_it_was_is_set_anew(
+    mailctl: ModuleType, database: sqlite3.Connection
+) -> None:
+    serve(mailctl, database, rsa_key())
+    given = WRITTEN["on Windows"](rsa_key())
+    database.execute("UPDATE domain SET dkim_key=?", (given,))
+    assert mailctl.observe_domain(database, {"name": "a.test"})["public_key"] == ""
+    assert serve(mailctl, database, given)["public_key"] == public_key(given)
+
+
+def test_what_is_no_key_is_refused_and_a_key_taken_away(
+    mailctl: ModuleType, database: sqlite3.Connection
+) -> None:
+    serve(mailctl, database, rsa_key())
+    with pytest.raises(mailctl.Refused) as refused:
+        serve(mailctl, database, "no key")
+    assert refused.value.reason == "KeyInvalid"
+    assert serve(mailctl, database, "")["public_key"] == ""

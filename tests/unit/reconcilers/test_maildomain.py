@@ -8,7 +8,7 @@ import pytest
 from controlplane.plan import Dependent, EnsureChild, RemoveChild
 from drivers.mail import DomainSpec
 from drivers.mail_keys import public_key
-from tests.support.keys import rsa_key
+from tests.support.keys import rsa_key, short_rsa_key
 from tests.unit.reconcilers.mail import (
     SERVICE,
     at,
@@ -163,6 +163,18 @@ async def test_a_key_of_ones_own_is_used_and_waited_for() -> None:
     world.values.data["Secret", "mine"] = {"private-key": key.encode()}
     assert (await world.settle(wanted)).ready
     assert at(world).domains["example.org"].key == key
+
+
+async def test_a_key_that_no_verifier_takes_is_told_and_changes_nothing() -> None:
+    world = world_with_server()
+    await world.settle(domain())
+    before = replace(at(world).domains["example.org"])
+    world.values.data["Secret", "mine"] = {"private-key": short_rsa_key(512).encode()}
+    wanted = domain(dkim={"secretRef": {"name": "mine"}})
+    assert await reason(world, wanted) == "KeyInvalid"
+    _, report = await world.look(wanted)
+    assert "1024 bits" in report.message
+    assert at(world).domains["example.org"] == before
 
 
 async def test_a_domain_waits_for_who_is_in_it() -> None:
