@@ -93,7 +93,8 @@ def settings_of(want: Want[Any]) -> Mapping[str, str]:
 
 
 def is_gone(want: Want[Any]) -> bool:
-    """Whether there is no such service at all, and so nothing of this record on it."""
+    """Whether there is no such service at all, and so nothing of this record on it now. What its
+    Volume keeps, if that was kept, the sweep finds there once there is one again."""
     service = service_of(want)
     return service is None or service.uid is None
 

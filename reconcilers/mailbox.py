@@ -3,7 +3,7 @@
 Its password is compared by the server, so that one changed behind our back is found and set again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from controlplane.errors import RetryableError
@@ -28,6 +28,7 @@ from reconcilers._mail import (
     bad_password,
     client_host,
     domain_of,
+    no_server,
     not_placed,
     not_served,
     password_of,
@@ -244,6 +245,11 @@ def _removal(want: Want[Mailbox], seen: MailboxSeen) -> Plan[MailboxStep]:
     if not address:
         return Plan()
     keep = want.record.spec.deletion_policy == "Retain"
+    if not keep and seen.place is None:
+        # not even without a Platform record: its Volume may be kept, and the mail on it
+        wait = no_server(want)
+        message = f"{wait.message}; set spec.deletionPolicy to Retain to let its mail be kept there"
+        return Plan(wait=replace(wait, message=message))
     return removal(
         want, seen.place, seen.state, lambda place: DropMailbox(place, address, owner, keep)
     )

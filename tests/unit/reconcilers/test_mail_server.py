@@ -9,6 +9,8 @@ from controlplane.errors import DriverUnavailableError
 from controlplane.plan import Binding, Plan, Resolved
 from drivers.fake.mail import FakeMailServer
 from reconcilers._mail import Place, place_of
+from tests.support.platform import Platform
+from tests.support.virtual import in_virtual_time
 from tests.unit.reconcilers.mail import (
     SERVICE,
     alias,
@@ -57,3 +59,17 @@ async def test_an_external_server_is_a_mailcow(written: str) -> None:
     world.values.data["Secret", "cow"] = {"api-key": b"k"}
     assert (await world.settle(domain())).ready
     assert "example.org" in world.mail.servers[endpoint].domains
+
+
+@in_virtual_time
+async def test_a_mailbox_that_no_server_ever_had_goes_at_once() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        await platform.apply("MailDomain", "main", domain="example.org")
+        spec: dict[str, Any] = {"domainRef": {"name": "main"}, "deletionPolicy": "Delete"}
+        jane = await platform.apply("Mailbox", "jane", **spec)
+        await platform.settle(30)
+        assert platform.condition(jane)["reason"] == "ServiceNotReady"
+        await platform.delete(jane)
+        await platform.settle(5)
+        assert platform.find(jane) is None

@@ -9,6 +9,7 @@ from controlplane.plan import Resolved
 from drivers.mail import MailboxSpec
 from tests.unit.reconcilers.mail import (
     DOMAIN,
+    SERVICE,
     alias,
     at,
     mailbox,
@@ -131,6 +132,35 @@ async def test_deleting_a_mailbox_keeps_its_mail_unless_told_otherwise(policy: s
     await world.settle(mailbox())
     kept = at(world).mailboxes["shop@example.org"].mail
     assert kept == (["hello"] if policy == "Retain" else [])
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_mail_that_is_to_go_goes_though_its_server_was_away(policy: str) -> None:
+    """Its Platform record was deleted, and the Volume with the mail kept: the next one has it."""
+    world = world_with_domain()
+    wanted: dict[str, Any] = {"deletionPolicy": policy}
+    await world.settle(mailbox(**wanted))
+    at(world).mailboxes["shop@example.org"].mail.append("hello")
+    world.services["mail"] = Resolved("Platform", "mail", None, False, "it does not exist")
+    plan, report = await world.look(mailbox(deleting=True, **wanted))
+    assert (plan.converged, report.ready) == (policy == "Retain", False)
+    if policy == "Delete":
+        assert plan.wait is not None
+        assert plan.wait.reason == "ServiceNotReady"
+        assert "Retain" in plan.wait.message
+    world.services["mail"] = SERVICE
+    await world.settle(mailbox(deleting=True, **wanted))
+    await world.settle(mailbox())
+    kept = at(world).mailboxes["shop@example.org"].mail
+    assert kept == (["hello"] if policy == "Retain" else [])
+
+
+async def test_a_mailbox_that_never_had_an_address_goes_without_a_server() -> None:
+    world = world_with_domain()
+    world.services["mail"] = Resolved("Platform", "mail", None, False, "it does not exist")
+    world.refs["spec.domainRef"] = Resolved("MailDomain", "shop", None, False, "no such")
+    plan, _ = await world.look(mailbox(deleting=True, deletionPolicy="Delete"))
+    assert plan.converged
 
 
 async def test_a_mailbox_of_somebody_else_is_left_alone() -> None:
