@@ -193,7 +193,10 @@ def _target(want: Want[Mailbox]) -> MailboxSpec:
         display_name=spec.display_name,
         forward=() if spec.forward is None else tuple(sorted(spec.forward.to)),
         keep_copy=spec.forward is None or spec.forward.keep_copy,
-        aliases=tuple(sorted(f"{each}@{domain}" for each in spec.aliases)),
+        # one stored by an earlier release may name itself, too
+        aliases=tuple(
+            sorted(f"{each}@{domain}" for each in spec.aliases if each != record.local_part)
+        ),
     )
 
 

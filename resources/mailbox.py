@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from resources._mail import (
     READY,
@@ -16,6 +16,7 @@ from resources._mail import (
 from resources.changes import fixed
 from resources.columns import AGE, REASON, Column
 from resources.meta import (
+    STORED,
     Bool,
     FieldError,
     KindInfo,
@@ -134,6 +135,14 @@ class Mailbox(Resource[MailboxSpec, MailboxStatus]):
     def _has_a_local_part(self) -> Self:
         if self.spec.local_part is None:
             check_local_part(self.metadata.name)
+        return self
+
+    @model_validator(mode="after")
+    def _is_no_alias_of_itself(self, info: ValidationInfo) -> Self:
+        if self.local_part in self.spec.aliases and info.context != STORED:
+            raise ValueError(
+                f"spec.aliases has '{self.local_part}', which is its own local part; leave it out"
+            )
         return self
 
     @property

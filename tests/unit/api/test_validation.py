@@ -318,8 +318,9 @@ _IN: dict[str, Any] = {"domainRef": {"name": "d"}}
         ("Bucket", "x", {"policy": "{"}, "spec.policy"),
         ("MailAlias", "a" * 70, {**_IN, "targets": ["x@example.org"]}, "metadata.name"),
         ("Mailbox", "a" * 70, _IN, "metadata.name"),
+        ("Mailbox", "jane", {**_IN, "aliases": ["jane"]}, "spec.aliases"),
     ],
-    ids=["statement", "JSON", "alias", "mailbox"],
+    ids=["statement", "JSON", "alias", "mailbox", "itself"],
 )
 def test_a_rule_about_a_whole_record_names_the_field_too(
     kind: str, name: str, spec: dict[str, Any], field: str

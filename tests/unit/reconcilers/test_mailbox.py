@@ -7,6 +7,8 @@ import pytest
 
 from controlplane.plan import Resolved
 from drivers.mail import MailboxSpec
+from resources.mailbox import Mailbox
+from resources.meta import STORED
 from tests.unit.reconcilers.mail import (
     DOMAIN,
     SERVICE,
@@ -161,6 +163,17 @@ async def test_a_mailbox_that_never_had_an_address_goes_without_a_server() -> No
     world.refs["spec.domainRef"] = Resolved("MailDomain", "shop", None, False, "no such")
     plan, _ = await world.look(mailbox(deleting=True, deletionPolicy="Delete"))
     assert plan.converged
+
+
+async def test_a_mailbox_stored_with_itself_as_an_alias_is_no_alias_of_itself() -> None:
+    """A copy would stay, whatever it says; a Mailcow refuses it as taken."""
+    world = world_with_domain()
+    meta = {"name": "shop", "namespace": "shop", "uid": UID}
+    spec = {"domainRef": {"name": "shop"}, "aliases": ["s", "shop"]}
+    stored = Mailbox.model_validate({"metadata": meta, "spec": spec}, context=STORED)
+    assert (await world.settle(stored)).ready
+    assert at(world).mailboxes["shop@example.org"].spec.aliases == ("s@example.org",)
+    assert await silent(world, stored)
 
 
 async def test_a_mailbox_of_somebody_else_is_left_alone() -> None:

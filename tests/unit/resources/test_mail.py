@@ -9,7 +9,7 @@ from resources.kinds import MODELS
 from resources.mailalias import MailAlias
 from resources.mailbox import Mailbox
 from resources.maildomain import MailDomain
-from resources.meta import NameClaim
+from resources.meta import STORED, NameClaim
 
 
 def made(kind: str, spec: dict[str, Any], name: str = "jane") -> Any:
@@ -76,11 +76,25 @@ def test_a_domain_is_refused_with_the_rule(spec: dict[str, Any], word: str) -> N
         ({"forward": {"to": ["|/bin/sh"]}}, "mail address"),
         ({"aliases": ["a", "a"]}, "twice"),
         ({"aliases": ["@"]}, "before the @"),
+        ({"aliases": ["j", "jane"]}, "aliases has 'jane'"),
+        ({"localPart": "jd", "aliases": ["jd"]}, "aliases has 'jd'"),
     ],
 )
 def test_a_mailbox_is_refused_with_the_rule(spec: dict[str, Any], word: str) -> None:
     with pytest.raises(ValidationError, match=word):
         mailbox(**spec)
+
+
+def test_an_alias_may_be_as_the_record_is_named_if_its_address_is_not() -> None:
+    assert mailbox(localPart="jane.doe", aliases=["jane"]).local_part == "jane.doe"
+
+
+def test_a_mailbox_stored_with_itself_as_an_alias_is_read() -> None:
+    obj = {"metadata": {"name": "jane", "namespace": "shop", "uid": "u"},
+           "spec": {"domainRef": {"name": "main"}, "aliases": ["jane"]}}  # fmt: skip
+    found = Mailbox.model_validate(obj, context=STORED)
+    assert found.spec.aliases == ("jane",)
+    assert found.claims == mailbox().claims
 
 
 @pytest.mark.parametrize(
@@ -117,8 +131,8 @@ def test_a_domain_claims_all_above_and_below_it() -> None:
 
 def test_addresses_are_claimed_within_their_domain() -> None:
     server = "mail in shop"
-    claimed = [claim.name for claim in mailbox(aliases=["j", "jane"]).claims]
-    assert claimed == ["jane@main in shop", "j@main in shop", server]
+    claimed = [claim.name for claim in mailbox(aliases=["j", "jd"]).claims]
+    assert claimed == ["jane@main in shop", "j@main in shop", "jd@main in shop", server]
     assert alias(localPart="j").claims == mailbox("j").claims
     assert [claim.name for claim in alias(catchAll=True).claims] == ["@main in shop", server]
 
