@@ -217,7 +217,7 @@ class ObjectReference(Model):
 
 
 # typed clients fail the list of a whole namespace over one number or time that they can't read
-_Count = Annotated[Int, Field(ge=-(2**31), lt=2**31)]
+_Count = Annotated[Int, Field(ge=-(2**31), le=2**31 - 1)]
 
 
 class EventSource(Model):

@@ -164,6 +164,7 @@ async def test_nobody_writes_ownership_at_no_time(admin: Client, time: object) -
     (entry,) = (await admin("GET", DATABASES + "/db")).body["metadata"]["managedFields"]
     assert entry["time"] == before
     del entries[0]["time"]
+    patch = {"metadata": {"managedFields": entries}}
     moved = await admin("PATCH", DATABASES + "/db", patch, type=MERGE)
     (entry,) = moved.body["metadata"]["managedFields"]
     assert (entry["manager"], "time" in entry) == ("another", False)

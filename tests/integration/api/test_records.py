@@ -391,7 +391,7 @@ WRONG_TIMES = [
     *(("event", time) for time in ("yesterday", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00.5Z")),
     ("series", "2026-01-31T12:00:00Z"),
 ]
-SOUND_TIMES = [
+SOUND_TIMES: list[tuple[str, str | None]] = [
     *((field, None) for field in ("first", "last", "event", "series")),
     *((field, "2026-01-31T12:00:00Z") for field in ("first", "last")),
     *((field, "2026-01-31T12:00:00.000001+01:00") for field in ("last", "event", "series")),
@@ -400,7 +400,9 @@ TIMES = {"first": "firstTimestamp", "last": "lastTimestamp", "event": "eventTime
 
 
 def event_at(field: str, time: str | None) -> dict[str, Any]:
-    told = {TIMES[field]: time} if field in TIMES else {"series": {"lastObservedTime": time}}
+    told: dict[str, Any] = {"series": {"lastObservedTime": time}}
+    if field in TIMES:
+        told = {TIMES[field]: time}
     about = {"kind": "App", "name": "a", "namespace": "default"}
     kind = {"apiVersion": "v1", "kind": "Event"}
     return {**kind, "metadata": {"name": "told"}, "involvedObject": about, **told}

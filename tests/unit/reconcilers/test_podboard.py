@@ -25,7 +25,8 @@ SPEC = ContainerSpec("app-shop-web-1f2e3d4c-0", OWNER, "demo", "v1:1", Limits(10
 
 def record(*, ready: bool, revision: int, **told: object) -> Stored:
     conditions = [{"type": "Ready", "status": str(ready), "lastTransitionTime": ""}]
-    body = {"metadata": {"name": "web"}, "status": {"conditions": conditions, **told}}
+    status: dict[str, object] = {"conditions": conditions, **told}
+    body = {"metadata": {"name": "web"}, "status": status}
     return Stored(Key("App", "shop", "web"), OWNER.uid, revision, 1, orjson.dumps(body))
 
 
