@@ -176,7 +176,7 @@ def test_quota_and_disabling(mail: Cloud) -> None:
 def test_a_disabled_domain_takes_and_sends_nothing(mail: Cloud) -> None:
     alice, off = login(mail, "alice"), {"domainRef": {"name": "off"}}
     mail.apply(record("MailDomain", "off", domain="off.test"))
-    mail.apply(alias("info", targets=[alice.user], **off))
+    mail.apply(alias("info", A, targets=[alice.user], **off))
     mail.wait_ready("mailalias", "info", A)
     for enabled, taken, sent in ((True, "sent", "sent"), (False, "5.2.1", "5.7.1")):
         patch(mail, "maildomain", "off", {"enabled": enabled})

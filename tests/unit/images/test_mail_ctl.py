@@ -5,6 +5,7 @@ import importlib.util
 import shutil
 import sqlite3
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -112,7 +113,7 @@ def serve(mailctl: ModuleType, database: sqlite3.Connection, key: str) -> Any:
     return mailctl.observe_domain(database, {"name": "a.test"})
 
 
-WRITTEN = {
+WRITTEN: dict[str, Callable[[str], str]] = {
     "as ours": lambda key: key,
     "on Windows": lambda key: key.replace("\n", "\r\n"),
     "with blanks": lambda key: key.replace("KEY-----\n", "KEY----- \n"),
