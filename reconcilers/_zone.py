@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_network
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from controlplane.plan import Dependent
 from drivers.powerdns import RRset, ServerState, Soa
 from drivers.powerdns_text import server_text
+from reconcilers._zonekept import COMPUTED, Kept, kept_of, plain, says, text_digest, thing
 from resources.answers import Answers
 from resources.dns import MAX_NAME, clash, content, host_name, mailbox_name, too_long, within
 from resources.recordset import RecordSetSpec
@@ -29,8 +30,6 @@ NO_FILE: Final = ZoneText((), (), ())
 REMEMBERED: Final = 1024
 """Bytes of a RecordSet's spec that is remembered parsed; 2048 of the longest take 10 MiB."""
 DEFAULT_NAMESERVER: Final = "ns1"
-COMPUTED: Final = "LUA"
-"""Type that the server keeps answers by weight and place under, of A and AAAA alike."""
 SHOWN: Final = 50
 """So many left out records are told in the status."""
 
@@ -52,14 +51,14 @@ class Entry:
     source: str = ""
     """Name of the RecordSet that asks for it, if one does."""
     held: bool = False
-    """Its RecordSet is paused: what it has stays, and nobody else gets it."""
+    """Its RecordSet is paused: what it has stays (_zonekept.py), and nobody else gets it."""
 
     @property
     def marks(self) -> frozenset[str]:
         """What nobody else may have: the type, or each thing that a TXT says."""
         if self.type != "TXT":
             return frozenset({self.type})
-        return frozenset(f"TXT {_says(each)}" for each in self.contents)
+        return frozenset(f"TXT {says(each)}" for each in self.contents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +72,8 @@ class Merged:
     left_out: tuple[str, ...] = ()
     places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """RecordSet -> name and type that it is served under."""
-    kept: frozenset[tuple[str, str]] = frozenset()
-    """(name, type) that paused RecordSets may have something under: that is left as it is."""
+    kept: tuple[Kept, ...] = ()
+    """What is left as it is."""
 
 
 def merged(
@@ -86,7 +85,7 @@ def merged(
 ) -> Merged:
     """Put it together. `able` is what the server can do (None: everything); `nameservers` are the
     platform's, for a zone that names none."""
-    table = _Table(record.spec.domain)
+    table = _Table(record.spec.domain, {each.name: each for each in record.status.sources})
     for each in record.spec.record_sets:
         table.add(_entry(record, each, f"Zone '{record.metadata.name}'"))
     for found in file.sets:
@@ -106,7 +105,7 @@ def merged(
         sources=sources,
         left_out=tuple(sorted((*file.left_out, *table.left_out, *unable)))[:SHOWN],
         places=places,
-        kept=frozenset(table.kept),
+        kept=tuple(table.kept),
     )
 
 
@@ -136,9 +135,11 @@ class _Table:
     """Entries by name, as they are added."""
 
     domain: str
+    before: Mapping[str, Source]
+    """What was told of RecordSets last, by name."""
     names: dict[str, list[Entry]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
-    kept: set[tuple[str, str]] = field(default_factory=set)
+    kept: list[Kept] = field(default_factory=list)
 
     def entries(self) -> Iterator[Entry]:
         for name in sorted(self.names):
@@ -168,15 +169,30 @@ class _Table:
             entry = replace(_entry(record, spec, holder), source=dependent.name)
         except ValueError as exc:  # a name within this zone is too long
             return Source(name=dependent.name, digest=digest, served=False, message=str(exc))
+        if spec.paused:
+            return self._hold(entry, digest)
         why = self._objection(entry)
-        if why is None and spec.paused:
-            self.kept |= {(entry.name, entry.type), (entry.name, COMPUTED)}
-            self.add(replace(entry, held=True))
-            why = "it is paused, and left as it is"
         if why is not None:
             return Source(name=dependent.name, digest=digest, served=False, message=why)
         self.add(entry)
-        return Source(name=dependent.name, digest=digest, served=True)
+        at, texts = f"{entry.name} {entry.type}", _texts(entry)
+        return Source(name=dependent.name, digest=digest, served=True, at=at, texts=texts)
+
+    def _hold(self, entry: Entry, digest: str) -> Source:
+        """A paused one, where it was last served: it may ask for another name and type by now."""
+        told = Source(name=entry.source, digest=digest, served=False)
+        kept = Kept(entry.name, entry.type, None)
+        had = self.before.get(entry.source, told)
+        if had.at:
+            name, _, rdtype = had.at.rpartition(" ")
+            kept = Kept(name, rdtype, frozenset(had.texts))
+            entry = replace(entry, name=name, type=rdtype)
+        if why := self._objection(entry):
+            return told.model_copy(update={"message": why})
+        self.kept.append(kept)
+        self.add(replace(entry, held=True))
+        why = "it is paused, and left as it is"
+        return told.model_copy(update={"message": why, "at": had.at, "texts": had.texts})
 
     def _objection(self, entry: Entry) -> str | None:
         """Why it can't be in the zone beside what is there already."""
@@ -230,10 +246,9 @@ def _entry(record: Zone, answers: Answers, holder: str) -> Entry:
     )
 
 
-def _says(written: str) -> str:
-    """`"v=spf1 -all"` -> `v=spf1`: there is one of its kind. Any other text is itself."""
-    text = written.strip('"')
-    return text.split(" ", 1)[0].split(";", 1)[0] if text.startswith("v=") else written
+def _texts(entry: Entry) -> tuple[str, ...]:
+    """What tells its texts from others'."""
+    return tuple(text_digest(each) for each in entry.contents) if entry.type == "TXT" else ()
 
 
 def _nameservers(record: Zone, file: ZoneText, platform: tuple[str, ...]) -> tuple[str, ...]:
@@ -347,32 +362,25 @@ def changes(found: Iterable[RRset], wanted: Merged) -> tuple[RRset, ...]:
     """What makes a server's records those wanted: sets to write, and to remove (no records)."""
     there = {(each.name, each.type): each for each in found}
     here: dict[tuple[str, str], RRset] = {(each.name, each.type): each for each in wanted.rrsets}
-    for key in wanted.kept & here.keys() & there.keys():
-        here[key] = _beside(there[key], here[key])
+    kept = kept_of(there.values(), wanted.kept)
+    for key, each in kept.items():
+        if key in here:
+            here[key] = _beside(each, here[key])
+        elif each != there[key]:
+            here[key] = replace(each, disabled=False)
     write = [each for key, each in here.items() if not _same(there.get(key), each)]
-    remove = [RRset(*key) for key in there if key not in here and key not in wanted.kept]
+    remove = [RRset(*key) for key in there if key not in here and key not in kept]
     return tuple(sorted((*remove, *write)))
 
 
 def _beside(found: RRset, wanted: RRset) -> RRset:
     """`wanted`, and what is there of paused RecordSets: all that says something else."""
-    said = {_thing(wanted.type, each) for each in wanted.records}
-    kept = {each for each in found.records if _thing(found.type, each) not in said}
+    said = {thing(wanted.type, each) for each in wanted.records}
+    kept = {each for each in found.records if thing(found.type, each) not in said}
     if not kept:
         return wanted
     records = tuple(sorted({*wanted.records, *kept}))
     return replace(wanted, ttl=min(found.ttl, wanted.ttl), records=records)
-
-
-def _thing(rdtype: str, written: str) -> str:
-    """What one record says, of those that several RecordSets may have under one name and type."""
-    match rdtype:
-        case "TXT":
-            return _says(written)
-        case "LUA":
-            return written.partition(" ")[0]
-        case _:
-            return ""
 
 
 def _same(found: RRset | None, wanted: RRset) -> bool:
@@ -381,13 +389,6 @@ def _same(found: RRset | None, wanted: RRset) -> bool:
     if found.records == wanted.records:
         return True
     # Another release may write the same data differently.
-    return {_plain(found.type, each) for each in found.records} == {
-        _plain(wanted.type, each) for each in wanted.records
+    return {plain(found.type, each) for each in found.records} == {
+        plain(wanted.type, each) for each in wanted.records
     }
-
-
-def _plain(rdtype: str, written: str) -> Any:
-    try:
-        return content(rdtype, written, "")
-    except (ValueError, KeyError):
-        return written

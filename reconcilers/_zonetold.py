@@ -6,16 +6,21 @@ from resources.meta import Condition
 from resources.zone import Source
 
 
-def as_found(wanted: Merged, zone: ZoneState) -> tuple[Source, ...]:
-    """What is served of each RecordSet: what the server has, not what was asked of it."""
+def as_found(wanted: Merged, zone: ZoneState, before: tuple[Source, ...]) -> tuple[Source, ...]:
+    """What is served of each RecordSet: what the server has, not what was asked of it. `before` is
+    what was told last."""
     missing = {(each.name, each.type) for each in changes(zone.rrsets, wanted)}
     message = "it is not on the server yet; see the Zone's conditions if that lasts"
-    return tuple(
-        each.model_copy(update={"served": False, "message": message})
-        if wanted.places.get(each.name) in missing
-        else each
-        for each in wanted.sources
-    )
+    had = {each.name: (each.at, each.texts) for each in before}
+
+    def found(source: Source) -> Source:
+        if wanted.places.get(source.name) not in missing:
+            return source
+        at, texts = had.get(source.name, ("", ()))
+        told = {"served": False, "message": message, "at": at, "texts": texts}
+        return source.model_copy(update=told)
+
+    return tuple(found(each) for each in wanted.sources)
 
 
 def completeness(wanted: Merged, file_problem: str) -> Condition:

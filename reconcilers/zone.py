@@ -17,7 +17,7 @@ from reconcilers._credentials import credential
 from reconcilers._zone import NO_FILE, Merged, asks_for_more, changes, merged
 from reconcilers._zonetold import as_found, completeness
 from resources.meta import PLATFORM_NAMESPACE
-from resources.zone import Zone, ZoneStatus
+from resources.zone import Source, Zone, ZoneStatus
 from resources.zonefile import ZoneText, read_zone_file
 
 SERVED_RECHECK_S: Final = 30.0
@@ -190,7 +190,7 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
             served=len(zone.rrsets) if zone else None,
             signed=zone.signed if zone else None,
             ds=ds,
-            sources=as_found(wanted, zone) if zone else (),
+            sources=_sources(want, seen, zone, wanted),
             left_out=wanted.left_out,
         )
         recheck = SERVED_RECHECK_S if ready else None
@@ -244,6 +244,15 @@ class ZoneReconciler(Reconciler[Zone, ZoneSeen, ZoneStep]):
             await self.dns.ensure_rrsets(server, domain, (), soa)
             if refused is not None:
                 raise refused from None
+
+
+def _sources(
+    want: Want[Zone], seen: ZoneSeen, zone: ZoneState | None, wanted: Merged
+) -> tuple[Source, ...]:
+    before = want.record.status.sources
+    if seen.at is None:
+        return before  # nothing is seen, and where paused ones are served is not to be forgotten
+    return as_found(wanted, zone, before) if zone else ()
 
 
 def _service(want: Want[Zone]) -> Resolved | None:

@@ -167,6 +167,11 @@ class Source(Model):
     """Whether its records are in the zone."""
     message: str = ""
     """Why not, and what to do."""
+    at: str = ""
+    """Name and type that it was last served under, which stay while it is paused.
+    Example: `www.shop.example.org. A`."""
+    texts: tuple[str, ...] = ()
+    """Digests of its texts there, if it is a TXT."""
 
 
 class ZoneStatus(BaseStatus):

@@ -270,53 +270,6 @@ async def test_a_nameserver_written_in_two_ways_is_one(world: ZoneWorld) -> None
     assert told(report).nameservers == ("ns1.shop.example.org",)
 
 
-async def test_a_paused_record_set_is_left_as_it_is(world: ZoneWorld) -> None:
-    api = source("api", name="api", type="A", records=["192.0.2.5"])
-    world.dependents = (api,)
-    await world.settle(zone())
-    world.dependents = (replace(api, spec={**api.spec, "records": ["9.9.9.9"], "paused": True}),)
-    await world.settle(zone())
-    assert world.answer("api", "A") == ("192.0.2.5",)
-
-
-def paused(dependent: Dependent, **edits: Any) -> Dependent:
-    return replace(dependent, spec={**dependent.spec, **edits, "paused": True})
-
-
-async def test_paused_answers_by_weight_stay(world: ZoneWorld) -> None:
-    weighted = [{"record": "192.0.2.5", "weight": 1}]
-    api = source("api", name="api", type="A", weighted=weighted)
-    world.dependents = (api,)
-    await world.settle(zone())
-    before = world.answer("api", "LUA")
-    world.dependents = (paused(api),)
-    await world.settle(zone())
-    assert world.answer("api", "LUA") == before != ()
-
-
-async def test_texts_beside_a_paused_one_change_and_it_stays(world: ZoneWorld) -> None:
-    verify = source("verify", name="@", type="TXT", records=["site-verification=1"], ttl=60)
-    spf = source("spf", name="@", type="TXT", records=["v=spf1 -all"])
-    world.dependents = (verify, spf)
-    await world.settle(zone())
-    edited = replace(spf, spec={**spf.spec, "records": ["v=spf1 mx -all"]})
-    world.dependents = (paused(verify, records=["site-verification=2"]), edited)
-    report = await world.settle(zone())
-    assert world.answer("", "TXT") == ('"site-verification=1"', '"v=spf1 mx -all"')
-    assert world.sources(report)["spf"] == (True, "")
-
-
-async def test_the_name_of_a_paused_record_set_is_not_taken(world: ZoneWorld) -> None:
-    api = source("api", name="api", type="A", records=["192.0.2.5"])
-    world.dependents = (api,)
-    await world.settle(zone())
-    later = source("later", "2026-02-01T00:00:00Z", name="api", type="A", records=["9.9.9.9"])
-    world.dependents = (paused(api), later)
-    report = await world.settle(zone())
-    assert world.answer("api", "A") == ("192.0.2.5",)
-    assert "RecordSet 'api' already has" in world.sources(report)["later"][1]
-
-
 # -- what a RecordSet tells
 
 API = {"name": "api", "type": "A", "records": ["192.0.2.5"]}

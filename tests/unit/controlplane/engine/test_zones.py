@@ -77,6 +77,25 @@ async def test_record_sets_and_their_zone_find_each_other_in_any_order() -> None
 
 
 @in_virtual_time
+async def test_a_record_set_that_is_paused_and_renamed_at_once_stays_where_it_was() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        await dns_service(platform)
+        await zone(platform)
+        first = await record_set(platform, "first", "192.0.2.1")
+        await platform.settle(5)
+        await platform.apply("RecordSet", "first", paused=True, name="other")
+        await platform.settle(60)
+        assert server(platform).lookup(f"first.{DOMAIN}", "A") == ("192.0.2.1",)
+        assert server(platform).lookup(f"other.{DOMAIN}", "A") == ()
+        await platform.apply("RecordSet", "first", paused=False)
+        await platform.settle(5)
+        assert server(platform).lookup(f"first.{DOMAIN}", "A") == ()
+        assert server(platform).lookup(f"other.{DOMAIN}", "A") == ("192.0.2.1",)
+        assert platform.ready(first)
+
+
+@in_virtual_time
 async def test_a_zone_whose_record_was_lost_is_swept_and_nothing_else_is() -> None:
     async with Platform().running() as platform:
         await platform.settle(1)
