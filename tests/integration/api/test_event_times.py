@@ -39,12 +39,12 @@ async def test_an_event_happened_at_times_that_typed_clients_read(editor: Client
         refused = await editor("POST", EVENTS, event_at(field, time))
         assert (refused.code, field, time) == (422, field, time)
         assert [c["field"] for c in refused.causes] == [TIMES.get(field, "series.lastObservedTime")]
-    for field, time in SOUND_TIMES:
-        sent = event_at(field, time)
+    for field, sound in SOUND_TIMES:
+        sent = event_at(field, sound)
         assert (await editor("POST", EVENTS, sent)).code == 201
         read = (await editor("GET", f"{EVENTS}/told")).body
         found = read.get(TIMES[field]) if field in TIMES else read["series"].get("lastObservedTime")
-        assert found == time
+        assert found == sound
         assert (await editor("DELETE", f"{EVENTS}/told")).code == 200
 
 

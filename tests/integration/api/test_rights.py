@@ -87,8 +87,8 @@ async def test_a_condition_turned_at_a_time_or_says_none(operator: Client) -> No
     field = "status.conditions[0].lastTransitionTime"
     for time in ("yesterday", "2026-01-31", "2026-01-31T12:00:00"):
         assert await told(time) == (422, [field])
-    for time in ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.5+01:00", "", None):
-        assert await told(time) == (200, [])
+    for sound in ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.5+01:00", "", None):
+        assert await told(sound) == (200, [])
 
 
 async def test_a_status_stored_with_no_time_hinders_no_write(operator: Client) -> None:
