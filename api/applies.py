@@ -12,6 +12,7 @@ from api import errors
 from api.answers import answer_stored
 from api.body import parse_json, parse_yaml, read
 from api.context import Call
+from api.core import encode_string_data
 from api.errors import Cause
 from api.options import WriteOptions, write_options
 from api.records import change, check_preconditions, key_of, store_new
@@ -22,7 +23,6 @@ from api.writing import (
     Draft,
     check_identity,
     drafted,
-    encode_string_data,
     prepare_create,
     prepare_update,
     report_unknown,

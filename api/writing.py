@@ -5,7 +5,6 @@ Every write (create, update, each patch, apply, scale) goes through `draft_creat
 `draft_update`; storing is records.py's. Works on plain JSON; the models judge it.
 """
 
-import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from api import errors, moments
 from api.body import canonical
 from api.body import check as check_body
 from api.context import Call
+from api.core import core_conventions
 from api.errors import Cause
 from api.options import FieldValidation, WriteOptions
 from api.owners import check_owners
@@ -25,7 +25,6 @@ from api.suggest import meant
 from api.validation import Pruned, name_error, prune, validate
 from controlplane import fields
 from controlplane.clock import rfc3339
-from resources.core import one_line
 from resources.meta import FieldError, Record
 
 _SERVER_OWNED: Final = (
@@ -238,41 +237,6 @@ def _size(obj: Mapping[str, Any], managed: bytes) -> int:
         held = {name: value for name, value in allocation.items() if name != "spec"}
         obj = {**obj, "status": {**status, "allocation": held}}
     return len(canonical(obj)) + len(managed)
-
-
-def core_conventions(served: Served, obj: dict[str, Any]) -> dict[str, Any]:
-    """What Kubernetes itself does to its core kinds on every write."""
-    info = served.info
-    if info.group:
-        return obj
-    for name in {"Secret": ("data",), "ConfigMap": ("binaryData",)}.get(info.kind, ()):
-        _join_lines(obj, name)
-    if info.kind == "Secret":
-        encode_string_data(obj)
-    elif info.kind == "Namespace" and obj["metadata"].get("name"):
-        meta = obj["metadata"]
-        named = {"kubernetes.io/metadata.name": meta["name"]}
-        meta["labels"] = {**(meta.get("labels") or {}), **named}
-    return obj
-
-
-def _join_lines(obj: dict[str, Any], name: str) -> None:
-    """Base64 is kept in one line, however it was sent."""
-    if isinstance(data := obj.get(name), dict):
-        obj[name] = {k: one_line(v) if isinstance(v, str) else v for k, v in data.items()}
-
-
-def encode_string_data(obj: dict[str, Any]) -> None:
-    """A Secret's stringData is written into data, base64, and never kept."""
-    plain, data = obj.get("stringData"), obj.get("data") or {}
-    if not isinstance(plain, dict) or not isinstance(data, dict):
-        return  # the model says what is wrong with it
-    if not all(isinstance(value, str) for value in plain.values()):
-        return
-    del obj["stringData"]
-    if plain:
-        encoded = {k: base64.b64encode(v.encode()).decode() for k, v in plain.items()}
-        obj["data"] = {**data, **encoded}
 
 
 @dataclass(frozen=True, slots=True)

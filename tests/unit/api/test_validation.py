@@ -6,10 +6,10 @@ import pytest
 from pydantic import Field
 
 from api import errors
+from api.core import core_conventions
 from api.errors import StatusError
 from api.served import Served, serve
 from api.validation import metadata_errors, prune, validate
-from api.writing import core_conventions
 from resources.core import ConfigMap, Secret
 from resources.database import Database
 from resources.kinds import KINDS
