@@ -96,7 +96,10 @@ class S3(Protocol):
         """Returns if it answers and takes the credentials; else raises."""
         ...
 
-    async def observe_bucket(self, server: S3Server, name: str, /) -> BucketState | None: ...
+    async def observe_bucket(self, server: S3Server, name: str, /) -> BucketState | None:
+        """None also for a bucket of another account. Raises RetryableError (BucketDenied) where
+        the server takes the credentials, and a policy of the bucket lets them not see it."""
+        ...
 
     async def observe_content(self, server: S3Server, name: str, /, *, limit: int) -> Content:
         """Count up to `limit` objects; Content(0, 0, False) where there is no bucket."""

@@ -43,17 +43,25 @@ _GONE: Final = ("NoSuchBucket", "NoSuchEntity")
 class NetworkS3:
     """S3 servers, by endpoint."""
 
-    def __init__(self) -> None:
-        self._calls = S3Calls()
+    def __init__(self, calls: S3Calls | None = None) -> None:
+        self._calls = calls or S3Calls()
 
     async def observe_server(self, server: S3Server, /) -> None:
         await self._run(server, "log in", lambda s3: s3("list_buckets"))
 
     async def observe_bucket(self, server: S3Server, name: str, /) -> BucketState | None:
         def look(s3: "_Api") -> BucketState | None:
-            if s3.maybe("head_bucket", Bucket=name) is None:
-                return None
-            return _bucket(s3, name)
+            try:
+                if s3.maybe("head_bucket", Bucket=name) is None:
+                    return None
+                return _bucket(s3, name)
+            except S3Refusal as exc:
+                if exc.status != 403:
+                    raise
+                listed = s3("list_buckets").get("Buckets") or ()
+                if name in {each["Name"] for each in listed}:
+                    raise _denied(name, exc) from exc
+                return None  # AWS answers 403 for one of another account
 
         return await self._run(server, f"observe bucket '{name}'", look)
 
@@ -260,6 +268,14 @@ class _Api:
             if not page.get("IsTruncated") or not following:
                 return
             params |= following
+
+
+def _denied(name: str, exc: S3Refusal) -> RetryableError:
+    message = (
+        f"cannot observe bucket '{name}': the server answers {exc} though it takes the credentials "
+        "of the service: the bucket's policy keeps them out; take it off on the server"
+    )
+    return RetryableError(message, retry_after_s=10.0, reason="BucketDenied")
 
 
 def _bucket(s3: _Api, name: str) -> BucketState | None:

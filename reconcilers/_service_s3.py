@@ -18,6 +18,7 @@ from reconcilers._service import (
     ServiceDef,
     ServiceFile,
 )
+from resources.bucket import ADMINISTRATOR
 
 PORT: Final = 8333
 ADMIN: Final = "bunkeradmin"
@@ -53,7 +54,7 @@ def identities(access_key: str, secret_key: str) -> str:
     placeholders of a template."""
     actions = ["Admin", "Read", "List", "Tagging", "Write"]
     admin = {
-        "name": "bunker-admin",
+        "name": ADMINISTRATOR,
         "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
         "actions": actions,
     }

@@ -303,12 +303,13 @@ def _plan_removal(want: Want[Bucket], seen: BucketSeen) -> Plan[BucketStep]:
     users: Steps = tuple(RemoveUser(where, user) for user in seen.users)
     if not keep and bucket is not None and takes(want, seen):
         content = seen.content or Content(0, 0, more=False)
+        # its policy first, and its writers: either may keep it from being emptied and removed
+        closed = _closed(want, seen)
         if content.empty:
-            return Plan((RemoveBucket(where, bucket.name),))
+            return Plan((*closed, RemoveBucket(where, bucket.name)))
         if record.spec.force_delete:
-            # its writers first: with them at work it might never be empty
             emptying = (RemoveObjects(where, bucket.name), RemoveBucket(where, bucket.name))
-            return Plan((*users, *emptying))
+            return Plan((*closed, *users, *emptying))
         return Plan(wait=_not_empty(bucket.name, content))
     return Plan((*_closed(want, seen), *secrets, *users))
 

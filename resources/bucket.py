@@ -1,6 +1,7 @@
 """Bucket: what a user may ask of a bucket, and who may use it. No I/O."""
 
 import hashlib
+import re
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import orjson
@@ -29,6 +30,8 @@ from resources.text import DnsLabel, Matches, Text
 ARN: Final = "arn:aws:s3:::"
 OWN_TAGS: Final = "bunker.cloud/"
 """Tags that begin so are the platform's: whose a bucket is, and who may adopt it."""
+ADMINISTRATOR: Final = "bunker-admin"
+"""The platform itself on its own server, by name."""
 
 BucketName = Annotated[
     str,
@@ -259,9 +262,9 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
         return f"{self.metadata.name}-{key}"
 
     @model_validator(mode="after")
-    def _policy_is_about_it(self) -> Self:
+    def _policy_is_about_it(self, info: ValidationInfo) -> Self:
         if self.spec.policy is not None:
-            _check_policy(self.spec.policy, self.bucket_name)
+            _check_policy(self.spec.policy, self.bucket_name, stored=info.context == STORED)
         return self
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
@@ -277,8 +280,14 @@ _HOW: Final = (
 )
 
 
-def _check_policy(text: str, bucket: str) -> None:
-    """A policy the server will take, and about this bucket alone. Raises ValueError."""
+_USER: Final = re.compile(r"arn:[-a-z]+:iam::[0-9]*:user/[^*?]+")
+"""One user, and by its full name: what else is named may be, or have in it, the platform itself."""
+
+
+def _check_policy(text: str, bucket: str, *, stored: bool) -> None:
+    """A policy the server will take, about this bucket alone, and none that keeps the platform
+    out of it, which a stored one may do. Raises ValueError."""
+    mine = f"{ARN}{bucket}"
     for each in _statements(text):
         if not isinstance(each, dict) or each.get("Effect") not in ("Allow", "Deny"):
             raise ValueError(f"spec.policy has a statement without Effect Allow or Deny; {_HOW}")
@@ -289,13 +298,35 @@ def _check_policy(text: str, bucket: str) -> None:
                 "spec.policy has a statement with an odd Condition; write {<operator>: {<key>: "
                 '<values>}}, such as {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}'
             )
-        resources = each.get("Resource")
-        for resource in resources if isinstance(resources, list) else [resources]:
-            mine = f"{ARN}{bucket}"
+        resources = _listed(each.get("Resource"))
+        for resource in resources:
             if not isinstance(resource, str) or not f"{resource}/".startswith(f"{mine}/"):
                 raise ValueError(
                     f"spec.policy is about {resource!r}; write '{mine}' or '{mine}/<prefix>*'"
                 )
+        denies = each["Effect"] == "Deny" and mine in resources
+        if denies and not stored and not _are_users(each["Principal"]):
+            raise ValueError(
+                "spec.policy denies the bucket itself to everybody or to the platform, which could "
+                f"neither see nor mend it any more; deny its objects ('{mine}/*'), or name users "
+                "('arn:aws:iam::<account>:user/<name>')"
+            )
+
+
+def _listed(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else [given]
+
+
+def _are_users(principal: Any) -> bool:
+    """Whether each is one user, other than the platform's administrator."""
+    groups = principal.values() if isinstance(principal, dict) else [principal]
+    return all(
+        isinstance(name, str)
+        and _USER.fullmatch(name) is not None
+        and name.rpartition("/")[2] != ADMINISTRATOR
+        for group in groups
+        for name in _listed(group)
+    )
 
 
 def _statements(text: str) -> list[Any]:

@@ -27,6 +27,7 @@ from drivers.s3 import (
 from drivers.s3_documents import CorsRule, LifecycleRule, canonical_policy
 
 ADMIN: Final = "admin"
+ARN: Final = "arn:aws:s3:::"
 
 
 @dataclass(slots=True)
@@ -45,6 +46,17 @@ class FakeBucket:
     def over(self) -> bool:
         """Whether it holds more than its quota."""
         return 0 < self.quota.quota_bytes < self.quota.used_bytes
+
+    def denies(self, resource: str) -> bool:
+        """Whether its policy denies everything there to everybody, its administrator included."""
+        policy = orjson.loads(self.state.policy or "{}")
+        return any(
+            each["Effect"] == "Deny"
+            and each["Principal"] == {"AWS": ["*"]}
+            and each["Action"] == ["s3:*"]
+            and resource in each["Resource"]
+            for each in policy.get("Statement") or ()
+        )
 
 
 @dataclass(slots=True)
@@ -154,6 +166,8 @@ class FakeS3:
         if name not in found.buckets:
             raise _trouble(verb, "ServerError")
         bucket = found.buckets[name]
+        if bucket.denies(f"{ARN}{name}"):
+            raise _trouble(verb, "AccessRefused")
         bucket.state = change(bucket.state)
         self._changed(verb)
 
@@ -163,6 +177,8 @@ class FakeS3:
     async def observe_bucket(self, server: S3Server, name: str, /) -> BucketState | None:
         found = self._enter("observe_bucket", server)
         bucket = found.buckets.get(name)
+        if bucket is not None and bucket.denies(f"{ARN}{name}"):
+            raise _trouble("observe_bucket", "BucketDenied")
         return None if bucket is None else replace(bucket.state, lacks=found.lacks)
 
     async def observe_content(self, server: S3Server, name: str, /, *, limit: int) -> Content:
@@ -224,7 +240,10 @@ class FakeS3:
             return 0
         gone = bucket.objects[:limit]
         aborted = bucket.uploads[: limit - len(gone)]
-        del bucket.objects[: len(gone)], bucket.uploads[: len(aborted)]
+        del bucket.objects[: len(gone)]
+        if aborted and bucket.denies(f"{ARN}{name}/*"):  # SeaweedFS: a policy saves them alone
+            raise _trouble("delete_content", "AccessRefused")
+        del bucket.uploads[: len(aborted)]
         self._changed("delete_content")
         return len(gone) + len(aborted)
 

@@ -1,5 +1,7 @@
 """Buckets and their settings, on a real S3 server and on its fake."""
 
+from dataclasses import replace
+
 import pytest
 
 from controlplane.errors import RetryableError, TerminalError
@@ -61,6 +63,40 @@ async def test_a_policy_about_something_else_is_refused(world: World) -> None:
     with pytest.raises(TerminalError) as told:
         await world.driver.ensure_policy(world.server, world.bucket, alien)
     assert told.value.reason == "Refused"
+
+
+def _denied(world: World, resource: str) -> str:
+    here = f"arn:aws:s3:::{world.bucket}{resource}"
+    return policy_of({"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": here})
+
+
+async def test_a_bucket_that_its_policy_denies_is_told_from_wrong_credentials(
+    world: World,
+) -> None:
+    await make_bucket(world)
+    await world.driver.ensure_policy(world.server, world.bucket, _denied(world, ""))
+    with pytest.raises(RetryableError) as told:
+        await world.driver.observe_bucket(world.server, world.bucket)
+    assert told.value.reason == "BucketDenied"
+    with pytest.raises(RetryableError):
+        await world.driver.ensure_policy(world.server, world.bucket, None)
+    stranger = replace(world.server, secret_key="no")
+    with pytest.raises(RetryableError) as told:
+        await world.driver.observe_bucket(stranger, world.bucket)
+    assert told.value.reason == "AccessRefused"
+
+
+async def test_a_bucket_whose_objects_a_policy_denies_is_emptied_without_it(world: World) -> None:
+    await make_bucket(world)
+    world.put("a")
+    world.upload("big")
+    await world.driver.ensure_policy(world.server, world.bucket, _denied(world, "/*"))
+    with pytest.raises(RetryableError) as told:
+        await world.driver.delete_content(world.server, world.bucket, limit=9)
+    assert told.value.reason == "AccessRefused"
+    await world.driver.ensure_policy(world.server, world.bucket, None)
+    await world.driver.delete_content(world.server, world.bucket, limit=9)
+    assert (await world.driver.observe_content(world.server, world.bucket, limit=9)).empty
 
 
 async def test_lifecycle_rules_are_read_back(world: World) -> None:

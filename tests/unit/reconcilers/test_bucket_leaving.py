@@ -15,6 +15,7 @@ from reconcilers._bucketsteps import (
     RemoveBucket,
     RemoveObjects,
     RemoveUser,
+    SetPolicy,
     SetVersioning,
 )
 from tests.unit.reconcilers.buckets import NAME, WHERE, BucketWorld, bucket
@@ -126,6 +127,23 @@ async def test_forced_it_goes_with_somebody_writing_all_the_time(
     monkeypatch.setattr(FakeS3, "delete_content", emptied)
     world.found.objects.append("a")
     await world.settle(bucket(deleting=True, deletionPolicy="Delete", forceDelete=True))
+    assert (world.server.buckets, world.server.users) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("force", "uploads"), [(True, ["u"]), (False, [])], ids=["forced", "empty"]
+)
+async def test_it_goes_with_a_policy_that_denies_its_objects_to_everybody(
+    world: BucketWorld, force: bool, uploads: list[str]
+) -> None:
+    statement = {**STATEMENT, "Effect": "Deny", "Action": "s3:*"}
+    spec = {"policy": json.dumps({"Statement": [statement]}), "deletionPolicy": "Delete"}
+    await world.settle(bucket(**spec))
+    world.found.uploads += uploads
+    gone = bucket(deleting=True, forceDelete=force, **spec)
+    plan, _ = await world.look(gone)
+    assert plan.steps[0] == SetPolicy(WHERE, NAME, None)
+    await world.settle(gone)
     assert (world.server.buckets, world.server.users) == ({}, {})
 
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from resources.bucket import Bucket
+from resources.meta import STORED
 
 ARN = "arn:aws:s3:::shop-assets"
 
@@ -19,6 +20,20 @@ def bucket(name: str = "assets", /, **spec: Any) -> Bucket:
 def policy(resource: Any = f"{ARN}/*", **changes: Any) -> str:
     statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
     return json.dumps({"Statement": [{**statement, "Resource": resource, **changes}]})
+
+
+USER = "arn:aws:iam::000000000000:user/"
+TLS_ALONE = policy(
+    [ARN, f"{ARN}/*"],
+    Effect="Deny",
+    Action="s3:*",
+    Condition={"Bool": {"aws:SecureTransport": "false"}},
+)
+"""AWS recommends it. A server without TLS takes it, and lets nobody in any more, whoever it is."""
+
+
+def denied(principal: Any) -> str:
+    return policy([ARN, f"{ARN}/*"], Effect="Deny", Principal=principal)
 
 
 DEEP: Any = []
@@ -55,6 +70,15 @@ REFUSED = [
     pytest.param({"policy": policy(Condition="x")}, "Condition", id="condition"),
     pytest.param({"policy": policy(Condition={"Bool": "x"})}, "Condition", id="condition's test"),
     pytest.param({"policy": policy(Sid=DEEP)}, "nested", id="deep"),
+    pytest.param({"policy": TLS_ALONE}, f"deny its objects \\('{ARN}/\\*'\\)", id="only by TLS"),
+    pytest.param({"policy": denied("*")}, "denies the bucket itself", id="all denied"),
+    pytest.param({"policy": denied({"AWS": ["*"]})}, "denies the bucket itself", id="all AWS"),
+    pytest.param(
+        {"policy": denied(USER + "*")}, "denies the bucket itself", id="users by wildcard"
+    ),
+    pytest.param({"policy": denied({"Service": "*"})}, "denies the bucket itself", id="services"),
+    pytest.param({"policy": denied(USER + "bunker-admin")}, "the platform", id="its administrator"),
+    pytest.param({"policy": denied([USER + "web", "*"])}, "denies the bucket", id="a user and all"),
 ]
 
 
@@ -78,6 +102,26 @@ def test_its_name_on_the_server_is_its_own_and_fits() -> None:
 
 def test_a_policy_about_itself_is_accepted() -> None:
     assert bucket(policy=policy([ARN, f"{ARN}/a/*"])).spec.policy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        policy(f"{ARN}/*", Effect="Deny", Action="s3:*"),
+        denied(USER + "web"),
+        denied({"AWS": [USER + "web", USER + "mail"]}),
+    ],
+    ids=["objects", "a user", "users"],
+)
+def test_a_denial_that_leaves_the_platform_in_is_accepted(text: str) -> None:
+    assert bucket(policy=text).spec.policy == text
+
+
+def test_a_stored_denial_is_read() -> None:
+    """Else a record from before the rule could not even be deleted."""
+    meta = {"name": "assets", "namespace": "shop"}
+    obj = {"kind": "Bucket", "metadata": meta, "spec": {"policy": TLS_ALONE}}
+    assert Bucket.model_validate(obj, context=STORED).spec.policy == TLS_ALONE
 
 
 def test_where_it_is_may_not_change() -> None:
