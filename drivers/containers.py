@@ -254,11 +254,21 @@ class Containers(Protocol):
         ...
 
     async def exec_container(
-        self, container_id: str, argv: tuple[str, ...], /, *, stdin: bytes = b"", timeout_s: float
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        /,
+        *,
+        stdin: bytes = b"",
+        timeout_s: float,
+        apart: bool = False,
     ) -> tuple[int, str]:
         """Run argv in it; (exit code, output, stdout and stderr as they came). Raises
         RetryableError after timeout_s (CommandTimedOut; the process may then live on), or for
-        more than 4 MiB of output (OutputTooLong)."""
+        more than 4 MiB of output (OutputTooLong).
+
+        `apart`: it may take minutes and holds up nothing else; whoever is cancelled is let go at
+        once, and it goes on."""
         ...
 
     async def observe_network(self, name: str, /) -> NetworkState | None: ...

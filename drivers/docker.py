@@ -114,9 +114,16 @@ class DockerContainers:
         await self._running.delete(container_id, stop_timeout_s)
 
     async def exec_container(
-        self, container_id: str, argv: tuple[str, ...], /, *, stdin: bytes = b"", timeout_s: float
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        /,
+        *,
+        stdin: bytes = b"",
+        timeout_s: float,
+        apart: bool = False,
     ) -> tuple[int, str]:
-        return await self._running.exec(container_id, argv, stdin, timeout_s)
+        return await self._running.exec(container_id, argv, stdin, timeout_s, apart=apart)
 
     async def observe_network(self, name: str, /) -> NetworkState | None:
         return await self._networks.observe(name)

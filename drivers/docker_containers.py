@@ -186,14 +186,22 @@ class DockerRunning:
             self._cache.containers.invalidate(state.id)
 
     async def exec(
-        self, container_id: str, argv: tuple[str, ...], stdin: bytes, timeout_s: float
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        stdin: bytes,
+        timeout_s: float,
+        *,
+        apart: bool,
     ) -> tuple[int, str]:
+        def call() -> tuple[int, str]:
+            return run_exec(self._calls.engine, container_id, argv, stdin, timeout_s)
+
         self._calls.guard()
-        return await self._calls.run(
-            "run a command in the container",
-            "slow",
-            lambda: run_exec(self._calls.engine, container_id, argv, stdin, timeout_s),
-        )
+        what = "run a command in the container"
+        if apart:
+            return await self._calls.run_apart(what, call)
+        return await self._calls.run(what, "slow", call)
 
     async def _act(
         self,

@@ -168,7 +168,8 @@ class S3(Protocol):
 
 
 class S3Quotas(Protocol):
-    """Quotas, which the S3 API does not have: set inside the server's container."""
+    """Quotas, which the S3 API does not have: set inside the server's container. And what keeps
+    down by itself how much there is."""
 
     async def list_quotas(
         self, container: str, /, *, max_age_s: float = 0.0
@@ -184,4 +185,9 @@ class S3Quotas(Protocol):
     async def ensure_enforced(self, container: str, /) -> None:
         """Buckets over their quota take no more writes; those below take them again. The server
         does so only when told."""
+        ...
+
+    async def ensure_expired(self, container: str, /) -> None:
+        """What the lifecycle rules of the server's buckets say is removed by now. The server does
+        so only when told; it may take minutes."""
         ...

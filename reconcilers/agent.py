@@ -31,6 +31,7 @@ from drivers.docker_calls import DockerConfig
 from drivers.host import listening_ports
 from drivers.pushgateway import HttpPushgateway
 from drivers.secretfiles import HostSecretFiles, memory_root
+from reconcilers.expiry import LifecycleChore
 from reconcilers.mailsweep import MailSweeper
 from reconcilers.outside import (
     ContainerSweeper,
@@ -118,6 +119,7 @@ def make_agent(shared: Shared, docker_url: str) -> Acting:
         clock=shared.clock,
         routes=drivers.containers.observe_routes,
         sweepers=sweepers(drivers, cache),
+        chores=(LifecycleChore(drivers.quotas, cache),),
         wake_sources=(wakes(containers.events),),
         seeds=SEEDS,
         tuning=Tuning(

@@ -311,7 +311,7 @@ def _plan_removal(want: Want[Bucket], seen: BucketSeen) -> Plan[BucketStep]:
             emptying = (RemoveObjects(where, bucket.name), RemoveBucket(where, bucket.name))
             return Plan((*closed, *users, *emptying))
         return Plan(wait=_not_empty(bucket.name, content))
-    return Plan((*_closed(want, seen), *secrets, *users))
+    return Plan((*_closed(want, seen), *_unruled(want, seen), *secrets, *users))
 
 
 def _closed(want: Want[Bucket], seen: BucketSeen) -> Steps:
@@ -321,6 +321,15 @@ def _closed(want: Want[Bucket], seen: BucketSeen) -> Steps:
         return ()
     opened = "policy" not in bucket.lacks and bucket.policy is not None
     return (SetPolicy(seen.where, bucket.name, None),) if opened else ()
+
+
+def _unruled(want: Want[Bucket], seen: BucketSeen) -> Steps:
+    """What is kept stays whole: rules would go on destroying it, and no record tells of them."""
+    bucket = seen.bucket
+    if seen.where is None or bucket is None or not takes(want, seen):
+        return ()
+    ruled = "lifecycle" not in bucket.lacks and bucket.lifecycle != ()
+    return (SetLifecycle(seen.where, bucket.name, ()),) if ruled else ()
 
 
 def _not_empty(name: str, content: Content) -> Wait:

@@ -92,6 +92,17 @@ class Sweeper(Protocol):
     async def remove(self, item: Outside, /) -> None: ...
 
 
+class Chore(Protocol):
+    """What a system outside does only when told, and no record's pass waits for."""
+
+    name: str
+    """For the log."""
+
+    async def do(self) -> int:
+        """Have it done wherever it is due; at how many places it was."""
+        ...
+
+
 class Guard(Protocol):
     """Checked before every mutating call outside: raises StaleEpochError when this process may
     no longer act."""

@@ -16,6 +16,7 @@ from collections.abc import (
 )
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -26,13 +27,14 @@ from controlplane.clock import Clock
 from controlplane.engine.admission import Admission, holds_or_waits
 from controlplane.engine.breaker import Breakers
 from controlplane.engine.children import Children
+from controlplane.engine.chores import keep_doing
 from controlplane.engine.controller import Controller, Tuning
 from controlplane.engine.garbage import Garbage
 from controlplane.engine.index import Dependents
 from controlplane.engine.leader import Leadership
 from controlplane.engine.limits import BUDGET_KINDS, HOST_NAME, read_limits
 from controlplane.engine.parts import Parts
-from controlplane.engine.port import AGENT, Limits, RecordsPort, Routes, Sweeper, WakeSource
+from controlplane.engine.port import AGENT, Chore, Limits, RecordsPort, Routes, Sweeper, WakeSource
 from controlplane.engine.prepared import Prepare, Prepared, prepared_here
 from controlplane.engine.progress import Progress
 from controlplane.engine.queue import Priority, Queue
@@ -88,6 +90,7 @@ class Setup:
     routes: Routes = no_routes
     """CIDRs the host already uses (Containers.observe_routes)."""
     sweepers: Sequence[Sweeper] = ()
+    chores: Sequence[Chore] = ()
     wake_sources: Sequence[WakeSource] = ()
     """Opened once each; e.g. Containers.events with OwnerChanged turned into Wake."""
     seeds: Sequence[Mapping[str, Any]] = ()
@@ -276,6 +279,7 @@ class Term:
         loops += [lambda: self.wakes.follow(self._since), self._count]
         if self._setup.sweepers:
             loops.append(self.sweep.run)
+        loops += [partial(keep_doing, chore, self._setup.clock) for chore in self._setup.chores]
         for source in self._setup.wake_sources:
             loops.append(_listener(self.wakes, source))
         return loops

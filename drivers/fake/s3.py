@@ -38,6 +38,8 @@ class FakeBucket:
     objects: list[str] = field(default_factory=list)
     """Keys, one entry a version."""
     uploads: list[str] = field(default_factory=list)
+    old: set[str] = field(default_factory=set)
+    """Keys of what came longer ago than any rule asks."""
     quota: QuotaState = field(default_factory=lambda: QuotaState(0, 0))
     closed: bool = False
     """For writes, by its quota."""
@@ -46,6 +48,17 @@ class FakeBucket:
     def over(self) -> bool:
         """Whether it holds more than its quota."""
         return 0 < self.quota.quota_bytes < self.quota.used_bytes
+
+    def expire(self, rule: LifecycleRule) -> None:
+        """Remove what the rule says. Of old versions the newest stays, where that is kept."""
+        due = {key for key in self.old if key.startswith(rule.prefix)}
+        if rule.expire_days and self.state.versioning == "Off":
+            self.objects = [key for key in self.objects if key not in due]
+        if rule.noncurrent_days:
+            fresh = [key for key in self.objects if key not in due]
+            self.objects = sorted([*fresh, *due.intersection(self.objects)])
+        if rule.abort_upload_days:
+            self.uploads = [key for key in self.uploads if key not in due]
 
     def denies(self, resource: str) -> bool:
         """Whether its policy denies everything there to everybody, its administrator included."""
@@ -338,6 +351,13 @@ class FakeS3:
         for bucket in self._inside("ensure_enforced", container).buckets.values():
             bucket.closed = bucket.over
         self._changed("ensure_enforced")
+
+    async def ensure_expired(self, container: str, /) -> None:
+        for bucket in self._inside("ensure_expired", container).buckets.values():
+            for rule in bucket.state.lifecycle:
+                if rule.enabled:
+                    bucket.expire(rule)
+        self._changed("ensure_expired")
 
 
 def _trouble(verb: str, reason: str) -> ControlPlaneError:

@@ -1,5 +1,6 @@
 """The same S3 server twice: a fake, and SeaweedFS in our own image."""
 
+import base64
 import os
 import uuid
 from dataclasses import replace
@@ -12,9 +13,11 @@ from drivers.s3_network import NetworkS3
 from drivers.s3_sdk import S3Refusal
 from drivers.s3_shell import ShellQuotas
 from tests.containers import Running, wait_until
+from tests.contract.s3.ageing import aged
 
 ADMIN, SECRET = "BKADMIN0", "first-Secret_1"
 KEY, KEY_SECRET = "BK0123456789ABCDEF00", "a-Secret_with-odd_characters_0123456789x"
+SAVED = "/tmp/metadata"
 Did = Literal["get", "put", "delete", "list"]
 
 
@@ -37,6 +40,10 @@ class World(Protocol):
 
     def upload(self, key: str) -> None:
         """Somebody begins an upload in parts, and leaves it."""
+        ...
+
+    def age(self) -> None:
+        """What is in it has been there for three days."""
         ...
 
     def may(self, did: Did, key: str, *, bucket: str = "") -> bool:
@@ -69,6 +76,10 @@ class FakeWorld:
     def upload(self, key: str) -> None:
         self.fake.buckets[self.bucket].uploads.append(key)
 
+    def age(self) -> None:
+        bucket = self.fake.buckets[self.bucket]
+        bucket.old |= {*bucket.objects, *bucket.uploads}
+
     def may(self, did: Did, key: str, *, bucket: str = "") -> bool:
         name = bucket or self.bucket
         if did == "list":
@@ -86,7 +97,14 @@ class ShellOnly:
     """Of the container runtime, what quotas need: the engine's own client."""
 
     async def exec_container(
-        self, container_id: str, argv: tuple[str, ...], /, *, stdin: bytes = b"", timeout_s: float
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        /,
+        *,
+        stdin: bytes = b"",
+        timeout_s: float,
+        apart: bool = False,
     ) -> tuple[int, str]:
         both = ("sh", "-c", f"exec {' '.join(argv)} 2>&1")
         return 0, Running(container_id).exec(*both, stdin=stdin.decode(), check=False)
@@ -118,6 +136,20 @@ class RealWorld:
 
     def upload(self, key: str) -> None:
         self._raw("create_multipart_upload", Bucket=self.bucket, Key=key)
+
+    def age(self) -> None:
+        self._shell(f"fs.meta.save -o {SAVED} /buckets/{self.bucket}")
+        running = Running(self.container)
+        saved = base64.b64decode(running.exec("base64", SAVED))
+        older = base64.b64encode(aged(saved, 3 * 86_400)).decode()
+        running.exec("sh", "-c", f"base64 -d >{SAVED}", stdin=older)
+        # twice: it ends, and the shell with it, before its last entry is written
+        self._shell(f"fs.meta.load {SAVED}\nfs.meta.load {SAVED}")
+
+    def _shell(self, commands: str) -> None:
+        shell = ("sh", "-c", "weed-shell 2>&1")
+        said = Running(self.container).exec(*shell, stdin=f"{commands}\n")
+        assert "error:" not in said, said
 
     def may(self, did: Did, key: str, *, bucket: str = "") -> bool:
         user = replace(self.server, access_key=KEY, secret_key=KEY_SECRET)

@@ -31,7 +31,14 @@ class Container(FakeContainers):
     asked: list[tuple[tuple[str, ...], bytes]] = field(default_factory=list)
 
     async def exec_container(
-        self, container_id: str, argv: tuple[str, ...], /, *, stdin: bytes = b"", timeout_s: float
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        /,
+        *,
+        stdin: bytes = b"",
+        timeout_s: float,
+        apart: bool = False,
     ) -> tuple[int, str]:
         self.asked.append((argv, stdin))
         answer = self.answers.pop(0)

@@ -60,6 +60,20 @@ async def test_retained_it_is_open_to_nobody(world: BucketWorld, opened: dict[st
     assert policy() is not None
 
 
+async def test_retained_its_rules_destroy_nothing_any_more(world: BucketWorld) -> None:
+    """No record tells of them."""
+    rules = {"lifecycle": [{"name": "tmp", "expireDays": 1}]}
+    await world.settle(bucket(**rules))
+    world.found.objects.append("x")
+    world.found.old.add("x")
+    await world.settle(bucket(deleting=True, **rules))
+    await world.s3.ensure_expired("c0ffee")
+    assert world.found.objects == ["x"]
+    assert (await world.look(bucket(deleting=True, **rules)))[0] == Plan()
+    await world.settle(bucket(**rules))
+    assert len(world.found.state.lifecycle) == 1
+
+
 async def test_an_empty_one_is_removed_with_its_keys(world: BucketWorld) -> None:
     gone = bucket(deleting=True, deletionPolicy="Delete")
     await world.settle(bucket())

@@ -76,7 +76,14 @@ class Shell(FakeContainers):
     given = b""
 
     async def exec_container(
-        self, container_id: str, argv: tuple[str, ...], /, *, stdin: bytes = b"", timeout_s: float
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        /,
+        *,
+        stdin: bytes = b"",
+        timeout_s: float,
+        apart: bool = False,
     ) -> tuple[int, str]:
         self.argv, self.given = argv, stdin
         return self.code, "ERROR: near canary-password"

@@ -73,9 +73,7 @@ REFUSED = [
     pytest.param({"policy": TLS_ALONE}, f"deny its objects \\('{ARN}/\\*'\\)", id="only by TLS"),
     pytest.param({"policy": denied("*")}, "denies the bucket itself", id="all denied"),
     pytest.param({"policy": denied({"AWS": ["*"]})}, "denies the bucket itself", id="all AWS"),
-    pytest.param(
-        {"policy": denied(USER + "*")}, "denies the bucket itself", id="users by wildcard"
-    ),
+    pytest.param({"policy": denied(USER + "*")}, "denies the bucket itself", id="a wildcard"),
     pytest.param({"policy": denied({"Service": "*"})}, "denies the bucket itself", id="services"),
     pytest.param({"policy": denied(USER + "bunker-admin")}, "the platform", id="its administrator"),
     pytest.param({"policy": denied([USER + "web", "*"])}, "denies the bucket", id="a user and all"),
