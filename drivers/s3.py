@@ -101,6 +101,10 @@ class S3(Protocol):
         the server takes the credentials, and a policy of the bucket lets them not see it."""
         ...
 
+    async def list_buckets(self, server: S3Server, /) -> tuple[str, ...]:
+        """Names of the account's buckets, sorted; of all, if it is the administrator's."""
+        ...
+
     async def observe_content(self, server: S3Server, name: str, /, *, limit: int) -> Content:
         """Count up to `limit` objects; Content(0, 0, False) where there is no bucket."""
         ...

@@ -31,7 +31,7 @@ from drivers.s3_documents import (
     lifecycle_from_wire,
     lifecycle_to_wire,
 )
-from drivers.s3_sdk import S3Calls, S3Refusal, chosen_key
+from drivers.s3_sdk import Api, S3Calls, S3Refusal, chosen_key
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class NetworkS3:
         await self._run(server, "log in", lambda s3: s3("list_buckets"))
 
     async def observe_bucket(self, server: S3Server, name: str, /) -> BucketState | None:
-        def look(s3: "_Api") -> BucketState | None:
+        def look(s3: Api) -> BucketState | None:
             try:
                 if s3.maybe("head_bucket", Bucket=name) is None:
                     return None
@@ -58,12 +58,14 @@ class NetworkS3:
             except S3Refusal as exc:
                 if exc.status != 403:
                     raise
-                listed = s3("list_buckets").get("Buckets") or ()
-                if name in {each["Name"] for each in listed}:
+                if name in _names(s3):
                     raise _denied(name, exc) from exc
                 return None  # AWS answers 403 for one of another account
 
         return await self._run(server, f"observe bucket '{name}'", look)
+
+    async def list_buckets(self, server: S3Server, /) -> tuple[str, ...]:
+        return await self._run(server, "list buckets", _names)
 
     async def observe_content(self, server: S3Server, name: str, /, *, limit: int) -> Content:
         return await self._run(
@@ -71,7 +73,7 @@ class NetworkS3:
         )
 
     async def ensure_bucket(self, server: S3Server, name: str, /) -> None:
-        def make(s3: "_Api") -> None:
+        def make(s3: Api) -> None:
             try:
                 s3("create_bucket", Bucket=name)
             except S3Refusal as exc:
@@ -117,7 +119,7 @@ class NetworkS3:
         return await self._run(server, f"empty bucket '{name}'", lambda s3: _empty(s3, name, limit))
 
     async def delete_bucket(self, server: S3Server, name: str, /) -> None:
-        def remove(s3: "_Api") -> None:
+        def remove(s3: Api) -> None:
             # SeaweedFS deletes a bucket that holds but old versions, markers and uploads
             if not _count(s3, name, 1).empty:
                 raise _not_empty(name)
@@ -136,7 +138,7 @@ class NetworkS3:
         )
 
     async def list_users(self, server: S3Server, prefix: str, /) -> tuple[str, ...]:
-        def look(iam: "_Api") -> tuple[str, ...]:
+        def look(iam: Api) -> tuple[str, ...]:
             pages = iam.pages("list_users", {"Marker": "Marker"})
             users = [str(user["UserName"]) for page in pages for user in page.get("Users") or ()]
             return tuple(sorted(user for user in users if user.startswith(prefix)))
@@ -144,7 +146,7 @@ class NetworkS3:
         return await self._run(server, "list users", look, iam=True)
 
     async def ensure_user(self, server: S3Server, name: str, policy: str, /) -> None:
-        def make(iam: "_Api") -> None:
+        def make(iam: Api) -> None:
             found = _user(iam, name)
             if found is None:
                 try:
@@ -163,7 +165,7 @@ class NetworkS3:
     async def ensure_key(
         self, server: S3Server, user: str, access_key: str, secret_key: str, /
     ) -> None:
-        def make(iam: "_Api") -> None:
+        def make(iam: Api) -> None:
             # its secret can't be read back, so one of that name is made anew
             iam.maybe("delete_access_key", UserName=user, AccessKeyId=access_key)
             token = chosen_key.set((access_key, secret_key))
@@ -190,7 +192,7 @@ class NetworkS3:
         )
 
     async def delete_user(self, server: S3Server, name: str, /) -> None:
-        def remove(iam: "_Api") -> None:
+        def remove(iam: Api) -> None:
             found = _user(iam, name)
             if found is None:
                 return
@@ -204,7 +206,7 @@ class NetworkS3:
         await self._run(server, f"delete user '{name}'", remove, iam=True)
 
     async def observe_key(self, server: S3Server, bucket: str, /) -> KeyAnswer:
-        def ask(s3: "_Api") -> KeyAnswer:
+        def ask(s3: Api) -> KeyAnswer:
             try:
                 s3("get_bucket_location", Bucket=bucket)
             except S3Refusal as exc:
@@ -224,7 +226,7 @@ class NetworkS3:
     ) -> None:
         """Put one of a bucket's documents, or take it off."""
 
-        def put(s3: "_Api") -> None:
+        def put(s3: Api) -> None:
             if wire is None:
                 s3.maybe(f"delete_bucket_{what}", Bucket=name)
             elif what == "lifecycle":
@@ -235,39 +237,15 @@ class NetworkS3:
         await self._run(server, f"set the {what} of bucket '{name}'", put)
 
     async def _run(
-        self, server: S3Server, what: str, call: "Callable[[_Api], T]", *, iam: bool = False
+        self, server: S3Server, what: str, call: Callable[[Api], T], *, iam: bool = False
     ) -> T:
-        api = _Api(self._calls, server, iam)
+        api = Api(self._calls, server, iam)
         done: T = await self._calls.run(what, lambda: call(api))
         return done
 
 
-class _Api:
-    """One service of one server, on a thread."""
-
-    def __init__(self, calls: S3Calls, server: S3Server, iam: bool) -> None:
-        self._calls, self._server, self._iam = calls, server, iam
-
-    def __call__(self, operation: str, /, **params: Any) -> Any:
-        return self._calls.call("iam" if self._iam else "s3", self._server, operation, **params)
-
-    def maybe(self, operation: str, /, **params: Any) -> Any:
-        """The answer, or None where there is no such thing."""
-        try:
-            return self(operation, **params)
-        except S3Refusal as exc:
-            if exc.status == 404:
-                return None
-            raise
-
-    def pages(self, operation: str, tokens: dict[str, str], /, **params: Any) -> Iterator[Any]:
-        """Every page; `tokens` maps the answer's field to the next request's."""
-        while (page := self.maybe(operation, **params)) is not None:
-            yield page
-            following = {asked: page[told] for told, asked in tokens.items() if page.get(told)}
-            if not page.get("IsTruncated") or not following:
-                return
-            params |= following
+def _names(s3: Api) -> tuple[str, ...]:
+    return tuple(sorted(str(each["Name"]) for each in s3("list_buckets").get("Buckets") or ()))
 
 
 def _denied(name: str, exc: S3Refusal) -> RetryableError:
@@ -278,7 +256,7 @@ def _denied(name: str, exc: S3Refusal) -> RetryableError:
     return RetryableError(message, retry_after_s=10.0, reason="BucketDenied")
 
 
-def _bucket(s3: _Api, name: str) -> BucketState | None:
+def _bucket(s3: Api, name: str) -> BucketState | None:
     lacks: set[Feature] = set()
 
     def part(feature: Feature, operation: str) -> Any:
@@ -319,7 +297,7 @@ _VERSION_TOKENS: Final = {"NextKeyMarker": "KeyMarker", "NextVersionIdMarker": "
 _UPLOAD_TOKENS: Final = {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"}
 
 
-def _versions(s3: _Api, name: str, at_most: int) -> Iterator[dict[str, str]]:
+def _versions(s3: Api, name: str, at_most: int) -> Iterator[dict[str, str]]:
     """Every object, version and delete marker."""
     size = min(at_most, PAGE)
     for page in s3.pages("list_object_versions", _VERSION_TOKENS, Bucket=name, MaxKeys=size):
@@ -327,7 +305,7 @@ def _versions(s3: _Api, name: str, at_most: int) -> Iterator[dict[str, str]]:
             yield {"Key": found["Key"], "VersionId": found.get("VersionId") or "null"}
 
 
-def _uploads(s3: _Api, name: str) -> Iterator[dict[str, str]]:
+def _uploads(s3: Api, name: str) -> Iterator[dict[str, str]]:
     for page in s3.pages("list_multipart_uploads", _UPLOAD_TOKENS, Bucket=name):
         for found in page.get("Uploads") or ():
             yield {"Key": unquote(found["Key"]), "UploadId": found["UploadId"]}
@@ -343,13 +321,13 @@ def _taken(found: Iterable[dict[str, str]], limit: int) -> tuple[list[dict[str, 
     return taken, False
 
 
-def _count(s3: _Api, name: str, limit: int) -> Content:
+def _count(s3: Api, name: str, limit: int) -> Content:
     objects, more = _taken(_versions(s3, name, limit + 1), limit)
     uploads, more_uploads = _taken(_uploads(s3, name), limit)
     return Content(len(objects), len(uploads), more or more_uploads)
 
 
-def _empty(s3: _Api, name: str, limit: int) -> int:
+def _empty(s3: Api, name: str, limit: int) -> int:
     objects, _ = _taken(_versions(s3, name, limit), limit)
     for start in range(0, len(objects), PAGE):
         chunk = {"Objects": objects[start : start + PAGE], "Quiet": True}
@@ -369,7 +347,7 @@ def _not_empty(name: str) -> RetryableError:
     return RetryableError(message, retry_after_s=10.0, reason="BucketNotEmpty")
 
 
-def _user(iam: _Api, name: str) -> UserState | None:
+def _user(iam: Api, name: str) -> UserState | None:
     if iam.maybe("get_user", UserName=name) is None:
         return None
     policies = iam.maybe("list_user_policies", UserName=name) or {}

@@ -7,7 +7,7 @@ buckets never pays for it. It blocks, and so runs on threads.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, Final, Literal
@@ -125,6 +125,34 @@ class S3Calls:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+
+class Api:
+    """One service of one server, on a thread."""
+
+    def __init__(self, calls: S3Calls, server: S3Server, iam: bool) -> None:
+        self._calls, self._server, self._iam = calls, server, iam
+
+    def __call__(self, operation: str, /, **params: Any) -> Any:
+        return self._calls.call("iam" if self._iam else "s3", self._server, operation, **params)
+
+    def maybe(self, operation: str, /, **params: Any) -> Any:
+        """The answer, or None where there is no such thing."""
+        try:
+            return self(operation, **params)
+        except S3Refusal as exc:
+            if exc.status == 404:
+                return None
+            raise
+
+    def pages(self, operation: str, tokens: dict[str, str], /, **params: Any) -> Iterator[Any]:
+        """Every page; `tokens` maps the answer's field to the next request's."""
+        while (page := self.maybe(operation, **params)) is not None:
+            yield page
+            following = {asked: page[told] for told, asked in tokens.items() if page.get(told)}
+            if not page.get("IsTruncated") or not following:
+                return
+            params |= following
 
 
 chosen_key: Final[ContextVar[tuple[str, str] | None]] = ContextVar("chosen_key", default=None)

@@ -13,7 +13,7 @@ from controlplane.engine.controller import Tuning
 from controlplane.engine.leader import Leader, this_process
 from controlplane.engine.limits import HOST_NAME
 from controlplane.engine.manager import Agent, Mandate
-from controlplane.engine.port import Sweeper
+from controlplane.engine.port import Chore, Sweeper
 from controlplane.engine.prepared import prepared_on_a_thread
 from controlplane.engine.term import Setup
 from controlplane.engine.usage import Used
@@ -31,7 +31,6 @@ from drivers.docker_calls import DockerConfig
 from drivers.host import listening_ports
 from drivers.pushgateway import HttpPushgateway
 from drivers.secretfiles import HostSecretFiles, memory_root
-from reconcilers.expiry import LifecycleChore
 from reconcilers.mailsweep import MailSweeper
 from reconcilers.outside import (
     ContainerSweeper,
@@ -43,6 +42,7 @@ from reconcilers.outside import (
 from reconcilers.podstreams import PodStreams, pod_streams
 from reconcilers.real import real_drivers
 from reconcilers.registry import RECONCILERS, Drivers, behind
+from reconcilers.s3upkeep import LifecycleChore, S3BucketCloser
 from resources.kinds import MODELS
 from resources.meta import API_VERSION
 
@@ -75,7 +75,14 @@ def sweepers(drivers: Drivers, view: View) -> tuple[Sweeper, ...]:
         ZoneSweeper(drivers.dns, drivers.values, view),
         MailSweeper(drivers.mail, view),
         S3UserSweeper(drivers.s3, drivers.values, view),
+        S3BucketCloser(drivers.s3, drivers.values, view),
     )
+
+
+def chores(drivers: Drivers, view: View) -> tuple[Chore, ...]:
+    """What servers do only when told."""
+    closer = S3BucketCloser(drivers.s3, drivers.values, view)
+    return (LifecycleChore(drivers.quotas, closer, view),)
 
 
 def make_agent(shared: Shared, docker_url: str) -> Acting:
@@ -119,7 +126,7 @@ def make_agent(shared: Shared, docker_url: str) -> Acting:
         clock=shared.clock,
         routes=drivers.containers.observe_routes,
         sweepers=sweepers(drivers, cache),
-        chores=(LifecycleChore(drivers.quotas, cache),),
+        chores=chores(drivers, cache),
         wake_sources=(wakes(containers.events),),
         seeds=SEEDS,
         tuning=Tuning(

@@ -297,7 +297,7 @@ def _plan_removal(want: Want[Bucket], seen: BucketSeen) -> Plan[BucketStep]:
     if seen.where is None:
         service = service_of(want)
         if keep and (service is None or service.uid is None):
-            return Plan(secrets)  # its users went with their server
+            return Plan(secrets)  # of its own server: the sweep sees to the rest when that is back
         return Plan(wait=no_server(want))
     where, bucket = seen.where, seen.bucket
     users: Steps = tuple(RemoveUser(where, user) for user in seen.users)

@@ -16,11 +16,10 @@ from controlplane.plan import SecretReader
 from controlplane.records import View
 from drivers.containers import Containers, Owner, OwnerChanged
 from drivers.powerdns import DnsServer, PowerDns
-from drivers.s3 import S3, S3Server
+from drivers.s3 import S3
 from drivers.secretfiles import SecretFiles
 from reconcilers import _zoneowners as owners
-from reconcilers._credentials import is_credential
-from resources.meta import PLATFORM_NAMESPACE
+from reconcilers._ownservers import Own, login, own_servers, s3_server
 
 CONTAINER: Final = "container"
 NETWORK: Final = "network"
@@ -31,7 +30,6 @@ ZONES: Final = "Zone"
 BUCKETS: Final = "Bucket"
 S3_USER: Final = "s3-user"
 USER_PREFIX: Final = "bunker-"
-PLATFORM: Final = "Platform"
 UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """What the uid of a record looks like."""
 USER: Final = re.compile(rf"{USER_PREFIX}({UID.pattern})-[-a-z0-9]+")
@@ -102,17 +100,6 @@ class FolderSweeper:
 
 
 @dataclass(frozen=True, slots=True)
-class _Own:
-    """A server of our own."""
-
-    name: str
-    """Of its Platform record."""
-    url: str
-    secret: str
-    """Name of the Secret with its keys."""
-
-
-@dataclass(frozen=True, slots=True)
 class ZoneSweeper:
     """Zones on DNS servers of our own whose record is gone. What it was to keep is not removed, but
     set apart, so that nobody makes a zone above or below; what is kept for a namespace has another
@@ -124,7 +111,7 @@ class ZoneSweeper:
 
     async def list_owned(self) -> Sequence[Outside]:
         found: list[Outside] = []
-        for platform in _own_servers(self.view, "dns", "api"):
+        for platform in own_servers(self.view, "dns", "api"):
             # one that doesn't answer, or whose key can't be read, keeps no other sweep from being
             # made
             with contextlib.suppress(ControlPlaneError):
@@ -142,7 +129,7 @@ class ZoneSweeper:
 
     async def remove(self, item: Outside, /) -> None:
         name, _, domain = item.id.partition("/")
-        for platform in _own_servers(self.view, "dns", "api"):
+        for platform in own_servers(self.view, "dns", "api"):
             if platform.name != name:
                 continue
             server = await self._server(platform)
@@ -157,16 +144,16 @@ class ZoneSweeper:
     def _live(self) -> frozenset[str]:
         return frozenset(stored.uid for stored in self.view.list(ZONES))
 
-    async def _server(self, platform: _Own) -> DnsServer | None:
+    async def _server(self, platform: Own) -> DnsServer | None:
         """None: its Secret has no key."""
-        login = await _login(self.values, platform, "api-key")
-        return DnsServer(platform.url, *login) if login else None
+        found = await login(self.values, platform, "api-key")
+        return DnsServer(platform.url, *found) if found else None
 
 
 @dataclass(frozen=True, slots=True)
 class S3UserSweeper:
     """Users on S3 servers of our own whose Bucket is gone: their keys would open for ever.
-    Buckets are never swept: they hold data."""
+    Buckets are never swept: they hold data (reconcilers/s3upkeep.py)."""
 
     s3: S3
     values: SecretReader
@@ -174,11 +161,11 @@ class S3UserSweeper:
 
     async def list_owned(self) -> Sequence[Outside]:
         found: list[Outside] = []
-        for platform in _own_servers(self.view, "s3", "s3"):
+        for platform in own_servers(self.view, "s3", "s3"):
             # one that doesn't answer, or whose key can't be read, keeps no other sweep from being
             # made
             with contextlib.suppress(ControlPlaneError):
-                if (server := await self._server(platform)) is None:
+                if (server := await s3_server(self.values, platform)) is None:
                     continue
                 for user in await self.s3.list_users(server, USER_PREFIX):
                     uid = USER.fullmatch(user)
@@ -189,41 +176,15 @@ class S3UserSweeper:
 
     async def remove(self, item: Outside, /) -> None:
         name, _, user = item.id.partition("/")
-        for platform in _own_servers(self.view, "s3", "s3"):
+        for platform in own_servers(self.view, "s3", "s3"):
             if platform.name != name:
                 continue
-            server = await self._server(platform)
+            server = await s3_server(self.values, platform)
             if server is not None and item.uid not in self._live():
                 await self.s3.delete_user(server, user)
 
     def _live(self) -> frozenset[str]:
         return frozenset(stored.uid for stored in self.view.list(BUCKETS))
-
-    async def _server(self, platform: _Own) -> S3Server | None:
-        """None: its Secret has no key."""
-        login = await _login(self.values, platform, "access-key", "secret-key")
-        return S3Server(platform.url, *login) if login else None
-
-
-async def _login(values: SecretReader, platform: _Own, *keys: str) -> tuple[str, ...]:
-    """Those keys of its Secret; none if one is missing, or is what no server has as a key."""
-    held = await values.read("Secret", PLATFORM_NAMESPACE, platform.secret) or {}
-    found = [held.get(key, b"").strip().decode(errors="replace") for key in keys]
-    return tuple(found) if all(is_credential(each) for each in found) else ()
-
-
-def _own_servers(view: View, service: str, port: str) -> list[_Own]:
-    """The Platform records of a service that run. One that somebody else runs is not among them:
-    it may have things of another installation."""
-    found = []
-    for stored in view.list(PLATFORM, PLATFORM_NAMESPACE):
-        spec, status = stored.obj["spec"], stored.obj.get("status") or {}
-        address = (status.get("endpoints") or {}).get(port)
-        secret = (status.get("secretRef") or {}).get("name")
-        if spec.get("service") == service and not spec.get("external") and address and secret:
-            url = address if "://" in address else f"http://{address}"
-            found.append(_Own(stored.key.name, url, secret))
-    return found
 
 
 def _outside(owner: Owner, what: str, identity: str, made_at: str = "") -> Outside:

@@ -209,6 +209,14 @@ class BucketStatus(BaseStatus):
     """Bytes it may hold, as the server has it."""
 
 
+def name_on_server(namespace: str, record: str) -> str:
+    """On the server, where the record's spec names none."""
+    name = f"{namespace}-{record}"
+    if len(name) <= 63:
+        return name
+    return f"{name[:54].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 class Bucket(Resource[BucketSpec, BucketStatus]):
     """A bucket on an S3 server of the platform, with access keys in Secrets."""
 
@@ -239,12 +247,7 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
     @property
     def bucket_name(self) -> str:
         """Its name on the server: at most 63 characters, whatever the record is called."""
-        if self.spec.bucket_name is not None:
-            return self.spec.bucket_name
-        name = f"{self.metadata.namespace}-{self.metadata.name}"
-        if len(name) <= 63:
-            return name
-        return f"{name[:54].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        return self.spec.bucket_name or name_on_server(self.metadata.namespace, self.metadata.name)
 
     @property
     def claims(self) -> tuple[NameClaim, ...]:

@@ -194,6 +194,9 @@ class FakeS3:
             raise _trouble("observe_bucket", "BucketDenied")
         return None if bucket is None else replace(bucket.state, lacks=found.lacks)
 
+    async def list_buckets(self, server: S3Server, /) -> tuple[str, ...]:
+        return tuple(sorted(self._enter("list_buckets", server).buckets))
+
     async def observe_content(self, server: S3Server, name: str, /, *, limit: int) -> Content:
         bucket = self._enter("observe_content", server).buckets.get(name)
         if bucket is None:

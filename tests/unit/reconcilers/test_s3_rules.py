@@ -8,20 +8,26 @@ from controlplane.errors import RetryableError
 from drivers.fake.s3 import FakeBucket, FakeS3, FakeS3Server
 from drivers.s3 import BucketState
 from drivers.s3_documents import LifecycleRule
-from reconcilers.expiry import LifecycleChore
+from reconcilers.s3upkeep import LifecycleChore, S3BucketCloser
 from tests.unit.reconcilers.test_outside import Records, stored
+from tests.unit.reconcilers.world import Values
 
 RULES = [{"name": "tmp", "expireDays": 1}]
 
 
-def server(name: str) -> FakeS3Server:
+def server(name: str, *tags: tuple[str, str]) -> FakeS3Server:
     """With one object that is due."""
-    state = BucketState("b", lifecycle=(LifecycleRule("tmp", expire_days=1),))
-    return FakeS3Server(container=name, buckets={"b": FakeBucket(state, ["x"], old={"x"})})
+    state = BucketState("b", lifecycle=(LifecycleRule("tmp", expire_days=1),), tags=tags)
+    bucket = FakeBucket(state, ["x"], old={"x"})
+    return FakeS3Server("bunkeradmin", "secret", container=name, buckets={"b": bucket})
 
 
 def platform(name: str, **spec: Any) -> Any:
-    status = {"containerId": name}
+    status = {
+        "containerId": name,
+        "endpoints": {"s3": f"{name}:8333"},
+        "secretRef": {"name": "s3-credentials"},
+    }
     return stored("Platform", name, name, spec={"service": "s3", **spec}, status=status)
 
 
@@ -32,7 +38,10 @@ def bucket(on: str, *, rules: bool = True) -> Any:
 
 def chore(servers: list[FakeS3Server], *records: Any) -> LifecycleChore:
     view: Any = Records(*records)
-    return LifecycleChore(FakeS3({each.container: each for each in servers}), view)
+    s3 = FakeS3({f"http://{each.container}:8333": each for each in servers})
+    login = {"access-key": b"bunkeradmin", "secret-key": b"secret"}
+    values = Values({("Secret", "s3-credentials"): login})
+    return LifecycleChore(s3, S3BucketCloser(s3, values, view), view)
 
 
 def left(*servers: FakeS3Server) -> list[int]:
@@ -64,3 +73,10 @@ async def test_a_server_that_fails_keeps_no_other_from_it_and_is_told() -> None:
     with pytest.raises(RetryableError):
         await chore(servers, *records).do()
     assert left(away, other) == [1, 0]
+
+
+async def test_rules_of_a_bucket_kept_for_a_record_that_is_gone_destroy_nothing() -> None:
+    """It went before rules were carried out, or while its server had no record."""
+    kept = server("s3", ("bunker.cloud/owner", "ns/gone"))
+    assert await chore([kept], platform("s3"), bucket("s3")).do() == 1
+    assert left(kept) == [1]

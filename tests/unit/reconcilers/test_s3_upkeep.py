@@ -1,0 +1,93 @@
+"""Buckets whose record went while it could not close them, and what is left alone."""
+
+from typing import Any
+
+import pytest
+
+from drivers.fake.s3 import FakeBucket, FakeS3, FakeS3Server
+from drivers.s3 import BucketState
+from drivers.s3_documents import LifecycleRule, policy_of
+from reconcilers._ownservers import own_servers
+from reconcilers.s3upkeep import S3BucketCloser
+from tests.unit.reconcilers.test_outside import Records, platform, stored
+from tests.unit.reconcilers.world import Values
+
+MARK = (("bunker.cloud/owner", "ns-uid/assets"),)
+RULES = (LifecycleRule("tmp", expire_days=1),)
+NAME = "shop-assets"
+
+
+def opened(name: str, **changes: Any) -> FakeBucket:
+    public = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
+    policy = policy_of({**public, "Resource": f"arn:aws:s3:::{name}/*"})
+    given = {"policy": policy, "lifecycle": RULES, "tags": MARK, **changes}
+    return FakeBucket(BucketState(name, **given), ["precious"])
+
+
+@pytest.fixture
+def server() -> FakeS3Server:
+    return FakeS3Server("bunkeradmin", "secret", buckets={NAME: opened(NAME)})
+
+
+def closer(server: FakeS3Server, *records: Any) -> S3BucketCloser:
+    login = {"access-key": b"bunkeradmin", "secret-key": b"secret"}
+    values = Values({("Secret", "s3-credentials"): login})
+    view: Any = Records(*records)
+    return S3BucketCloser(FakeS3({"http://10.0.0.2:8333": server}), values, view)
+
+
+def is_open(server: FakeS3Server, name: str = NAME) -> bool:
+    state = server.buckets[name].state
+    return state.policy is not None or state.lifecycle != ()
+
+
+async def sweep(made: S3BucketCloser) -> list[str]:
+    found = await made.list_owned()
+    for item in found:
+        await made.remove(item)
+    return [item.name for item in found]
+
+
+async def test_a_kept_bucket_without_a_record_is_closed_and_keeps_what_it_holds(
+    server: FakeS3Server,
+) -> None:
+    made = closer(server, platform())
+    assert await sweep(made) == [NAME]
+    assert not is_open(server)
+    assert server.buckets[NAME].objects == ["precious"]
+    assert server.buckets[NAME].state.tags == MARK
+    assert await sweep(made) == []
+
+
+async def test_what_a_record_wants_is_left_as_it_is(server: FakeS3Server) -> None:
+    named = stored("Bucket", "other", "b", spec={"bucketName": NAME})
+    assert await sweep(closer(server, platform(), named)) == []
+    server.buckets = {"platform-assets": opened("platform-assets")}
+    unnamed = stored("Bucket", "assets", "b", spec={})
+    assert await sweep(closer(server, platform(), unnamed)) == []
+    elsewhere = stored("Bucket", "assets", "b", spec={"server": "other"})
+    assert await sweep(closer(server, platform(), elsewhere)) == ["platform-assets"]
+
+
+async def test_a_record_made_meanwhile_keeps_its_bucket_open(server: FakeS3Server) -> None:
+    (found,) = await closer(server, platform()).list_owned()
+    now = closer(server, platform(), stored("Bucket", "new", "b", spec={"bucketName": NAME}))
+    await now.remove(found)
+    (own,) = own_servers(now.view, "s3", "s3")
+    await now.close_all(own)
+    assert is_open(server)
+
+
+@pytest.mark.parametrize("tags", [(), (("team", "web"),)])
+async def test_a_bucket_made_by_hand_is_left_open(server: FakeS3Server, tags: Any) -> None:
+    server.buckets[NAME] = opened(NAME, tags=tags)
+    assert await sweep(closer(server, platform())) == []
+    assert is_open(server)
+
+
+async def test_a_server_of_somebody_else_or_away_is_left_alone(server: FakeS3Server) -> None:
+    external = platform(external={"endpoint": "10.0.0.2:8333"})
+    assert await sweep(closer(server, external)) == []
+    server.away = True
+    assert await sweep(closer(server, platform())) == []
+    assert is_open(server)
