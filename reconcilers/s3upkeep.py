@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.engine.port import Outside
-from controlplane.errors import ControlPlaneError
+from controlplane.errors import ControlPlaneError, RetryableError
 from controlplane.plan import SecretReader
 from controlplane.records import View
 from drivers.s3 import S3, BucketState, S3Quotas, S3Server
@@ -54,10 +54,14 @@ class S3BucketCloser:
             if platform.name == server_name:
                 await self._close(platform, bucket)
 
-    async def close_all(self, platform: Own) -> None:
-        """Before rules are carried out, for those that nobody has any more not to be."""
+    async def stop_rules(self, platform: Own) -> None:
+        """Before rules are carried out, for those that nobody has any more not to be. What lets
+        others in stays for the sweep, which knows a wrong database when it sees one."""
+        if await s3_server(self.values, platform) is None:
+            message = f"cannot look for kept buckets: Secret '{platform.secret}' has no keys"
+            raise RetryableError(message, reason="ServiceCredentialsMissing")
         for bucket in await self._left_open(platform):
-            await self._close(platform, bucket)
+            await self._close(platform, bucket, but_policy=True)
 
     async def _left_open(self, platform: Own) -> list[str]:
         server = await s3_server(self.values, platform)
@@ -68,17 +72,22 @@ class S3BucketCloser:
 
     async def _seen_open(self, server: S3Server, name: str) -> BucketState | None:
         """What a record has left open; None: it is closed, or was no record's."""
-        state = await self.s3.observe_bucket(server, name)
+        try:
+            state = await self.s3.observe_bucket(server, name)
+        except RetryableError as exc:
+            if exc.reason != "BucketDenied":
+                raise
+            return None  # to the platform, too: nothing can be taken off
         if state is None or owner_of(state) is None:
             return None
         return state if state.policy is not None or state.lifecycle else None
 
-    async def _close(self, platform: Own, bucket: str) -> None:
+    async def _close(self, platform: Own, bucket: str, *, but_policy: bool = False) -> None:
         server = await s3_server(self.values, platform)
         if server is None or bucket in self._live(platform):
             return
         state = await self._seen_open(server, bucket)
-        if state is not None and state.policy is not None:
+        if state is not None and state.policy is not None and not but_policy:
             await self.s3.ensure_policy(server, bucket, None)
         if state is not None and state.lifecycle:
             await self.s3.ensure_lifecycle(server, bucket, ())
@@ -112,7 +121,7 @@ class LifecycleChore:
         failed: ControlPlaneError | None = None
         for platform in self._servers():
             try:
-                await self.closer.close_all(platform)
+                await self.closer.stop_rules(platform)
                 await self.quotas.ensure_expired(platform.container)
             except ControlPlaneError as exc:
                 failed = exc

@@ -95,8 +95,10 @@ class Sweeper(Protocol):
 class Chore(Protocol):
     """What a system outside does only when told, and no record's pass waits for."""
 
-    name: str
-    """For the log."""
+    @property
+    def name(self) -> str:
+        """For the log."""
+        ...
 
     async def do(self) -> int:
         """Have it done wherever it is due; at how many places it was."""

@@ -22,6 +22,7 @@ async def test_a_bucket_is_made_once_and_is_bare(world: World) -> None:
     await make_bucket(world)
     await make_bucket(world)
     assert await state_of(world) == BucketState(world.bucket)
+    assert world.bucket in await world.driver.list_buckets(world.server)
 
 
 async def test_versioning_goes_on_and_off(world: World) -> None:

@@ -62,7 +62,7 @@ async def test_retained_it_is_open_to_nobody(world: BucketWorld, opened: dict[st
 
 async def test_retained_its_rules_destroy_nothing_any_more(world: BucketWorld) -> None:
     """No record tells of them."""
-    rules = {"lifecycle": [{"name": "tmp", "expireDays": 1}]}
+    rules: dict[str, Any] = {"lifecycle": [{"name": "tmp", "expireDays": 1}]}
     await world.settle(bucket(**rules))
     world.found.objects.append("x")
     world.found.old.add("x")
@@ -151,7 +151,10 @@ async def test_it_goes_with_a_policy_that_denies_its_objects_to_everybody(
     world: BucketWorld, force: bool, uploads: list[str]
 ) -> None:
     statement = {**STATEMENT, "Effect": "Deny", "Action": "s3:*"}
-    spec = {"policy": json.dumps({"Statement": [statement]}), "deletionPolicy": "Delete"}
+    spec: dict[str, Any] = {
+        "policy": json.dumps({"Statement": [statement]}),
+        "deletionPolicy": "Delete",
+    }
     await world.settle(bucket(**spec))
     world.found.uploads += uploads
     gone = bucket(deleting=True, forceDelete=force, **spec)

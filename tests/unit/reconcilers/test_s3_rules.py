@@ -1,5 +1,6 @@
 """Where lifecycle rules are carried out, and what keeps them from it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,4 +80,13 @@ async def test_rules_of_a_bucket_kept_for_a_record_that_is_gone_destroy_nothing(
     """It went before rules were carried out, or while its server had no record."""
     kept = server("s3", ("bunker.cloud/owner", "ns/gone"))
     assert await chore([kept], platform("s3"), bucket("s3")).do() == 1
+    assert left(kept) == [1]
+
+
+async def test_without_a_look_at_kept_buckets_no_rule_is_carried_out() -> None:
+    kept = server("s3", ("bunker.cloud/owner", "ns/gone"))
+    made = chore([kept], platform("s3"), bucket("s3"))
+    blind = replace(made, closer=replace(made.closer, values=Values({})))
+    with pytest.raises(RetryableError):
+        await blind.do()
     assert left(kept) == [1]

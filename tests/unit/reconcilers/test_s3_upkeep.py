@@ -74,7 +74,7 @@ async def test_a_record_made_meanwhile_keeps_its_bucket_open(server: FakeS3Serve
     now = closer(server, platform(), stored("Bucket", "new", "b", spec={"bucketName": NAME}))
     await now.remove(found)
     (own,) = own_servers(now.view, "s3", "s3")
-    await now.close_all(own)
+    await now.stop_rules(own)
     assert is_open(server)
 
 
@@ -91,3 +91,14 @@ async def test_a_server_of_somebody_else_or_away_is_left_alone(server: FakeS3Ser
     server.away = True
     assert await sweep(closer(server, platform())) == []
     assert is_open(server)
+
+
+async def test_one_that_denies_itself_to_the_platform_keeps_no_other_open(
+    server: FakeS3Server,
+) -> None:
+    """Such a policy was accepted once."""
+    here = "arn:aws:s3:::a-locked"
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": here}
+    server.buckets["a-locked"] = opened("a-locked", policy=policy_of(denied))
+    assert await sweep(closer(server, platform())) == [NAME]
+    assert not is_open(server)
