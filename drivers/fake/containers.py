@@ -104,7 +104,7 @@ class FakeContainers:
         lost = self._change("pause_container")
         found = self._existing(container_id, "pause")
         if not found.state.running:
-            raise RetryableError("cannot pause container: it is not running", reason="WrongState")
+            raise _not_running("pause")
         if not found.state.paused:
             self._set(found, "pause", paused=True)
         _raise(lost)
@@ -132,9 +132,7 @@ class FakeContainers:
         """As if argv were `cat`."""
         self._change("exec_container")
         if not self._existing(container_id, "run a command in").state.running:
-            raise RetryableError(
-                "cannot run a command in it: it is not running", reason="WrongState"
-            )
+            raise _not_running("run a command in")
         return 0, stdin.decode()
 
     # -- networks
@@ -153,12 +151,10 @@ class FakeContainers:
         lost = self._change("ensure_network")
         found = self.engine.network_named(spec.name)
         if found is None:
-            if any(_overlap(spec.subnet, each.subnet) for each in self.engine.networks.values()):
-                raise RetryableError(
-                    f"cannot create network '{spec.name}': its subnet overlaps another's",
-                    retry_after_s=5.0,
-                    reason="SubnetInUse",
-                )
+            taken = (IPv4Network(each.subnet) for each in self.engine.networks.values())
+            if any(IPv4Network(spec.subnet).overlaps(each) for each in taken):
+                message = f"cannot create network '{spec.name}': its subnet overlaps another's"
+                raise RetryableError(message, retry_after_s=5.0, reason="SubnetInUse")
             self.engine.count("create_network")
             found = NetworkState(self.engine.new_id(), spec.name, spec.owner, spec.subnet)
             self.engine.networks[found.id] = found
@@ -390,16 +386,13 @@ def _raise(lost: ControlPlaneError | None) -> None:
         raise lost
 
 
-def _overlap(one: str, other: str) -> bool:
-    return IPv4Network(one).overlaps(IPv4Network(other))
+def _not_running(what: str) -> RetryableError:
+    return RetryableError(f"cannot {what} container: it is not running", reason="WrongState")
 
 
 def _taken(what: str) -> RetryableError:
-    return RetryableError(
-        f"cannot {what}: the one of that name is somebody else's",
-        retry_after_s=5.0,
-        reason="NameTaken",
-    )
+    message = f"cannot {what}: the one of that name is somebody else's"
+    return RetryableError(message, retry_after_s=5.0, reason="NameTaken")
 
 
 def _not_ours(what: str) -> RetryableError:

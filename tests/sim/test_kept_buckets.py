@@ -35,7 +35,9 @@ def test_a_bucket_kept_while_its_server_had_no_record_is_closed_when_it_is_back(
 
             await platform.apply("Platform", "s3", within=PLATFORM_NAMESPACE, **first)
             await platform.settle(READY_S + PERIOD_S)
-            assert (found.state.policy, found.state.lifecycle) == (None, ())
+            closed = found.state
+            assert closed.policy is None
+            assert not closed.lifecycle
             assert found.objects == ["precious"]
             assert server.users == {}
 
