@@ -12,7 +12,7 @@ from api import errors
 from api.answers import answer_stored
 from api.body import parse_json, parse_yaml, read
 from api.context import Call
-from api.core import encode_string_data
+from api.core import normalize_data
 from api.errors import Cause
 from api.options import WriteOptions, write_options
 from api.records import change, check_preconditions, key_of, store_new
@@ -94,8 +94,7 @@ def _understood(call: Call, options: WriteOptions, raw: bytes) -> Configuration:
     found = prune(target.served, body, defaults=False)
     report_unknown(call, target.served, found.unknown, options.field_validation)
     wanted = found.obj
-    if target.served.info.kind == "Secret":
-        encode_string_data(wanted)
+    normalize_data(target.served, wanted)
     if target.subresource == "status":
         kept = {"apiVersion", "kind", "metadata", "status"}
         wanted = {name: value for name, value in wanted.items() if name in kept}

@@ -2,10 +2,13 @@
 line breaks, the label of a Namespace. Works on plain JSON, and judges nothing."""
 
 import base64
-from typing import Any
+from typing import Any, Final
 
 from api.served import Served
 from resources.core import one_line
+
+_BASE64: Final = {"Secret": "data", "ConfigMap": "binaryData"}
+"""Kinds with fields of base64, which may have line breaks as it is sent."""
 
 
 def core_conventions(served: Served, obj: dict[str, Any]) -> dict[str, Any]:
@@ -13,24 +16,26 @@ def core_conventions(served: Served, obj: dict[str, Any]) -> dict[str, Any]:
     info = served.info
     if info.group:
         return obj
-    for name in {"Secret": ("data",), "ConfigMap": ("binaryData",)}.get(info.kind, ()):
-        _join_lines(obj, name)
-    if info.kind == "Secret":
-        encode_string_data(obj)
-    elif info.kind == "Namespace" and obj["metadata"].get("name"):
+    normalize_data(served, obj)
+    if info.kind == "Namespace" and obj["metadata"].get("name"):
         meta = obj["metadata"]
         named = {"kubernetes.io/metadata.name": meta["name"]}
         meta["labels"] = {**(meta.get("labels") or {}), **named}
     return obj
 
 
-def _join_lines(obj: dict[str, Any], name: str) -> None:
-    """Base64 is kept in one line, however it was sent."""
-    if isinstance(data := obj.get(name), dict):
+def normalize_data(served: Served, obj: dict[str, Any]) -> None:
+    """What one says in several ways, in the one way in which it is kept: before it is compared with
+    what is there."""
+    if served.info.group:
+        return
+    if (name := _BASE64.get(served.info.kind)) and isinstance(data := obj.get(name), dict):
         obj[name] = {k: one_line(v) if isinstance(v, str) else v for k, v in data.items()}
+    if served.info.kind == "Secret":
+        _encode_string_data(obj)
 
 
-def encode_string_data(obj: dict[str, Any]) -> None:
+def _encode_string_data(obj: dict[str, Any]) -> None:
     """A Secret's stringData is written into data, base64, and never kept."""
     plain, data = obj.get("stringData"), obj.get("data") or {}
     if not isinstance(plain, dict) or not isinstance(data, dict):

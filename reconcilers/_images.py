@@ -71,7 +71,7 @@ _ENGINES: Final = {"postgres": _POSTGRES, "redis": _REDIS}
 _SERVICES: Final = {
     # the public image has another configuration contract, and no database of countries
     "powerdns": ("", "4.7", "4.7.3", 999, 999, "/data"),
-    "mail": ("", "1", "3.7.11", 0, 0, "/data"),
+    "mail": ("", "2", "3.7.11", 0, 0, "/data"),
     "traefik": ("traefik:v3.5.6", "3", "3.7.15", 0, 0, "/data"),
     "prometheus": ("prom/prometheus:v3.5.0", "2", "2.42.0", 65534, 65534, "/prometheus"),
     "alertmanager": ("prom/alertmanager:v0.28.1", "0", "0.25.0", 65534, 65534, "/alertmanager"),

@@ -18,6 +18,7 @@ from reconcilers._service import (
     ServiceDef,
     ServiceFile,
 )
+from resources._offers import MOST_SCRAPE_S
 
 _WEB: Final = "basic_auth_users:\n  {username}: '{bcrypt:password}'\n"
 _LOGIN: Final = f"basic_auth: {{username: bunker, password_file: {SECRETS_PATH}/password}}"
@@ -59,7 +60,9 @@ def _containers(facts: Facts) -> tuple[ServiceContainer, ...]:
 def _prometheus(facts: Facts) -> ServiceContainer:
     settings = facts.settings
     config = _CONFIG.replace("NAME", facts.name)
-    config = config.replace("SCRAPE", settings.get("scrapeSeconds", "15"))
+    # an earlier release took more, with which the alerts would lie
+    scrape_s = min(int(settings.get("scrapeSeconds", "15")), MOST_SCRAPE_S)
+    config = config.replace("SCRAPE", str(scrape_s))
     # The newest block and the log aren't counted in it
     # (https://prometheus.io/docs/prometheus/latest/storage/): so three quarters.
     most_mb = facts.storage_bytes * 3 // 4 // 10**6

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from controlplane.clock import Clock
+from controlplane.errors import RetryableError
 from controlplane.plan import (
     ChildRef,
     EnsureSecret,
     Generated,
+    Owned,
     Plan,
     Reconciler,
     RecordStep,
@@ -61,6 +63,7 @@ from reconcilers._volumes import (
     mounted,
     no_room,
     release,
+    storage_of,
     volume_steps,
     volume_wait,
 )
@@ -117,11 +120,16 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
 
     async def _observe_llamacpp(self, want: Want[Model], seen: ModelSeen) -> ModelSeen:
         url = url_of(want, seen.container)
-        # with another key than the one it has it refuses us, and nothing would write it the new one
-        if url is None or want.deleting or not keys_written(want, seen):
+        if url is None or want.deleting:
             return seen
         server = await self._server(url, want.record.metadata.namespace, want.record.admin_name)
-        model = await self.models["llamacpp"].observe_model(server, made.inner_name(want.record))
+        name = made.inner_name(want.record)
+        try:
+            model = await self.models["llamacpp"].observe_model(server, name)
+        except RetryableError as exc:
+            if exc.reason != "KeyRefused" or keys_written(want, seen):
+                raise
+            return seen  # it has another key than the one it is to have, which is written next
         return replace(seen, model=model, answers=model is not None)
 
     async def _observe_ollama(self, want: Want[Model], seen: ModelSeen) -> ModelSeen:
@@ -178,16 +186,15 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
         if isinstance(steps, Wait):
             return Plan(wait=steps)
         plan: Plan[ModelStep] = Plan(steps) if steps else plan_model(want, seen)
-        volume = want.children.get(("Volume", made.volume_name(want.record, want.namespace_uid)))
-        return Plan(wait=no_room(volume)) if plan.converged else plan
+        return Plan(wait=no_room(_volume(want))) if plan.converged else plan
 
     def _container_steps(self, want: Want[Model], seen: ModelSeen) -> tuple[ModelStep, ...] | Wait:
         mount = None
         if want.record.spec.engine == "llamacpp":
-            name = made.volume_name(want.record, want.namespace_uid)
-            volume = want.children.get(("Volume", name))
+            volume = _volume(want)
             mount = mounted(volume, runs=seen.container is not None)
             if mount is None:
+                name = made.volume_name(want.record, want.namespace_uid)
                 return volume_wait(name, volume)
         elif seen.place is None:
             return _without_server(want, seen)
@@ -251,6 +258,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             published=host_address(want),
             secret_ref=secret_ref(want),
             volume=made.volume_name(record, want.namespace_uid) if llamacpp else None,
+            storage=storage_of(_volume(want)) if llamacpp else None,
             image=state.image if state else None,
             container=state.name if state else None,
         )
@@ -296,6 +304,10 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             values = await self.values.read("Secret", step.namespace, step.found.secret_name)
         url, headers = located(step.found, values, self.clock.now())
         return replace(step.order, url=url, headers=headers)
+
+
+def _volume(want: Want[Model]) -> Owned | None:
+    return want.children.get(("Volume", made.volume_name(want.record, want.namespace_uid)))
 
 
 def _without_server(want: Want[Model], seen: ModelSeen) -> tuple[ModelStep, ...] | Wait:

@@ -47,11 +47,12 @@ def _size(cpu: str, memory: str) -> Resources:
     return Resources.model_validate({"cpu": cpu, "memory": memory})
 
 
-SCRAPE: Final = Matches(
-    "[1-9]|[1-5][0-9]|60", "seconds between two samples: write 1 to 60, such as '15'", 2
-)
+MOST_SCRAPE_S: Final = 60
 """The alerts of _metrics_rules.py hold for no more: a sample may be as old, and 15 s from being
 pushed, and ControlPlaneSilent fires at 90 s."""
+SCRAPE: Final = Matches(
+    "[1-9]|[1-5][0-9]|60", "seconds between two samples: write 1 to 60, such as '15'", 5
+)
 DAYS: Final = Matches("[1-9][0-9]{0,3}", "whole days: write digits alone, such as '15'", 4)
 EMAIL: Final = Matches(
     "[-A-Za-z0-9._+]+@[-A-Za-z0-9.]+", "a mail address: such as 'ops@example.org'", 254

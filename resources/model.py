@@ -144,9 +144,9 @@ class ModelSpec(BaseSpec):
     with `ollama` it is the gateway's alone. Default: `1` and `2Gi`, with `ollama` `100m` and
     `128Mi`."""
     storage: Annotated[Bytes, at_least(LEAST_BYTES, "storage")] = 8 * 2**30
-    """Disk it may take, in bytes with a unit; a larger model is refused. May only grow. With
-    `llamacpp` its Volume is charged for it; with `ollama` it lies on the service's own.
-    Default: `8Gi`."""
+    """Disk it may take, in bytes with a unit; a larger model is refused. May only grow, but for
+    what there was no room for. With `llamacpp` its Volume is charged for it; with `ollama` it lies
+    on the service's own. Default: `8Gi`."""
     service: DnsLabel = "models"
     """With `ollama`: name of the Platform record of the service. May not change.
     Default: `models`."""
@@ -183,6 +183,8 @@ DEFAULT_RESOURCES: Final[dict[Engine, Resources]] = {
 
 
 class ModelStatus(BaseStatus):
+    agents_own: ClassVar[frozenset[str]] = BaseStatus.agents_own | {"storage"}
+
     phase: Phase = "Pending"
     """What is being done: `Pending`, `Pulling`, `Checking`, `Loading`, `Ready` or `Failed`."""
     progress: str | None = None
@@ -201,6 +203,9 @@ class ModelStatus(BaseStatus):
     """The Secret with its address and the key it asks for (`token`)."""
     volume: str | None = None
     """The Volume record that holds the file."""
+    storage: Bytes | None = None
+    """Disk that its Volume has; less than is asked for while there is no room for that, and as
+    little may `spec.storage` be until there is. Example: `8Gi`."""
     image: str | None = None
     """Image its container runs from."""
     container: str | None = None
@@ -265,11 +270,12 @@ class Model(Resource[ModelSpec, ModelStatus]):
         return (self.spec.service,) if self.spec.engine == "ollama" else ()
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
+        least = size_to_keep(old, lambda spec: spec.storage, old.status.storage)
         return (
             *fixed(
                 "make a new Model and delete this one",
                 ("engine", old.spec.engine, self.spec.engine),
                 ("service", old.spec.service, self.spec.service),
             ),
-            *only_grows("storage", size_to_keep(old, lambda spec: spec.storage), self.spec.storage),
+            *only_grows("storage", least, self.spec.storage),
         )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from resources._offers import OFFERS, Offer, Service
 from resources.changes import fixed, only_grows, size_to_keep
@@ -10,6 +10,7 @@ from resources.columns import AGE, CPU, MEMORY, REASON, Column, ready
 from resources.meta import (
     MAP_BY_NAME,
     PLATFORM_NAMESPACE,
+    STORED,
     FieldError,
     Footprint,
     KindInfo,
@@ -27,14 +28,22 @@ from resources.quantity import Bytes, at_least
 from resources.text import PORT, DnsLabel, ImageReference, Matches, Text
 
 _LABEL: Final = "[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+_ENDPOINT: Final = Matches(
+    f"(https?://)?{_LABEL}([.]{_LABEL})*[.]?:{PORT}",
+    "an endpoint: write host:port, or http(s)://host:port, such as 'https://s3.example.org:443'",
+    300,
+)
+
+
+def _endpoint(value: str, info: ValidationInfo) -> str:
+    """A stored one may be of an earlier release, which took more."""
+    return value if info.context == STORED else _ENDPOINT(value)
+
 
 Endpoint = Annotated[
     str,
-    Matches(
-        f"(https?://)?{_LABEL}([.]{_LABEL})*[.]?:{PORT}",
-        "an endpoint: write host:port, or http(s)://host:port, such as 'https://s3.example.org:443'",
-        300,
-    ),
+    Matches("(https?://)?[-A-Za-z0-9.]+:[0-9]{1,5}", _ENDPOINT.rule, 300),
+    AfterValidator(_endpoint),
 ]
 
 
@@ -90,19 +99,25 @@ class PlatformSpec(BaseSpec):
     for the next record of the same name, `Delete` destroys both. Default: `Retain`."""
 
     @model_validator(mode="after")
-    def _fits_service(self) -> Self:
-        offer = OFFERS[self.service]
+    def _sets_what_there_is(self, info: ValidationInfo) -> Self:
         for name, value in self.settings.items():
-            rule = offer.settings.get(name)
+            rule = self.offer.settings.get(name)
             if rule is None:
-                known = ", ".join(offer.settings) or "none"
+                known = ", ".join(self.offer.settings) or "none"
                 raise ValueError(
                     f"settings '{name}' is not one of service '{self.service}'; it has: {known}"
                 )
+            if info.context == STORED:
+                continue  # an earlier release took more, and it has to run on, and to go
             try:
                 rule(value)
             except ValueError as exc:
                 raise ValueError(f"settings '{name}': {exc}") from exc
+        return self
+
+    @model_validator(mode="after")
+    def _fits_service(self) -> Self:
+        offer = self.offer
         for port in self.publish:
             if port.name not in offer.ports:
                 known = ", ".join(offer.ports)

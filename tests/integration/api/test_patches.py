@@ -101,6 +101,19 @@ APPLY_REFUSES: list[Any] = [
 ]
 
 
+async def test_base64_with_line_breaks_is_applied_as_what_is_there(admin: Client) -> None:
+    for path, kind, field in ((SECRETS, "Secret", "data"), (CONFIGS, "ConfigMap", "binaryData")):
+        obj = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "lines"}}
+        sent = {**obj, field: {"k": "YWJj\nZGVm\n"}}
+        assert (await admin("POST", path, sent)).body[field] == {"k": "YWJjZGVm"}
+        shared = await _apply(admin, sent, "me", path=path)
+        assert (shared.code, shared.body.get("message")) == (200, None)
+        assert shared.body[field] == {"k": "YWJjZGVm"}
+        assert len(shared.body["metadata"]["managedFields"]) == 2
+        again = await _apply(admin, sent, "me", path=path)
+        assert again.body == shared.body
+
+
 async def test_apply_refuses(admin: Client) -> None:
     for query, obj, code in APPLY_REFUSES:
         answer = await admin("PATCH", DATABASES + "/db" + query, obj, type=APPLY)

@@ -190,3 +190,20 @@ async def test_deleting_leaves_nothing() -> None:
     assert not made.children
     assert not made.files.folders
     assert (await made.look(model(deleting=True)))[0] == Plan()
+
+
+async def test_it_serves_on_while_its_users_key_is_exchanged() -> None:
+    made = await world()
+    before = await until_done(made, model())
+    made.values.data[("Secret", "shop-credentials")]["token"] = b"another"
+    plan, report = await made.look(model())
+    assert names(plan) == ["WriteSecrets"]
+    assert report == before
+    assert (await until_done(made, model())) == before
+    made.values.data[("Secret", "shop-credentials")]["token"] = b""
+    with pytest.raises(TerminalError) as caught:
+        await made.settle(model())
+    assert caught.value.reason == "SecretInvalid"
+    _, report = await made.look(model())
+    assert report == before
+    assert made.files.folders[UID].files["token"] == b"another"

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from controlplane.errors import TerminalError
 from controlplane.plan import Plan
 from reconcilers import _services
-from resources.meta import Footprint
+from resources.meta import STORED, Footprint
+from resources.platform import Platform
 from tests.unit.reconcilers.platforms import NAME, VOLUME, platform, settled
-from tests.unit.reconcilers.world import World
+from tests.unit.reconcilers.world import UID, World
 
 # -- where it may be, and what it may say
 
@@ -61,6 +62,31 @@ async def test_a_service_that_this_release_has_not_says_so(monkeypatch: Any) -> 
 def test_a_spec_that_does_not_fit_is_refused(service: str, spec: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         platform(service, **spec)
+
+
+@pytest.mark.parametrize(
+    ("service", "spec"),
+    [
+        ("metrics", {"settings": {"scrapeSeconds": "120"}}),
+        ("ingress", {"settings": {"address": "10.0.0.05"}}),
+        ("registry", {"external": {"endpoint": "r.example.org:0443"}}),
+    ],
+)
+async def test_what_an_earlier_release_took_runs_on_and_goes(
+    service: str, spec: dict[str, Any]
+) -> None:
+    with pytest.raises(ValidationError):
+        platform(service, **spec)
+    meta = {"name": "shop", "namespace": "platform", "uid": UID}
+    body = {"metadata": meta, "spec": {"service": service, **spec}}
+    stored = Platform.model_validate(body, context=STORED)
+    world = await settled(stored)
+    if service == "metrics":
+        told = world.files.folders[UID].files["prometheus.yml"]
+        assert b"scrape_interval: 60s" in told
+    meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    await world.settle(Platform.model_validate(body, context=STORED))
+    assert not world.engine.containers
 
 
 @pytest.mark.parametrize(

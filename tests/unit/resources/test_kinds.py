@@ -248,7 +248,11 @@ def test_an_edit_that_has_no_room_can_be_taken_back_but_to_no_less_than_before(
 
 @pytest.mark.parametrize(
     ("kind", "spec"),
-    [("Database", {"engine": "postgres"}), ("Platform", {"service": "registry"})],
+    [
+        ("Database", {"engine": "postgres"}),
+        ("Platform", {"service": "registry"}),
+        ("Model", MODEL),
+    ],
 )
 def test_storage_goes_back_to_what_its_volume_has(kind: str, spec: dict[str, Any]) -> None:
     def edited(storage: str) -> list[str]:

@@ -176,6 +176,26 @@ async def test_a_size_without_room_is_taken_back_to_what_there_was() -> None:
 
 
 @in_virtual_time
+async def test_so_is_the_storage_of_a_model() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        source = {"url": "http://models.test/tiny.gguf"}
+        key = await platform.apply("Model", "tiny", source=source, storage="10Gi")
+        await platform.settle(60)
+        found = volume_of(platform, key)
+        await platform.apply("Model", "tiny", storage="1000Gi")
+        await platform.settle(60)
+        assert platform.status(key)["storage"] == "10Gi"
+        assert not may_become(platform, key, storage="9Gi")
+        assert may_become(platform, key, storage="10Gi")
+        await platform.apply("Model", "tiny", storage="10Gi")
+        await platform.settle(60)
+        assert platform.get(found).obj["spec"]["size"] == "10Gi"
+        assert platform.ready(key)
+        assert disk(platform) == "10Gi"
+
+
+@in_virtual_time
 async def test_a_size_that_got_room_meanwhile_stays_where_it_is_taken_back() -> None:
     """The disk was given, and may be used: whoever wrote last, and whatever he knew."""
     async with Platform().running() as platform:
