@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.budget import Ledger
+from controlplane.clock import Clock
 from controlplane.engine.controller import Tuning
 from controlplane.engine.leader import Leader, this_process
 from controlplane.engine.limits import HOST_NAME
@@ -67,7 +68,7 @@ class Acting:
     reporter: Reporter
 
 
-def sweepers(drivers: Drivers, view: View) -> tuple[Sweeper, ...]:
+def sweepers(drivers: Drivers, view: View, clock: Clock) -> tuple[Sweeper, ...]:
     """Who looks for what is outside without a record."""
     return (
         ContainerSweeper(drivers.containers),
@@ -75,13 +76,13 @@ def sweepers(drivers: Drivers, view: View) -> tuple[Sweeper, ...]:
         ZoneSweeper(drivers.dns, drivers.values, view),
         MailSweeper(drivers.mail, view),
         S3UserSweeper(drivers.s3, drivers.values, view),
-        S3BucketCloser(drivers.s3, drivers.values, view),
+        S3BucketCloser(drivers.s3, drivers.values, view, clock),
     )
 
 
-def chores(drivers: Drivers, view: View) -> tuple[Chore, ...]:
+def chores(drivers: Drivers, view: View, clock: Clock) -> tuple[Chore, ...]:
     """What servers do only when told."""
-    closer = S3BucketCloser(drivers.s3, drivers.values, view)
+    closer = S3BucketCloser(drivers.s3, drivers.values, view, clock)
     return (LifecycleChore(drivers.quotas, closer, view),)
 
 
@@ -125,8 +126,8 @@ def make_agent(shared: Shared, docker_url: str) -> Acting:
         metrics=metrics,
         clock=shared.clock,
         routes=drivers.containers.observe_routes,
-        sweepers=sweepers(drivers, cache),
-        chores=chores(drivers, cache),
+        sweepers=sweepers(drivers, cache, shared.clock),
+        chores=chores(drivers, cache, shared.clock),
         wake_sources=(wakes(containers.events),),
         seeds=SEEDS,
         tuning=Tuning(

@@ -6,11 +6,12 @@ alone: it may have buckets of another installation, and it carries out rules by 
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from controlplane.engine.port import Outside
-from controlplane.errors import ControlPlaneError, RetryableError
+from controlplane.clock import Clock
+from controlplane.engine.port import Guard, Outside
+from controlplane.errors import ControlPlaneError, RetryableError, StaleEpochError
 from controlplane.plan import SecretReader
 from controlplane.records import View
 from drivers.s3 import S3, BucketState, S3Quotas, S3Server
@@ -20,7 +21,11 @@ from resources.bucket import name_on_server
 
 BUCKETS: Final = "Bucket"
 LIFECYCLE: Final = "lifecycle"
+NAMESPACES: Final = "Namespace"
 OPEN_BUCKET: Final = "open bucket"
+LOOK_AGAIN_S: Final = 3600.0
+"""At a bucket without a record that was closed: nobody but an administrator opens it."""
+CLOSED_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +41,21 @@ class S3BucketCloser:
     s3: S3
     values: SecretReader
     view: View
+    clock: Clock
+    _closed: dict[tuple[Own, str], float] = field(default_factory=dict, repr=False, compare=False)
+    """When a bucket without a record was found closed, or no record's: six requests each."""
 
     async def list_owned(self) -> Sequence[Outside]:
+        """Those that let others in. Rules alone harm nothing until they are carried out, and are
+        taken off right before that."""
         found: list[Outside] = []
-        for platform in own_servers(self.view, "s3", "s3"):
+        servers = own_servers(self.view, "s3", "s3")
+        self._forget(servers)
+        for platform in servers:
             # one that doesn't answer, or whose key can't be read, keeps no other sweep from being
             # made
             with contextlib.suppress(ControlPlaneError):
-                for name in await self._left_open(platform):
-                    place = f"{platform.name}/{name}"
-                    found.append(Outside("", "", "", name, OPEN_BUCKET, place))
+                found += await self._left_open(platform)
         return found
 
     async def remove(self, item: Outside, /) -> None:
@@ -54,43 +64,80 @@ class S3BucketCloser:
             if platform.name == server_name:
                 await self._close(platform, bucket)
 
-    async def stop_rules(self, platform: Own) -> None:
+    async def stop_rules(self, platform: Own, guard: Guard) -> None:
         """Before rules are carried out, for those that nobody has any more not to be. What lets
-        others in stays for the sweep, which knows a wrong database when it sees one."""
-        if await s3_server(self.values, platform) is None:
+        others in stays for the sweep, which knows a wrong database when it sees one.
+
+        Raises RetryableError where that can't be told, also of one bucket (BucketDenied): its rules
+        would be carried out with the others."""
+        server = await s3_server(self.values, platform)
+        if server is None:
             message = f"cannot look for kept buckets: Secret '{platform.secret}' has no keys"
             raise RetryableError(message, reason="ServiceCredentialsMissing")
-        for bucket in await self._left_open(platform):
-            await self._close(platform, bucket, but_policy=True)
+        for bucket in await self._unwanted(platform, server):
+            state = await self._seen_kept(server, bucket)
+            if state is not None and state.lifecycle and bucket not in self._live(platform):
+                guard()
+                await self.s3.ensure_lifecycle(server, bucket, ())
 
-    async def _left_open(self, platform: Own) -> list[str]:
+    async def _left_open(self, platform: Own) -> list[Outside]:
         server = await s3_server(self.values, platform)
         if server is None:
             return []
-        names = set(await self.s3.list_buckets(server)) - self._live(platform)
-        return [name for name in sorted(names) if await self._seen_open(server, name) is not None]
+        found: list[Outside] = []
+        for name in await self._unwanted(platform, server):
+            if (platform, name) in self._closed:
+                continue
+            try:
+                state = await self._seen_kept(server, name)
+            except RetryableError as exc:
+                if exc.reason != "BucketDenied":
+                    raise
+                state = None  # to the platform, too: nothing can be taken off
+            if state is None or state.policy is None:
+                self._remember(platform, name)
+                continue
+            place = f"{platform.name}/{name}"
+            found.append(Outside("", "", "", name, OPEN_BUCKET, place, known=self._known(state)))
+        return found
 
-    async def _seen_open(self, server: S3Server, name: str) -> BucketState | None:
-        """What a record has left open; None: it is closed, or was no record's."""
-        try:
-            state = await self.s3.observe_bucket(server, name)
-        except RetryableError as exc:
-            if exc.reason != "BucketDenied":
-                raise
-            return None  # to the platform, too: nothing can be taken off
-        if state is None or owner_of(state) is None:
-            return None
-        return state if state.policy is not None or state.lifecycle else None
+    async def _unwanted(self, platform: Own, server: S3Server) -> list[str]:
+        """Buckets that no record wants, whosever they are."""
+        return sorted(set(await self.s3.list_buckets(server)) - self._live(platform))
 
-    async def _close(self, platform: Own, bucket: str, *, but_policy: bool = False) -> None:
+    async def _seen_kept(self, server: S3Server, name: str) -> BucketState | None:
+        """None: it is not there, or was no record's."""
+        state = await self.s3.observe_bucket(server, name)
+        return state if state is not None and owner_of(state) is not None else None
+
+    def _known(self, state: BucketState) -> bool:
+        """Whether it was made for a namespace of this database: the UID tells."""
+        uid = (owner_of(state) or "").partition("/")[0]
+        return any(stored.uid == uid for stored in self.view.list(NAMESPACES))
+
+    async def _close(self, platform: Own, bucket: str) -> None:
         server = await s3_server(self.values, platform)
         if server is None or bucket in self._live(platform):
             return
-        state = await self._seen_open(server, bucket)
-        if state is not None and state.policy is not None and not but_policy:
+        state = await self._seen_kept(server, bucket)
+        if state is not None and state.policy is not None:
             await self.s3.ensure_policy(server, bucket, None)
         if state is not None and state.lifecycle:
             await self.s3.ensure_lifecycle(server, bucket, ())
+
+    def _remember(self, platform: Own, name: str) -> None:
+        self._closed[platform, name] = self.clock.monotonic()
+        while len(self._closed) > CLOSED_MAX:
+            del self._closed[next(iter(self._closed))]
+
+    def _forget(self, servers: Sequence[Own]) -> None:
+        """What was long ago, or may have been opened since: by a record, on a server that was
+        away."""
+        live = {platform: self._live(platform) for platform in servers}
+        until_s = self.clock.monotonic() - LOOK_AGAIN_S
+        for (platform, name), at_s in tuple(self._closed.items()):
+            if at_s <= until_s or platform not in live or name in live[platform]:
+                del self._closed[platform, name]
 
     def _live(self, platform: Own) -> set[str]:
         """Names of buckets on that server that a record wants, whosever they are."""
@@ -115,14 +162,17 @@ class LifecycleChore:
     view: View
     name: str = LIFECYCLE
 
-    async def do(self) -> int:
+    async def do(self, guard: Guard, /) -> int:
         """At how many servers; one that fails keeps no other from it, and is raised then."""
         done = 0
         failed: ControlPlaneError | None = None
         for platform in self._servers():
             try:
-                await self.closer.stop_rules(platform)
+                await self.closer.stop_rules(platform, guard)
+                guard()
                 await self.quotas.ensure_expired(platform.container)
+            except StaleEpochError:
+                raise
             except ControlPlaneError as exc:
                 failed = exc
             else:

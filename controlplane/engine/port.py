@@ -82,6 +82,8 @@ class Outside:
     id: str
     made_at: datetime | None = None
     """None: nobody knows."""
+    known: bool = False
+    """It says by itself that it is of this database: that is not told by the absent record."""
 
 
 class Sweeper(Protocol):
@@ -100,8 +102,9 @@ class Chore(Protocol):
         """For the log."""
         ...
 
-    async def do(self) -> int:
-        """Have it done wherever it is due; at how many places it was."""
+    async def do(self, guard: "Guard", /) -> int:
+        """Have it done wherever it is due; at how many places it was. What `guard` raises goes
+        through."""
         ...
 
 

@@ -3,6 +3,7 @@
 The last resort for what a lost finalizer or a lost reply left behind. Never a volume, never on
 the word of the cache alone, and neither many things at once that nobody saw being deleted nor what
 is older than the records are: a wrong or empty database must not take a running platform down.
+What names a live record of ours (`Outside.known`) can't be another database's.
 """
 
 import asyncio
@@ -136,11 +137,11 @@ class Sweep:
         return born is not None and any(
             item.made_at is not None and item.made_at < born
             for item in unowned
-            if item.uid not in self._gone
+            if not self._certain(item)
         )
 
     def _careful(self, unowned: Sequence[Outside], *, foreign: bool) -> Sequence[Outside]:
-        unseen = [item for item in unowned if item.uid not in self._gone]
+        unseen = [item for item in unowned if not self._certain(item)]
         if not unseen or not (foreign or len(unseen) > UNSEEN_MAX):
             return unowned
         what = unseen[0].what
@@ -152,4 +153,8 @@ class Sweep:
         )
         _log.error("sweep_refused", unowned=len(unseen), hint=told)
         self._refused(told)
-        return [item for item in unowned if item.uid in self._gone]
+        return [item for item in unowned if self._certain(item)]
+
+    def _certain(self, item: Outside) -> bool:
+        """Whether it was this database's for sure."""
+        return item.known or item.uid in self._gone

@@ -279,7 +279,8 @@ class Term:
         loops += [lambda: self.wakes.follow(self._since), self._count]
         if self._setup.sweepers:
             loops.append(self.sweep.run)
-        loops += [partial(keep_doing, chore, self._setup.clock) for chore in self._setup.chores]
+        clock, records, guard = self._setup.clock, self._setup.records, self._leadership.guard
+        loops += [partial(keep_doing, each, clock, records, guard) for each in self._setup.chores]
         for source in self._setup.wake_sources:
             loops.append(_listener(self.wakes, source))
         return loops

@@ -106,7 +106,7 @@ class Platform(Running, Fakes):
             metrics=self.metrics,
             clock=self.clock,
             routes=drivers.containers.observe_routes,
-            sweepers=sweepers(drivers, cache),
+            sweepers=sweepers(drivers, cache, self.clock),
             wake_sources=(wakes(drivers.containers.events),),
             seeds=(HOST, *NAMESPACES),
             tuning=Tuning(workers=4),

@@ -8,7 +8,8 @@ from drivers.fake.s3 import FakeBucket, FakeS3, FakeS3Server
 from drivers.s3 import BucketState
 from drivers.s3_documents import LifecycleRule, policy_of
 from reconcilers._ownservers import own_servers
-from reconcilers.s3upkeep import S3BucketCloser
+from reconcilers.s3upkeep import LOOK_AGAIN_S, S3BucketCloser
+from tests.clock import ManualClock
 from tests.unit.reconcilers.test_outside import Records, platform, stored
 from tests.unit.reconcilers.world import Values
 
@@ -29,11 +30,12 @@ def server() -> FakeS3Server:
     return FakeS3Server("bunkeradmin", "secret", buckets={NAME: opened(NAME)})
 
 
-def closer(server: FakeS3Server, *records: Any) -> S3BucketCloser:
+def closer(server: FakeS3Server, *records: Any, clock: ManualClock | None = None) -> S3BucketCloser:
     login = {"access-key": b"bunkeradmin", "secret-key": b"secret"}
     values = Values({("Secret", "s3-credentials"): login})
     view: Any = Records(*records)
-    return S3BucketCloser(FakeS3({"http://10.0.0.2:8333": server}), values, view)
+    s3 = FakeS3({"http://10.0.0.2:8333": server})
+    return S3BucketCloser(s3, values, view, clock or ManualClock())
 
 
 def is_open(server: FakeS3Server, name: str = NAME) -> bool:
@@ -74,7 +76,7 @@ async def test_a_record_made_meanwhile_keeps_its_bucket_open(server: FakeS3Serve
     now = closer(server, platform(), stored("Bucket", "new", "b", spec={"bucketName": NAME}))
     await now.remove(found)
     (own,) = own_servers(now.view, "s3", "s3")
-    await now.stop_rules(own)
+    await now.stop_rules(own, lambda: None)
     assert is_open(server)
 
 
@@ -102,3 +104,56 @@ async def test_one_that_denies_itself_to_the_platform_keeps_no_other_open(
     server.buckets["a-locked"] = opened("a-locked", policy=policy_of(denied))
     assert await sweep(closer(server, platform())) == [NAME]
     assert not is_open(server)
+
+
+async def test_rules_alone_are_left_to_who_has_them_carried_out(server: FakeS3Server) -> None:
+    server.buckets[NAME] = opened(NAME, policy=None)
+    made = closer(server, platform())
+    assert await sweep(made) == []
+    (own,) = own_servers(made.view, "s3", "s3")
+    await made.stop_rules(own, lambda: None)
+    assert not is_open(server)
+
+
+async def test_whose_namespace_is_there_is_known_without_its_record(server: FakeS3Server) -> None:
+    elsewhere = (("bunker.cloud/owner", "another-uid/assets"),)
+    server.buckets["strange"] = opened("strange", tags=elsewhere)
+    made = closer(server, platform(), stored("Namespace", "shop", "ns-uid"))
+    told = {item.name: item.known for item in await made.list_owned()}
+    assert told == {NAME: True, "strange": False}
+
+
+async def test_a_closed_bucket_is_looked_at_again_after_an_hour(server: FakeS3Server) -> None:
+    clock = ManualClock()
+    server.buckets = {NAME: opened(NAME, policy=None, lifecycle=())}
+    made = closer(server, platform(), clock=clock)
+    assert await sweep(made) == []
+    server.buckets[NAME] = opened(NAME)
+    assert await sweep(made) == []
+    (own,) = own_servers(made.view, "s3", "s3")
+    await made.stop_rules(own, lambda: None)  # whatever is remembered
+    assert server.buckets[NAME].state.lifecycle == ()
+    await clock.advance(LOOK_AGAIN_S)
+    assert await sweep(made) == [NAME]
+    assert not is_open(server)
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        pytest.param((), id="no server"),
+        pytest.param((platform(), stored("Bucket", "b", "b", spec={"bucketName": NAME})), id="had"),
+    ],
+)
+async def test_a_bucket_that_may_have_been_opened_since_is_looked_at_at_once(
+    server: FakeS3Server, meanwhile: Any
+) -> None:
+    server.buckets = {NAME: opened(NAME, policy=None, lifecycle=())}
+    made = closer(server, platform())
+    view: Any = made.view
+    assert await sweep(made) == []
+    view.records = meanwhile
+    assert await sweep(made) == []
+    view.records = (platform(),)
+    server.buckets[NAME] = opened(NAME)
+    assert await sweep(made) == [NAME]

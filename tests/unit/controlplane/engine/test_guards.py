@@ -8,12 +8,14 @@ from typing import Any
 
 from controlplane.engine.breaker import Breakers
 from controlplane.engine.index import Dependents
+from controlplane.engine.port import Outside
 from controlplane.engine.queue import Queue
 from controlplane.engine.sweep import UNSEEN_MAX
+from controlplane.engine.term import Setup
 from controlplane.engine.wakes import Wakes
 from controlplane.errors import ConflictError, SlowReaderError, TerminalError
 from controlplane.records import Change, Key, Stored, Write
-from tests.support.bench import Bench, box_key
+from tests.support.bench import Bench, WorldSweeper, box_key
 from tests.support.memory import MemoryStore
 from tests.support.platform import Platform
 from tests.support.toys import Thing, World
@@ -46,6 +48,42 @@ def test_leftovers_are_swept() -> None:
 
 def test_a_wrong_or_empty_database_takes_nothing_down() -> None:
     assert swept(UNSEEN_MAX + 1) == 0
+
+
+@dataclass(slots=True)
+class Telling(WorldSweeper):
+    """Every other thing says by itself whose it is."""
+
+    async def list_owned(self) -> list[Outside]:
+        found = await WorldSweeper.list_owned(self)
+        return [replace(each, known=number % 2 == 0) for number, each in enumerate(found)]
+
+
+@dataclass(slots=True)
+class Told(Bench):
+    def setup(self) -> Setup:
+        return replace(Bench.setup(self), sweepers=(Telling(self.world),))
+
+
+@in_virtual_time
+async def test_what_says_whose_it_is_goes_however_many_and_takes_no_other_along() -> None:
+    bench = Told()
+    bench.world.things = strangers_records(4 * UNSEEN_MAX)
+    unknown = list(bench.world.things)[1::2]
+    async with bench.running():
+        await bench.settle(5)
+        assert list(bench.world.things) == unknown
+
+
+def test_the_known_do_not_count_among_the_many() -> None:
+    async def main() -> int:
+        bench = Told()
+        bench.world.things = strangers_records(2 * UNSEEN_MAX)
+        async with bench.running():
+            await bench.settle(5)
+            return len(bench.world.things)
+
+    assert run(main) == 0
 
 
 class Gap:
