@@ -139,7 +139,8 @@ def validate(
     served: Served, obj: Mapping[str, Any], *, stored: Mapping[str, Any] | None = None
 ) -> tuple[Record | None, list[FieldError]]:
     """The model of an object, or what is wrong with it, field by field. Labels that are in `stored`
-    just so are not judged: the platform wrote them itself, or rules came after them."""
+    just so are not judged: the platform wrote them itself, or rules came after them. Nor is what
+    the kind's `check_new` spares."""
     kept = ((stored or {}).get("metadata") or {}).get("labels")
     wrong = list(metadata_errors(served, obj.get("metadata") or {}, kept))
     shown = obj
@@ -153,6 +154,7 @@ def validate(
         found = exc.errors(include_url=False, include_context=False)
         wrong += [field_error(error, secret=secret) for error in found]
         return None, wrong
+    wrong += model.check_new(stored or {})
     return (None if wrong else model), wrong
 
 

@@ -1,12 +1,12 @@
 """Bucket: what a user may ask of a bucket, and who may use it. No I/O."""
 
 import hashlib
-import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-import orjson
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
+from resources._bucketpolicy import check_policy, shuts_out
 from resources.changes import fixed
 from resources.columns import AGE, REASON, Column, ready
 from resources.meta import (
@@ -265,10 +265,26 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
         return f"{self.metadata.name}-{key}"
 
     @model_validator(mode="after")
-    def _policy_is_about_it(self, info: ValidationInfo) -> Self:
+    def _policy_is_about_it(self) -> Self:
         if self.spec.policy is not None:
-            _check_policy(self.spec.policy, self.bucket_name, stored=info.context == STORED)
+            check_policy(self.spec.policy, f"{ARN}{self.bucket_name}")
         return self
+
+    def check_new(self, stored: Mapping[str, Any], /) -> tuple[FieldError, ...]:
+        """A policy that shuts the platform out; not one from before that was refused, which
+        hinders no other edit."""
+        policy, mine = self.spec.policy, f"{ARN}{self.bucket_name}"
+        if policy is None or policy == (stored.get("spec") or {}).get("policy"):
+            return ()
+        if not shuts_out(policy, mine, ADMINISTRATOR):
+            return ()
+        why = (
+            "denies to everybody, or to the platform, what the platform does on the bucket itself; "
+            f"it could neither see nor mend it any more; deny its objects ('{mine}/*'), name other "
+            "actions (as 's3:DeleteBucket'), or users or roles "
+            "('arn:aws:iam::<account>:user/<name>')"
+        )
+        return (FieldError("spec.policy", "FieldValueInvalid", why),)
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
         return fixed(
@@ -276,77 +292,3 @@ class Bucket(Resource[BucketSpec, BucketStatus]):
             ("server", old.spec.server, self.spec.server),
             ("bucketName", old.bucket_name, self.bucket_name),
         )
-
-
-_HOW: Final = (
-    'write {"Statement": [{"Effect": ..., "Principal": ..., "Action": ..., "Resource": ...}]}'
-)
-
-
-_USER: Final = re.compile(r"arn:[-a-z]+:iam::[0-9]*:user/[^*?]+")
-"""One user, and by its full name: what else is named may be, or have in it, the platform itself."""
-
-
-def _check_policy(text: str, bucket: str, *, stored: bool) -> None:
-    """A policy the server will take, about this bucket alone, and none that keeps the platform
-    out of it, which a stored one may do. Raises ValueError."""
-    mine = f"{ARN}{bucket}"
-    for each in _statements(text):
-        if not isinstance(each, dict) or each.get("Effect") not in ("Allow", "Deny"):
-            raise ValueError(f"spec.policy has a statement without Effect Allow or Deny; {_HOW}")
-        if not each.get("Principal") or not each.get("Action"):
-            raise ValueError(f"spec.policy has a statement without Principal and Action; {_HOW}")
-        if not _is_condition(each.get("Condition") or {}):
-            raise ValueError(
-                "spec.policy has a statement with an odd Condition; write {<operator>: {<key>: "
-                '<values>}}, such as {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}'
-            )
-        resources = _listed(each.get("Resource"))
-        for resource in resources:
-            if not isinstance(resource, str) or not f"{resource}/".startswith(f"{mine}/"):
-                raise ValueError(
-                    f"spec.policy is about {resource!r}; write '{mine}' or '{mine}/<prefix>*'"
-                )
-        denies = each["Effect"] == "Deny" and mine in resources
-        if denies and not stored and not _are_users(each["Principal"]):
-            raise ValueError(
-                "spec.policy denies the bucket itself to everybody or to the platform, which could "
-                f"neither see nor mend it any more; deny its objects ('{mine}/*'), or name users "
-                "('arn:aws:iam::<account>:user/<name>')"
-            )
-
-
-def _listed(given: Any) -> list[Any]:
-    return given if isinstance(given, list) else [given]
-
-
-def _are_users(principal: Any) -> bool:
-    """Whether each is one user, other than the platform's administrator."""
-    groups = principal.values() if isinstance(principal, dict) else [principal]
-    return all(
-        isinstance(name, str)
-        and _USER.fullmatch(name) is not None
-        and name.rpartition("/")[2] != ADMINISTRATOR
-        for group in groups
-        for name in _listed(group)
-    )
-
-
-def _statements(text: str) -> list[Any]:
-    """What can be read, and written again for the server. Raises ValueError."""
-    try:
-        policy = orjson.loads(text)
-    except ValueError:
-        raise ValueError(f"spec.policy is no JSON; {_HOW}") from None
-    try:
-        orjson.dumps(policy)
-    except TypeError:
-        raise ValueError(f"spec.policy is nested too deeply; {_HOW}") from None
-    statements = policy.get("Statement") if isinstance(policy, dict) else None
-    if not isinstance(statements, list) or not statements:
-        raise ValueError(f"spec.policy has no list of statements; {_HOW}")
-    return statements
-
-
-def _is_condition(found: object) -> bool:
-    return isinstance(found, dict) and all(isinstance(each, dict) for each in found.values())

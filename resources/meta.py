@@ -6,6 +6,7 @@ No I/O and no defaults that depend on a machine. Over 400 lines, because these w
 together.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -485,6 +486,12 @@ class Record(Model):
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
         """What of `old` may not change into this (immutable fields). Pure."""
         del old
+        return ()
+
+    def check_new(self, stored: Mapping[str, Any], /) -> tuple[FieldError, ...]:
+        """What is wrong with what is new in this, by rules that spare what is `stored` just so: the
+        record's JSON, which older rules judged; empty where there is none. Pure."""
+        del stored
         return ()
 
 

@@ -62,7 +62,10 @@ class FakeBucket:
 
     def denies(self, resource: str) -> bool:
         """Whether its policy denies everything there to everybody, its administrator included."""
-        policy = orjson.loads(self.state.policy or "{}")
+        try:
+            policy = orjson.loads(self.state.policy or "{}")
+        except ValueError:
+            return False  # a world of tests may have any text there
         return any(
             each["Effect"] == "Deny"
             and each["Principal"] == {"AWS": ["*"]}
