@@ -119,7 +119,7 @@ async def test_who_leads_no_more_changes_nothing(calls: int) -> None:
     kept, other, away = servers = [server("s3", KEPT), server("other"), server("away")]
     away.away = True  # what comes of the others does not matter any more
     kept.buckets["due"] = FakeBucket(replace(kept.buckets["b"].state, tags=()), ["x"], old={"x"})
-    passed = []
+    passed: list[int] = []
 
     def guard() -> None:
         if len(passed) == calls:

@@ -151,7 +151,8 @@ def test_a_denial_that_leaves_the_platform_in_is_accepted(text: str) -> None:
 def test_a_policy_from_before_hinders_nothing_until_it_changes() -> None:
     shut = bucket(policy=TLS_ALONE)
     assert shut.check_new({"spec": {"policy": TLS_ALONE}}) == ()
-    for stored in ({}, {"spec": {}}, {"spec": {"policy": denied("*")}}):
+    others: list[dict[str, Any]] = [{}, {"spec": {}}, {"spec": {"policy": denied("*")}}]
+    for stored in others:
         assert [each.field for each in shut.check_new(stored)] == ["spec.policy"]
 
 
