@@ -93,7 +93,8 @@ class S3BucketCloser:
             except RetryableError as exc:
                 if exc.reason != "BucketDenied":
                     raise
-                state = None  # to the platform, too: nothing can be taken off
+                # to the platform, too: nothing can be taken off until somebody has mended that
+                continue
             if state is None or state.policy is None:
                 self._remember(platform, name)
                 continue

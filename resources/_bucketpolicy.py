@@ -63,11 +63,16 @@ def shuts_out(text: str, mine: str, administrator: str) -> bool:
     """Whether such a policy denies the platform something that it does on the bucket itself."""
     return any(
         each["Effect"] == "Deny"
-        and mine in _listed(each["Resource"])
+        and _is_about(each, mine)
         and _is_of_ours(each)
         and not _are_others(each["Principal"], administrator)
         for each in _statements(text)
     )
+
+
+def _is_about(statement: dict[str, Any], mine: str) -> bool:
+    """Whether it can be about the bucket itself, as all can that only says what it is not about."""
+    return "NotResource" in statement or mine in _listed(statement.get("Resource"))
 
 
 def _listed(given: Any) -> list[Any]:

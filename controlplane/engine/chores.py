@@ -21,8 +21,8 @@ _log = structlog.get_logger(__name__)
 
 
 async def keep_doing(chore: Chore, clock: Clock, records: RecordsPort, guard: Guard) -> None:
-    """Do it every PERIOD_S, until this process may act no more. What fails is told in the log, and
-    done again after DELAY_S, then after twice as long each time, up to PERIOD_S."""
+    """Do it every PERIOD_S; returns when this process may act no more. What fails is told in the
+    log, and done again after DELAY_S, then after twice as long each time, up to PERIOD_S."""
     await clock.sleep(DELAY_S)
     again_s = DELAY_S
     while True:

@@ -3,7 +3,7 @@
 The last resort for what a lost finalizer or a lost reply left behind. Never a volume, never on
 the word of the cache alone, and neither many things at once that nobody saw being deleted nor what
 is older than the records are: a wrong or empty database must not take a running platform down.
-What names a live record of ours (`Outside.known`) can't be another database's.
+What names a live record of ours (`Outside.known`) is this database's, or a later copy's.
 """
 
 import asyncio

@@ -102,8 +102,12 @@ async def test_one_that_denies_itself_to_the_platform_keeps_no_other_open(
     here = "arn:aws:s3:::a-locked"
     denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": here}
     server.buckets["a-locked"] = opened("a-locked", policy=policy_of(denied))
-    assert await sweep(closer(server, platform())) == [NAME]
+    made = closer(server, platform())
+    assert await sweep(made) == [NAME]
     assert not is_open(server)
+    # somebody took off what locked it, and that alone
+    server.buckets["a-locked"] = opened("a-locked")
+    assert await sweep(made) == ["a-locked"]
 
 
 async def test_rules_alone_are_left_to_who_has_them_carried_out(server: FakeS3Server) -> None:

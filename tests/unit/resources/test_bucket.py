@@ -100,6 +100,8 @@ def test_a_policy_about_itself_is_accepted() -> None:
 SHUTS_OUT = {
     "only by TLS": TLS_ALONE,
     "all": denied("*"),
+    "all but an object": policy(f"{ARN}/*", Effect="Deny", Action="s3:*", NotResource=f"{ARN}/x"),
+    "all, said by what not": policy([], Effect="Deny", Action="s3:*", NotResource=f"{ARN}/x"),
     "all AWS": denied({"AWS": ["*"]}),
     "a wildcard": denied(USER + "*"),
     "any role": denied(ROLE + "*"),
