@@ -54,7 +54,6 @@ class Engine:
         self._pool_size = pool_size
         self._lock = threading.Lock()
         self._client: APIClient | None = None
-        self._in_doubt = True
 
     @property
     def socket_path(self) -> str:
@@ -84,7 +83,6 @@ class Engine:
                 method, url, params=query, json=body, timeout=timeout_s or self._timeout_s
             )
         except requests.RequestException as exc:
-            self._in_doubt = True
             raise _transport_error(exc) from exc
         if answer.status_code not in _OK:
             raise self._judged(EngineRefusedError(answer.status_code, _message(answer)))
@@ -102,7 +100,6 @@ class Engine:
                 timeout=None,
             )
         except requests.RequestException as exc:
-            self._in_doubt = True
             raise _transport_error(exc) from exc
         if response.status_code not in _OK:
             raise self._judged(EngineRefusedError(response.status_code, _message(response)))
@@ -153,21 +150,23 @@ class Engine:
                     raise _transport_error(exc) from exc
                 # Proxies and .netrc mean nothing on a Unix socket, and cost a look each request.
                 client.trust_env = False
+                # A connection for each request (0.05 ms, beside the 0.43 ms of a list): an engine
+                # that shuts down takes no new one, but serves those it has (20.10). A container
+                # that it has just stopped would be started over one, and it would wait for its
+                # end as long as for the slowest container's.
+                client.headers["Connection"] = "close"
                 self._client = client
             return self._client
 
     def _probe(self) -> None:
-        """After a failure, look first whether anybody listens: the SDK never closes a socket
-        that it could not connect, and while the engine is away every call would leave one."""
-        if not self._in_doubt:
-            return
+        """Looks first whether anybody listens (6 µs): the SDK never closes a socket that it could
+        not connect, and while the engine is away every call would leave one."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(self._timeout_s)
             try:
                 probe.connect(self.socket_path)
             except OSError as exc:
                 raise EngineAwayError("the Docker engine does not answer on its socket") from exc
-        self._in_doubt = False
 
 
 class Stream:

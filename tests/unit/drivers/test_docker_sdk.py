@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from drivers.docker_errors import EngineAwayError
+from drivers.docker_errors import EngineAwayError, EngineError
 from drivers.docker_sdk import Engine
 
 
@@ -27,6 +27,15 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     def __init__(self, path: str) -> None:
         super().__init__(path, _Handler)
         self.logins: list[dict[str, Any]] = []
+        self.asked: list[str] = []
+
+    def shut_down(self, *, activated: bool) -> None:
+        """As an engine does: it serves the connections that it has, and takes no new one. Where
+        systemd listens for it, those wait for the next engine."""
+        self.shutdown()
+        if not activated:
+            self.socket.close()
+            Path(str(self.server_address)).unlink()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -40,6 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Not into the test's output."""
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path)
         if self.path == "/version":
             return self._answer(200, {"ApiVersion": self.server.version})
         asked = self.path.split("/")[1].removeprefix("v")
@@ -113,3 +123,15 @@ def test_a_pull_takes_the_login_of_now(
     list(engine.pull("one.example.org/shop:1"))
     list(engine.pull("two.example.org/shop:1"))
     assert [each["password"] for each in server.logins] == ["first", "second", "other"]
+
+
+@pytest.mark.parametrize("activated", [False, True])
+def test_an_engine_that_shuts_down_starts_nothing(
+    server: _Server, engine: Engine, activated: bool
+) -> None:
+    engine.call("POST", "/containers/{}/start", "web")
+    server.asked.clear()
+    server.shut_down(activated=activated)
+    with pytest.raises(EngineError):
+        engine.call("POST", "/containers/{}/start", "web", timeout_s=0.2)
+    assert server.asked == []
