@@ -8,6 +8,7 @@ from drivers.containers import Containers
 from drivers.host import HostMeter
 from resources.host import Host, HostStatus
 from resources.meta import Amounts, Condition, Footprint
+from resources.quantity import format_bytes, format_millicores
 
 PRESSURE: Final = "DiskPressure"
 LOW_PERCENT: Final = 10
@@ -55,6 +56,10 @@ class HostReconciler(Reconciler[Host, HostSeen, Never]):
             free=Amounts.of(free),
             engine=seen.engine_version,
         )
+        kept = want.record.spec.reserved
+        if kept is not None and (over := _beyond(kept.footprint, capacity)):
+            message = f"spec.reserved is more than the host has ({over}); lower it"
+            return Report(status, True, "ReservedTooLarge", message, conditions=(_pressure(seen),))
         if not seen.allocated.fits(capacity - seen.reserved):
             message = "more is promised than there is: nothing new is admitted until records go"
             return Report(status, True, "Overcommitted", message, conditions=(_pressure(seen),))
@@ -63,6 +68,20 @@ class HostReconciler(Reconciler[Host, HostSeen, Never]):
 
     async def apply(self, step: Never, /) -> None:
         assert_never(step)
+
+
+def _beyond(kept: Footprint, capacity: Footprint) -> str:
+    """Where more is kept back than there is. Example: `64Gi of 30Gi memory`."""
+    parts = (
+        ("CPU", kept.cpu_millicores, capacity.cpu_millicores, format_millicores),
+        ("memory", kept.memory_bytes, capacity.memory_bytes, format_bytes),
+        ("disk", kept.disk_bytes, capacity.disk_bytes, format_bytes),
+    )
+    return " and ".join(
+        f"{tell(wanted)} of {tell(there)} {name}"
+        for name, wanted, there, tell in parts
+        if wanted > there
+    )
 
 
 def _pressure(seen: HostSeen) -> Condition:

@@ -7,6 +7,7 @@ equal to what was stored when the pass is over.
 
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from controlplane.budget import Granted, Ledger, Refused
 from controlplane.engine.port import Routes
@@ -156,6 +157,7 @@ def allocation(
     ports: tuple[int, ...],
     subnet: str | None,
     names: tuple[NameClaim, ...],
+    spec: dict[str, Any] | None = None,
 ) -> Allocation:
     return Allocation.model_construct(
         cpu=held.cpu_millicores,
@@ -164,6 +166,7 @@ def allocation(
         ports=ports,
         subnet=subnet,
         names=names,
+        spec=spec,
     )
 
 

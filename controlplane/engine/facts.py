@@ -2,11 +2,15 @@
 
 from typing import Final
 
-from controlplane.conditions import Fact, truth
+from controlplane.conditions import Fact, Reason, find, truth
 from controlplane.plan import Plan, Report, Wait
+from controlplane.records import Stored
 
 DESTRUCTIVE: Final = ("Remove", "Drop", "Replace", "Delete")
 """Steps whose names begin so can lose something: the record is read again before."""
+TELL_WAIT_S: Final = 0.1
+"""A wait that is looked at again sooner is not written while the record says that it progresses:
+each of many Apps would else pay a commit between its start and its being Ready."""
 
 
 def ready_fact(report: Report, wait: Wait | None) -> Fact:
@@ -24,3 +28,18 @@ def doing(plan: Plan[object]) -> str:
 def is_destructive(step: object) -> bool:
     """Whether it can lose something."""
     return type(step).__name__.startswith(DESTRUCTIVE)
+
+
+def soon_over(wait: Wait, stored: Stored) -> bool:
+    """True if the record says already that it progresses, and what it waits for may come about
+    before that were written otherwise: a server that was started a moment ago."""
+    if wait.recheck_after_s is None or wait.recheck_after_s >= TELL_WAIT_S:
+        return False
+    conditions = (stored.obj.get("status") or {}).get("conditions") or ()
+    synced = find(conditions, "Synced") or {}
+    ready = find(conditions, "Ready") or {}
+    return (
+        synced.get("reason") == Reason.PROGRESSING
+        and synced.get("observedGeneration") == stored.generation
+        and ready.get("status") != "True"
+    )

@@ -11,7 +11,7 @@ from controlplane import events
 from controlplane.budget import Refused
 from controlplane.conditions import Fact, Reason, Summary, find
 from controlplane.engine.admission import allocation
-from controlplane.engine.facts import doing, is_destructive, ready_fact
+from controlplane.engine.facts import doing, is_destructive, ready_fact, soon_over
 from controlplane.engine.held import first_start
 from controlplane.engine.parts import Parts
 from controlplane.engine.queue import CAP_S
@@ -36,9 +36,6 @@ MAX_ROUNDS: Final = 20
 """Plans carried out in one pass before others get a turn: a rolling change of 10 replicas is
 about two rounds each."""
 RECORD_STEPS: Final = (EnsureChild, EnsureSecret, OrphanChild, RemoveChild)
-TELL_WAIT_S: Final = 0.1
-"""A wait that is looked at again sooner is not written while the record says that it progresses:
-each of many Apps would else pay a commit between its start and its being Ready."""
 ADMITTED: Final = Fact("True", Reason.ADMITTED)
 NOT_YET: Final = Fact("Unknown", Reason.PENDING, "asked for before the first step")
 
@@ -181,8 +178,9 @@ class Pass:
 
     async def _settle(self, record: Record, look: _Look, granted: Allocation | None) -> Result:
         """Nothing more to do now: converged, or waiting for something."""
+        assert self.base is not None
         wait = look.plan.wait
-        if wait is not None and not record.deleting and self._soon_over(wait):
+        if wait is not None and not record.deleting and soon_over(wait, self.base):
             return Result("waiting", wait.recheck_after_s, tuple(self.steps))
         if look.plan.converged:
             self.parts.progress.forget(self.key)
@@ -219,8 +217,10 @@ class Pass:
     def _held(self, record: Record, look: _Look, granted: Allocation | None) -> Allocation | None:
         """What is to stay committed: the smaller size once it is observed; nothing at all for
         what neither began nor needs anything."""
-        if granted is None or record.deleting or self.refused is not None:
+        if granted is None or record.deleting:
             return granted
+        if self.refused is not None:
+            return _less(record, look, granted)
         assert self.base is not None
         if allocation_of(self.base) is None and (
             not look.plan.converged or granted == Allocation()
@@ -367,21 +367,6 @@ class Pass:
             or (not look.report.ready and was is not None and was.get("status") == "True")
         )
 
-    def _soon_over(self, wait: Wait) -> bool:
-        """True if the record says already that it progresses, and what it waits for may come
-        about before that were written otherwise: a server that was started a moment ago."""
-        assert self.base is not None
-        if wait.recheck_after_s is None or wait.recheck_after_s >= TELL_WAIT_S:
-            return False
-        conditions = (self.base.obj.get("status") or {}).get("conditions") or ()
-        synced = find(conditions, "Synced") or {}
-        ready = find(conditions, "Ready") or {}
-        return (
-            synced.get("reason") == Reason.PROGRESSING
-            and synced.get("observedGeneration") == self.base.generation
-            and ready.get("status") != "True"
-        )
-
     async def _check_live(self) -> None:
         """Before something is lost: by the store itself, as a view may be behind."""
         assert self.base is not None
@@ -398,3 +383,13 @@ class Pass:
     def _check_time(self) -> None:
         if self.expired:
             raise TimeoutError
+
+
+def _less(record: Record, look: _Look, held: Allocation) -> Allocation:
+    """Of what waits to grow: what its last admitted edit gave up goes back once that is observed;
+    the spec that it is healed by stays. Never more: that may ask for more in a new release."""
+    size = record.footprint.at_least(look.report.in_use or Footprint())
+    if not look.plan.converged or not size.fits(held.footprint):
+        return held
+    names = tuple(name for name in held.names if name in record.claims)
+    return allocation(size, held.ports, held.subnet, names, held.spec)

@@ -215,6 +215,25 @@ async def test_a_host_tells_what_is_free() -> None:
     assert status["capacity"] == {"cpu": "16", "memory": "8Gi", "disk": "100"}
 
 
+async def test_a_host_of_which_more_is_kept_back_than_it_has_says_what_to_lower() -> None:
+    meter = FakeHost(HostCapacity(4000, 30 * 2**30, 100, 10))
+    made = World(meter=meter, usage=FixedUsage(kept=Footprint(1000, 64 * 2**30, 0)))
+    kept = {"cpu": "1", "memory": "64Gi"}
+    report = await made.settle(record("Host", {"reserved": kept}))
+    assert report.reason == "ReservedTooLarge", "nothing is promised, and no record is in the way"
+    assert "64Gi of 30Gi memory" in report.message
+    assert "CPU" not in report.message
+    assert report.ready
+    made.usage.used = Footprint(5000, 0, 0)
+    assert (await made.settle(record("Host", {"reserved": kept}))).reason == "ReservedTooLarge"
+    meter.capacity = HostCapacity(500, 30 * 2**30, 100, 10)
+    report = await made.settle(record("Host", {"reserved": kept}))
+    assert "1 of 500m CPU and 64Gi of 30Gi memory" in report.message
+    made.usage.used = made.usage.kept = Footprint()
+    lowered = record("Host", {"reserved": {"cpu": "500m", "memory": "30Gi"}})
+    assert (await made.settle(lowered)).reason == "Measured"
+
+
 async def test_a_host_tells_when_its_disk_fills_whoever_fills_it() -> None:
     meter = FakeHost(HostCapacity(4000, 8 * 2**30, 1000, 100))
     made = World(meter=meter)

@@ -38,12 +38,17 @@ def real_sum(bench: Bench) -> Footprint:
     return total
 
 
-def watched(*, quotas: dict[str, Footprint] | None = None, seed: int = 0) -> Bench:
-    """A host of CAPACITY; the promise is checked at every commit."""
-    bench = Bench(capacity=CAPACITY, quotas=quotas or {}, seed=seed)
+def watched(
+    *,
+    capacity: Footprint = CAPACITY,
+    quotas: dict[str, Footprint] | None = None,
+    seed: int = 0,
+) -> Bench:
+    """A host of this capacity; the promise is checked at every commit."""
+    bench = Bench(capacity=capacity, quotas=quotas or {}, seed=seed)
 
     def check(_write: Write) -> None:
-        assert stored_sum(bench).fits(CAPACITY), "more is promised than there is"
+        assert stored_sum(bench).fits(capacity), "more is promised than there is"
         assert real_sum(bench).fits(stored_sum(bench)), "more runs than is promised"
 
     bench.store.on_write = check
@@ -159,6 +164,46 @@ async def test_growth_that_waits_leaves_the_admitted_size_to_be_healed() -> None
         assert grown is not None
         assert grown.size == 3
         assert bench.condition(A, "Synced")["status"] == "True"
+        assert "spec" not in bench.status(A)["allocation"]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["made", "yet to be made"])
+@in_virtual_time
+async def test_room_given_up_before_a_growth_that_waits_goes_to_others(fails: bool) -> None:
+    """The growth is asked for while the step to the smaller size is under way, which may fail."""
+    bench = watched(capacity=Footprint(3000, 10**12, 10**12))
+    async with bench.shop("c", cpu="1"):
+        await bench.box("a", cpu="2", site="old.example")
+        await bench.box("b", cpu="1", site="old.example")
+        await bench.settle()
+        bench.world.latency_s = 2.0
+        bench.world.errors = [RetryableError("cannot ensure thing 'a': busy")] * fails
+        await bench.edit(A, cpu="1", size=2, site="new.example")
+        await bench.settle(1)
+        await bench.edit(A, cpu="3", size=3)
+        await bench.settle(2 if fails else 0.9)
+        assert bench.status(A)["allocation"]["cpu"] == "2", "it runs at that size still"
+        await bench.settle(60)
+        assert bench.status(A)["allocation"]["cpu"] == "1"
+        assert bench.condition(A, "Admitted")["reason"] == "BudgetExceeded"
+        assert bench.ready(B)
+        assert bench.ledger.totals().free.cpu_millicores == 0
+        writes = bench.store.writes_to(A)
+        await bench.settle(2000)
+        assert bench.store.writes_to(A) <= writes + 1, "of what it is short of now"
+    async with bench.running():
+        bench.break_thing(A)
+        await bench.settle(700)
+        thing = bench.thing(A)
+        assert thing is not None
+        assert (thing.size, thing.running) == (2, True), "healed as it was admitted"
+        await bench.delete(B)
+        await bench.delete(box_key("c"))
+        await bench.settle(30)
+        thing = bench.thing(A)
+        assert thing is not None
+        assert thing.size == 3
+        assert bench.status(A)["allocation"]["cpu"] == "3"
         assert "spec" not in bench.status(A)["allocation"]
 
 
