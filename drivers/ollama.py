@@ -84,6 +84,7 @@ class Ollama:
     clock: Clock = field(default_factory=SystemClock)
     calls: Calls = field(default_factory=Calls)
     jobs: dict[tuple[str, str], Job] = field(default_factory=dict)
+    """By server and full name."""
     loads: "dict[tuple[str, str, str], asyncio.Task[Reply | None]]" = field(default_factory=dict)
     """Requests that load: by server, path and body."""
     sources: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
@@ -94,8 +95,11 @@ class Ollama:
         if tags is None:
             return None
         held = _named(_fine(tags, "list models").body, "/api/tags")
-        job = self.jobs.get((server.url, name))
-        others = tuple(sorted(n for n in held if _same_record(n, name) and n != _full(name)))
+        job = self.jobs.get(_key(server, name))
+        # what is only fetched yet is in no list of Ollama's
+        begun = {each for url, each in self.jobs if url == server.url}
+        names = (each for each in held.keys() | begun if _same_record(each, name))
+        others = tuple(sorted(each for each in names if each != _full(name)))
         if job is not None and job.running:
             completed = sum(done for done, _ in job.layers.values())
             return ModelState(
@@ -143,7 +147,7 @@ class Ollama:
         return replace(state, phase="failed", failure=failure, completed_bytes=0, total_bytes=0)
 
     async def ensure_model(self, server: ModelServer, order: ModelOrder, /) -> None:
-        key = (server.url, order.name)
+        key = _key(server, order.name)
         job = self.jobs.get(key)
         if job is not None and job.order.order == order.order:
             if job.running:
@@ -275,7 +279,7 @@ class Ollama:
         return task.result()
 
     async def delete_model(self, server: ModelServer, name: str, /) -> None:
-        await self._cancel((server.url, name))
+        await self._cancel(_key(server, name))
         await self._delete(server, name)
 
     async def aclose(self) -> None:
@@ -359,6 +363,10 @@ def _full(name: str) -> str:
     """With its tag; names count without regard to case."""
     last = name.rpartition("/")[2]
     return (name if ":" in last else f"{name}:latest").lower()
+
+
+def _key(server: ModelServer, name: str) -> tuple[str, str]:
+    return (server.url, _full(name))
 
 
 def _same_record(found: str, name: str) -> bool:

@@ -197,6 +197,24 @@ async def test_an_earlier_source_of_the_same_record_is_found(world: OllamaWorld)
     assert (found.phase, found.others) == ("empty", ("records/one:a",))
 
 
+async def test_what_is_fetched_of_an_earlier_source_goes_with_its_record(
+    world: OllamaWorld,
+) -> None:
+    world.contract.registry["slow:1b"] = (b"s" * 300,)
+    gate = world.contract.gates["slow:1b"] = asyncio.Event()
+    await world.models.ensure_model(world.server, world.order(source="slow:1b"))
+    await until(world, lambda state: state.completed_bytes > 0)
+    world.name = "records/one:b"
+    await ready(world)
+    for name in (world.name, *(await state_of(world)).others):
+        await world.models.delete_model(world.server, name)
+    gate.set()
+    await asyncio.sleep(0.3)  # were it still pulled, it would be copied now
+    found = await state_of(world)
+    assert (found.phase, found.others) == ("empty", ())
+    assert not world.contract.manifests
+
+
 async def test_how_long_it_stays_is_told_and_set(world: OllamaWorld) -> None:
     await ready(world)
     await world.models.load_model(world.server, world.name, keep_alive_s=None)
