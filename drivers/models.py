@@ -77,7 +77,8 @@ class ModelState:
     """When it leaves memory, if the server tells."""
     failure: ModelFailure | None = None
     others: tuple[str, ...] = ()
-    """Further names under which this server holds an earlier source of the same record."""
+    """Further names under which this server holds an earlier source of the same record, or is
+    fetching it: an order for it, or what came of that, is there until that name is deleted."""
 
 
 class Models(Protocol):

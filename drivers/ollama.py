@@ -18,9 +18,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from controlplane.clock import Clock, SystemClock
 from controlplane.errors import RetryableError
-from drivers import model_calls
 from drivers.model_calls import (
-    LOADED_WITHIN_S,
     TIMEOUT_S,
     Calls,
     Reply,
@@ -31,6 +29,7 @@ from drivers.model_calls import (
     unavailable,
 )
 from drivers.models import ModelFailure, ModelOrder, ModelServer, ModelState
+from drivers.ollama_loads import Loads
 
 STALL_S: Final = 900.0
 """No line for so long: Ollama sends progress several times a second, and none while it hashes: 16
@@ -84,18 +83,24 @@ class Ollama:
     clock: Clock = field(default_factory=SystemClock)
     calls: Calls = field(default_factory=Calls)
     jobs: dict[tuple[str, str], Job] = field(default_factory=dict)
-    loads: "dict[tuple[str, str, str], asyncio.Task[Reply | None]]" = field(default_factory=dict)
-    """Requests that load: by server, path and body."""
+    """By server and full name."""
+    loads: Loads = field(init=False)
     sources: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
     """One pull of a source at a time: the second finds the layers there."""
+
+    def __post_init__(self) -> None:
+        self.loads = Loads(self.calls)
 
     async def observe_model(self, server: ModelServer, name: str, /) -> ModelState | None:
         tags = await self._get(server, "/api/tags")
         if tags is None:
             return None
         held = _named(_fine(tags, "list models").body, "/api/tags")
-        job = self.jobs.get((server.url, name))
-        others = tuple(sorted(n for n in held if _same_record(n, name) and n != _full(name)))
+        job = self.jobs.get(_key(server, name))
+        # what is only fetched yet is in no list of Ollama's
+        begun = {each for url, each in self.jobs if url == server.url}
+        names = (each for each in held.keys() | begun if _same_record(each, name))
+        others = tuple(sorted(each for each in names if each != _full(name)))
         if job is not None and job.running:
             completed = sum(done for done, _ in job.layers.values())
             return ModelState(
@@ -143,7 +148,7 @@ class Ollama:
         return replace(state, phase="failed", failure=failure, completed_bytes=0, total_bytes=0)
 
     async def ensure_model(self, server: ModelServer, order: ModelOrder, /) -> None:
-        key = (server.url, order.name)
+        key = _key(server, order.name)
         job = self.jobs.get(key)
         if job is not None and job.order.order == order.order:
             if job.running:
@@ -251,40 +256,21 @@ class Ollama:
     async def _keep_alive(self, server: ModelServer, name: str, seconds: int) -> Reply:
         """An empty request sets it; a model for embeddings alone takes /api/embed only."""
         body = {"model": name, "keep_alive": seconds}
-        reply = await self._patiently(server, "/api/generate", {**body, "stream": False})
+        reply = await self.loads.ask(server, "/api/generate", {**body, "stream": False})
         if reply is not None and reply.status == 400:
-            reply = await self._patiently(server, "/api/embed", {**body, "input": ""})
+            reply = await self.loads.ask(server, "/api/embed", {**body, "input": ""})
         if reply is None:
             raise unavailable(f"set how long model '{name}' stays in memory")
         return reply
 
-    async def _patiently(
-        self, server: ModelServer, path: str, body: Mapping[str, Any]
-    ) -> Reply | None:
-        """A request that may load. Ollama gives up loading when its client leaves, so the request
-        stays open beside, and whoever asks for the same again joins it."""
-        key = (server.url, path, json.dumps(body, sort_keys=True))
-        task = self.loads.get(key)
-        if task is None:
-            call = self.calls.ask(server, "POST", path, body, timeout_s=LOADED_WITHIN_S)
-            task = self.loads[key] = asyncio.get_running_loop().create_task(call)
-        await asyncio.wait([task], timeout=model_calls.LOAD_TIMEOUT_S)
-        if not task.done():
-            raise model_calls.loading()
-        self.loads.pop(key, None)  # whoever joined may have been first
-        return task.result()
-
     async def delete_model(self, server: ModelServer, name: str, /) -> None:
-        await self._cancel((server.url, name))
+        await self._cancel(_key(server, name))
         await self._delete(server, name)
 
     async def aclose(self) -> None:
         for key in tuple(self.jobs):
             await self._cancel(key)
-        for task in self.loads.values():
-            task.cancel()
-        if self.loads:
-            await asyncio.wait(self.loads.values())
+        await self.loads.aclose()
         await self.calls.aclose()
 
     async def _cancel(self, key: tuple[str, str]) -> None:
@@ -359,6 +345,10 @@ def _full(name: str) -> str:
     """With its tag; names count without regard to case."""
     last = name.rpartition("/")[2]
     return (name if ":" in last else f"{name}:latest").lower()
+
+
+def _key(server: ModelServer, name: str) -> tuple[str, str]:
+    return (server.url, _full(name))
 
 
 def _same_record(found: str, name: str) -> bool:

@@ -92,16 +92,18 @@ def plan_model(want: Want[Model], seen: ModelSeen) -> Plan[ModelStep]:
             return Plan(wait=Wait(made.WORK[state.phase], made.doing(state), WORK_RECHECK_S))
         case "checking":
             return Plan(wait=Wait("Checking", made.doing(state), WORK_RECHECK_S))
-        case "failed" if state.order == order and (wait := _resting(record, state)):
+        case "failed" if state.order == order and (wait := _resting(want, state)):
             return Plan(wait=wait)
         case "ready" if made.fits(record, state):
             return _plan_serving(want, seen, state, url)
         case _:
-            return _ordered(want, url, order)
+            return _ordered(want, state, url, order)
 
 
-def _ordered(want: Want[Model], url: str, order: str) -> Plan[ModelStep]:
+def _ordered(want: Want[Model], state: ModelState, url: str, order: str) -> Plan[ModelStep]:
     record = want.record
+    if state.phase != "empty" and state.order != order and (wait := made.growing(want)):
+        return Plan(wait=wait)  # it would be begun within the old size, and then anew
     found = source_of(want)
     if isinstance(found, Wait):
         return Plan(wait=found)
@@ -110,7 +112,7 @@ def _ordered(want: Want[Model], url: str, order: str) -> Plan[ModelStep]:
         made.inner_name(record),
         record.spec.source.identity,
         digest=record.spec.digest or "",
-        max_bytes=record.spec.storage,
+        max_bytes=made.room_bytes(want),
         insecure=record.spec.source.plain_http,
         oci=found.oci,
     )
@@ -120,12 +122,14 @@ def _ordered(want: Want[Model], url: str, order: str) -> Plan[ModelStep]:
     )
 
 
-def _resting(record: Model, state: ModelState) -> Wait | None:
+def _resting(want: Want[Model], state: ModelState) -> Wait | None:
     """A failure that rests before the next attempt. Raises TerminalError for one that only an
     edit can mend."""
-    failure = state.failure
+    record, failure = want.record, state.failure
     if failure is None:
         return None
+    if failure.reason == "TooLarge" and (wait := made.short_of_room(want)):
+        return wait
     if failure.lasting:
         raise TerminalError(
             f"cannot use model '{record.metadata.name}' from {record.spec.source.identity}: "
@@ -152,7 +156,7 @@ def _plan_serving(
     want: Want[Model], seen: ModelSeen, state: ModelState, url: str
 ) -> Plan[ModelStep]:
     record = want.record
-    if state.failure is not None and (wait := _resting(record, state)):
+    if state.failure is not None and (wait := _resting(want, state)):
         return Plan(wait=wait)
     if state.failure is not None or not made.lives_as_wanted(record, state):
         name, keep_alive_s = made.inner_name(record), record.spec.keep_alive_s

@@ -7,10 +7,10 @@ the gateway to the server that does.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from controlplane.plan import Generated, Template, Want
+from controlplane.plan import Generated, Owned, Template, Wait, Want
 from drivers.containers import (
     ContainerSpec,
     Limits,
@@ -38,6 +38,8 @@ SERVER_KEEP_ALIVE_S: Final = 300
 the end of a long time, so its gateway sets it at each use."""
 FOR_EVER_S: Final = 365 * 86_400.0
 """Ollama's "for ever" is some 290 years from now."""
+GROWING_RECHECK_S: Final = 2.0
+"""A Volume's pass takes milliseconds."""
 RETRY_FIRST_S: Final = 5.0
 RETRY_MOST_S: Final = 300.0
 
@@ -66,6 +68,36 @@ def keeping(want: Want[Model]) -> volumes.Keeping:
     return volumes.Keeping(name, "gguf", want.record.spec.storage, None)
 
 
+def volume_of(want: Want[Model]) -> Owned | None:
+    """That Volume as it is; None: there is none, as there never is with Ollama."""
+    if want.record.spec.engine != "llamacpp":
+        return None
+    return want.children.get(("Volume", volume_name(want.record, want.namespace_uid)))
+
+
+def room_bytes(want: Want[Model]) -> int:
+    """Disk that its file may take: what it asks for, and no more than its Volume was given."""
+    volume, storage = volume_of(want), want.record.spec.storage
+    granted = None if volume is None else volumes.granted_bytes(volume)
+    return storage if granted is None else min(storage, granted)
+
+
+def growing(want: Want[Model]) -> Wait | None:
+    """For its Volume, which was asked for more and has neither given nor refused it: looked at
+    again, as nothing tells of disk that is given. One that is being deleted never answers."""
+    volume, enough = volume_of(want), room_bytes(want) >= want.record.spec.storage
+    if volume is None or enough or volume.deleting or volumes.no_room(volume):
+        return None
+    return replace(volumes.volume_wait(volume.name, volume), recheck_after_s=GROWING_RECHECK_S)
+
+
+def short_of_room(want: Want[Model]) -> Wait | None:
+    """Why its Volume has less than it asks for."""
+    if room_bytes(want) >= want.record.spec.storage:
+        return None
+    return volumes.no_room(volume_of(want)) or growing(want)
+
+
 def inner_name(record: Model) -> str:
     """What the server calls it: with Ollama a name of its own, and another for another source, so
     that what is there is never taken for what was asked for."""
@@ -83,7 +115,7 @@ def order_id(want: Want[Model]) -> str:
     given = [
         spec.source.model_dump(mode="json"),
         spec.digest,
-        spec.storage,
+        room_bytes(want),
         spec.limits.memory,
         spec.context_length,
         sorted((name, content or "") for name, content in want.secrets.items()),

@@ -101,14 +101,20 @@ def held_bytes(volume: Owned) -> int:
     """Disk in bytes that a Volume has, or is being given: less than it asks for where that was
     refused."""
     asked = parse_bytes(volume.spec.get("size", 0))
-    held = volume.status.get("allocation")
-    granted = parse_bytes(held.get("disk", 0)) if held else 0
+    granted = granted_bytes(volume)
     if refusal(volume.status) is None:
-        return max(asked, granted)
-    if held is not None:
+        return max(asked, granted or 0)
+    if granted is not None:
         return granted
     # of data from elsewhere only its record says how much there may be
     return asked if volume.spec.get("dockerName") or volume.status.get("dockerName") else 0
+
+
+def granted_bytes(volume: Owned) -> int | None:
+    """Disk in bytes that a Volume was given: less than it asks for until that has been decided on,
+    too. None: nothing yet."""
+    held = volume.status.get("allocation")
+    return None if held is None else parse_bytes(held.get("disk", 0))
 
 
 def release(

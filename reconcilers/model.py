@@ -16,7 +16,6 @@ from controlplane.plan import (
     ChildRef,
     EnsureSecret,
     Generated,
-    Owned,
     Plan,
     Reconciler,
     RecordStep,
@@ -186,12 +185,12 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
         if isinstance(steps, Wait):
             return Plan(wait=steps)
         plan: Plan[ModelStep] = Plan(steps) if steps else plan_model(want, seen)
-        return Plan(wait=no_room(_volume(want))) if plan.converged else plan
+        return Plan(wait=no_room(made.volume_of(want))) if plan.converged else plan
 
     def _container_steps(self, want: Want[Model], seen: ModelSeen) -> tuple[ModelStep, ...] | Wait:
         mount = None
         if want.record.spec.engine == "llamacpp":
-            volume = _volume(want)
+            volume = made.volume_of(want)
             mount = mounted(volume, runs=seen.container is not None)
             if mount is None:
                 name = made.volume_name(want.record, want.namespace_uid)
@@ -258,7 +257,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             published=host_address(want),
             secret_ref=secret_ref(want),
             volume=made.volume_name(record, want.namespace_uid) if llamacpp else None,
-            storage=storage_of(_volume(want)) if llamacpp else None,
+            storage=storage_of(made.volume_of(want)) if llamacpp else None,
             image=state.image if state else None,
             container=state.name if state else None,
         )
@@ -304,10 +303,6 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
             values = await self.values.read("Secret", step.namespace, step.found.secret_name)
         url, headers = located(step.found, values, self.clock.now())
         return replace(step.order, url=url, headers=headers)
-
-
-def _volume(want: Want[Model]) -> Owned | None:
-    return want.children.get(("Volume", made.volume_name(want.record, want.namespace_uid)))
 
 
 def _without_server(want: Want[Model], seen: ModelSeen) -> tuple[ModelStep, ...] | Wait:

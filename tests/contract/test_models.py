@@ -69,6 +69,24 @@ async def test_what_was_never_ordered_is_not_there(world: ModelWorld) -> None:
     assert (found.phase, found.digest, found.failure) == ("empty", "", None)
 
 
+async def test_what_is_fetched_of_an_earlier_source_is_told_and_can_be_removed(
+    world: ModelWorld,
+) -> None:
+    if isinstance(world, LlamaWorld):
+        return  # it holds one model, whatever its name
+    slow(world)
+    models, server, earlier = world.models, world.server, world.name
+    await models.ensure_model(server, world.order())
+    assert (await state_of(world)).phase == "pulling"
+    world.name = earlier.replace(":a", ":b")
+    found = await state_of(world)
+    assert (found.phase, found.others) == ("empty", (earlier,))
+    await models.delete_model(server, earlier)
+    assert not (await state_of(world)).others
+    world.name = earlier
+    assert (await state_of(world)).phase == "empty"
+
+
 async def test_an_order_is_fetched_with_progress_and_then_there(world: ModelWorld) -> None:
     slow(world)
     order = world.order()

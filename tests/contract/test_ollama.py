@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from controlplane.errors import RetryableError
+from drivers import model_calls, ollama_loads
 from drivers.models import ModelServer
 from drivers.ollama import Ollama
 from reconcilers._images import LLAMACPP
@@ -197,6 +198,24 @@ async def test_an_earlier_source_of_the_same_record_is_found(world: OllamaWorld)
     assert (found.phase, found.others) == ("empty", ("records/one:a",))
 
 
+async def test_what_is_fetched_of_an_earlier_source_goes_with_its_record(
+    world: OllamaWorld,
+) -> None:
+    world.contract.registry["slow:1b"] = (b"s" * 300,)
+    gate = world.contract.gates["slow:1b"] = asyncio.Event()
+    await world.models.ensure_model(world.server, world.order(source="slow:1b"))
+    await until(world, lambda state: state.completed_bytes > 0)
+    world.name = "records/one:b"
+    await ready(world)
+    for name in (world.name, *(await state_of(world)).others):
+        await world.models.delete_model(world.server, name)
+    gate.set()
+    await asyncio.sleep(0.3)  # were it still pulled, it would be copied now
+    found = await state_of(world)
+    assert (found.phase, found.others) == ("empty", ())
+    assert not world.contract.manifests
+
+
 async def test_how_long_it_stays_is_told_and_set(world: OllamaWorld) -> None:
     await ready(world)
     await world.models.load_model(world.server, world.name, keep_alive_s=None)
@@ -229,6 +248,51 @@ async def test_another_control_plane_takes_over_a_pull(world: OllamaWorld) -> No
     assert (await state_of(world)).phase == "empty"
     await ready(world)
     assert world.contract.fetched <= world.size + world.contract.chunk
+
+
+async def loaded_beside(world: OllamaWorld, monkeypatch: pytest.MonkeyPatch, *odd: str) -> None:
+    """A load that takes longer than anybody waits, and has ended."""
+    await ready(world)
+    gate = world.contract.gates[world.name] = asyncio.Event()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(model_calls, "LOAD_TIMEOUT_S", 0.05)
+        with pytest.raises(RetryableError) as caught:
+            await world.models.load_model(world.server, world.name, keep_alive_s=60)
+        assert caught.value.reason == "Loading"
+    world.contract.odd = set(odd)
+    gate.set()
+    await asyncio.sleep(0.3)
+    world.contract.odd = set()
+
+
+async def test_a_load_that_ended_beside_is_not_the_answer_to_a_later_one(
+    world: OllamaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await loaded_beside(world, monkeypatch)
+    assert (await state_of(world)).loaded
+    await world.unload_behind()
+    await world.models.load_model(world.server, world.name, keep_alive_s=60)
+    assert (await state_of(world)).loaded
+
+
+async def test_a_load_that_failed_beside_is_told_to_who_asks_next(
+    world: OllamaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await loaded_beside(world, monkeypatch, "load_fails")
+    with pytest.raises(RetryableError, match="terminated") as caught:
+        await world.models.load_model(world.server, world.name, keep_alive_s=60)
+    assert caught.value.reason == "Refused"
+    await world.models.load_model(world.server, world.name, keep_alive_s=60)
+    assert (await state_of(world)).loaded
+
+
+async def test_a_load_that_failed_long_ago_says_nothing_of_now(
+    world: OllamaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ollama_loads, "TOLD_WITHIN_S", 0.01)
+    await loaded_beside(world, monkeypatch, "load_fails")
+    await world.models.load_model(world.server, world.name, keep_alive_s=60)
+    assert (await state_of(world)).loaded
 
 
 # --- the gateway ---

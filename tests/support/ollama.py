@@ -18,7 +18,7 @@ from aiohttp import web
 
 Odd = str
 """error_mid_stream, no_success, no_completed, garbage, error_in_200, html, cut, long_line,
-server_error, no_end (of what sets how long a model stays)."""
+server_error, no_end (of what sets how long a model stays), load_fails."""
 DEFAULT_KEEP_ALIVE_S = 300.0
 FOREVER = timedelta(days=365 * 292)
 
@@ -64,6 +64,8 @@ class OllamaServer:
     chats: list[Mapping[str, Any]] = field(default_factory=list)
     breath: asyncio.Semaphore | None = None
     """Each word of a streamed answer takes one, where there is such a thing."""
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Name -> what the end of its pull waits for, and its load."""
     _pulling: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     def app(self) -> web.Application:
@@ -98,6 +100,10 @@ class OllamaServer:
             return web.json_response({"error": "something went wrong"})
         answer: web.StreamResponse = await handler(request)
         return answer
+
+    async def _at_gate(self, name: str) -> None:
+        if name in self.gates:
+            await self.gates[name].wait()
 
     # -- what is there
 
@@ -166,6 +172,7 @@ class OllamaServer:
                 yield line
                 if "error" in line or "cut" in line:
                     return
+        await self._at_gate(name)
         for status in ("verifying sha256 digest", "writing manifest"):
             yield {"status": status}
         self.manifests[name] = Manifest(tuple(layers))
@@ -219,11 +226,13 @@ class OllamaServer:
 
     async def _delete(self, request: web.Request) -> web.Response:
         name = full((await request.json())["model"])
-        if self.manifests.pop(name, None) is None:
+        gone = self.manifests.pop(name, None)
+        if gone is None:
             return _error(404, f"model '{name}' not found")
         self.loaded.pop(name, None)
         used = {layer for manifest in self.manifests.values() for layer in manifest.layers}
-        self.blobs = {digest: data for digest, data in self.blobs.items() if digest in used}
+        for digest in set(gone.layers) - used:  # what is being pulled is no manifest's yet
+            self.blobs.pop(digest, None)
         return web.Response()
 
     async def _head_blob(self, request: web.Request) -> web.Response:
@@ -245,6 +254,9 @@ class OllamaServer:
             return _error(404, f"model '{body['model']}' not found")
         if "no_end" in self.odd:
             await asyncio.Event().wait()
+        await self._at_gate(name)
+        if "load_fails" in self.odd:
+            return _error(500, "llama runner process has terminated")
         if "embed" in name:
             return _error(400, f'"{name}" does not support generate')
         empty = not body.get("prompt") and not body.get("messages")

@@ -9,11 +9,13 @@ from controlplane.errors import TerminalError
 from controlplane.plan import EnsureChild, Plan, Wait
 from drivers.containers import Limits, VolumeMount
 from drivers.fake.models import FakeFile
-from reconcilers._modelplan import LoadModel
+from reconcilers._modelplan import EnsureModel, LoadModel
 from reconcilers._modelserver import pause_s
 from resources.meta import Footprint
 from tests.unit.reconcilers.models import GOOD, NAME, URL, VOLUME, model, until_done, world
-from tests.unit.reconcilers.world import NETWORK, NS_UID, UID, names
+from tests.unit.reconcilers.world import NETWORK, NS_UID, UID, World, names
+
+REFUSED = {"type": "Admitted", "status": "False", "reason": "QuotaExceeded", "message": "full"}
 
 
 async def test_records_come_before_anything_outside() -> None:
@@ -45,8 +47,7 @@ async def test_it_tells_why_its_volume_may_not_grow() -> None:
     made = await world()
     await made.settle(model())
     child = made.children[("Volume", VOLUME)]
-    refused = {"type": "Admitted", "status": "False", "reason": "QuotaExceeded", "message": "full"}
-    status = {**child.status, "conditions": [refused]}
+    status = {**child.status, "conditions": [REFUSED]}
     made.children[("Volume", VOLUME)] = replace(child, status=status)
     plan, report = await made.look(model())
     assert report.ready
@@ -149,6 +150,61 @@ async def test_more_storage_mends_what_was_too_large() -> None:
         await made.look(model(storage="2Mi"))
     assert caught.value.reason == "TooLarge"
     assert (await until_done(made, model(storage="4Mi"))).ready
+
+
+def given_disk(made: World, asked: str, given: str, *conditions: Any, **changes: Any) -> None:
+    """Its Volume asks for so much, and has so much."""
+    child = made.children[("Volume", VOLUME)]
+    spec = {**child.spec, "size": asked}
+    held = {"cpu": "0", "memory": "0", "disk": given}
+    status = {**child.status, "allocation": held, "conditions": list(conditions)}
+    made.children[("Volume", VOLUME)] = replace(child, spec=spec, status=status, **changes)
+
+
+async def test_nothing_else_is_begun_while_its_volume_is_asked_for_more() -> None:
+    made = await world()
+    assert (await until_done(made, model())).ready
+    given_disk(made, "100Gi", "8Gi")
+    assert (await made.look(model(storage="100Gi")))[0] == Plan()
+    larger = model(storage="100Gi", source={"url": "http://models.test/large.gguf"})
+    plan, _ = await made.look(larger)
+    assert plan.wait is not None
+    assert (plan.wait.reason, plan.wait.recheck_after_s) == ("VolumePending", 2.0)
+    made.llamacpp.held.clear()
+    for disk, most in (("8Gi", 8 << 30), ("100Gi", 100 << 30)):
+        given_disk(made, "100Gi", disk)
+        plan, _ = await made.look(larger)
+        (step,) = plan.steps
+        assert isinstance(step, EnsureModel)
+        assert step.order.max_bytes == most
+
+
+@pytest.mark.parametrize(
+    ("given", "conditions", "changes", "reason"),
+    [
+        pytest.param("2Mi", (), {}, "VolumePending", id="asked for"),
+        pytest.param("2Mi", (REFUSED,), {}, "QuotaExceeded", id="refused"),
+        pytest.param("2Mi", (), {"deleting": True}, None, id="never answered"),
+        pytest.param("3Mi", (REFUSED,), {}, None, id="enough, and more was refused"),
+    ],
+)
+async def test_what_is_larger_than_its_disk_waits_for_that_unless_only_an_edit_helps(
+    given: str, conditions: tuple[Any, ...], changes: dict[str, Any], reason: str | None
+) -> None:
+    made = await world()
+    made.llamacpp.sources[URL] = FakeFile(GOOD.digest, 4 << 20)
+    wanted = model(storage="3Mi")
+    await made.settle(model(storage="2Mi"))
+    given_disk(made, "3Mi", given, *conditions, **changes)
+    if reason is None:
+        with pytest.raises(TerminalError) as caught:
+            await until_done(made, wanted)  # it is ordered anew, where it has more
+        assert caught.value.reason == "TooLarge"
+        return
+    plan, report = await made.look(wanted)
+    assert plan.wait is not None
+    assert plan.wait.reason == reason
+    assert (report.ready, report.reason) == (False, "TooLarge")
 
 
 async def test_a_failure_that_passes_rests_longer_each_time() -> None:

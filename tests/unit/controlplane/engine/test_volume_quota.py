@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from controlplane.records import Key
+from drivers.fake.models import FakeFile
 from resources.kinds import MODELS
 from tests.support.platform import Platform
 from tests.support.running import USER
@@ -193,6 +194,84 @@ async def test_so_is_the_storage_of_a_model() -> None:
         assert platform.get(found).obj["spec"]["size"] == "10Gi"
         assert platform.ready(key)
         assert disk(platform) == "10Gi"
+
+
+BIG = "http://models.test/big.gguf"
+TINY = "http://models.test/tiny.gguf"
+
+
+async def small_model(platform: Platform) -> Key:
+    """In 10Gi, with a file at hand that is larger than the whole quota."""
+    await begun(platform)
+    platform.llamacpp.sources[BIG] = FakeFile("sha256:" + "a" * 64, 90 << 30)
+    key = await platform.apply("Model", "tiny", source={"url": TINY}, storage="10Gi")
+    await platform.settle(60)
+    assert platform.ready(key)
+    return key
+
+
+@in_virtual_time
+async def test_a_model_is_fetched_into_no_more_than_its_volume_has() -> None:
+    async with Platform().running() as platform:
+        key = await small_model(platform)
+        await platform.apply("Model", "tiny", source={"url": BIG}, storage="100Gi")
+        await platform.settle(60)
+        assert not platform.ready(key)
+        assert platform.status(key).get("size") != "90Gi"
+        told = platform.condition(key)
+        assert told["reason"] == "QuotaExceeded"
+        assert volume_of(platform, key).name in told["message"]
+        assert platform.condition(key, "Stalled")["status"] == "False", "room mends it, too"
+        assert disk(platform) == "10Gi"
+    async with platform.running():
+        await platform.settle(30)
+        assert platform.condition(key)["reason"] == "QuotaExceeded"
+        await platform.apply("Quota", "limit", disk="100Gi")
+        await platform.settle(30)
+        assert platform.ready(key)
+        assert platform.status(key)["size"] == "90Gi"
+        assert disk(platform) == "100Gi"
+
+
+@in_virtual_time
+async def test_a_model_whose_storage_may_not_grow_is_served_and_mended_in_what_it_has() -> None:
+    async with Platform().running() as platform:
+        key = await small_model(platform)
+        (before,), pulls = platform.of(key), platform.llamacpp.pulls
+        await platform.apply("Model", "tiny", storage="100Gi")
+        await platform.settle(60)
+        assert platform.ready(key)
+        assert platform.condition(key, "Synced")["reason"] == "QuotaExceeded"
+        assert platform.llamacpp.pulls == pulls
+        platform.llamacpp.held.clear()
+        await platform.settle(60)
+        assert platform.ready(key)
+        assert platform.llamacpp.pulls == pulls + 1
+        await platform.apply("Quota", "limit", disk="100Gi")
+        await platform.settle(60)
+        assert platform.ready(key)
+        assert platform.condition(key, "Synced")["status"] == "True"
+        assert [each.id for each in platform.of(key)] == [before.id]
+        assert platform.llamacpp.pulls == pulls + 1
+
+
+@in_virtual_time
+async def test_a_larger_model_is_fetched_once_its_volume_has_grown() -> None:
+    async with Platform().running() as platform:
+        key = await small_model(platform)
+        await platform.apply("Quota", "limit", disk="100Gi")
+        pulls = platform.llamacpp.pulls
+        await platform.apply("Model", "tiny", source={"url": BIG})
+        await platform.settle(30)
+        assert platform.condition(key, "Stalled")["reason"] == "TooLarge"
+        await platform.apply("Model", "tiny", storage="100Gi")
+        await platform.settle(30)
+        assert platform.ready(key)
+        assert platform.status(key)["size"] == "90Gi"
+        await platform.apply("Model", "tiny", source={"url": TINY})
+        await platform.settle(30)
+        assert platform.ready(key)
+        assert platform.llamacpp.pulls == pulls + 3
 
 
 @in_virtual_time
