@@ -361,7 +361,7 @@ def obtain(chosen: list[Recipe], *, source: catalogue.Source, refresh: bool) -> 
 def _arguments() -> argparse.Namespace:
     summary = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("scripts/images", description=__doc__, formatter_class=summary)
-    default = os.environ.get("CP_IMAGES", "auto")
+    default = os.environ.get("CP_IMAGES") or "auto"
     parser.add_argument("--source", choices=("upstream", "local", "auto"), default=default)
     parser.add_argument("--only", metavar="NAME,...", help="some images, e.g. postgres:16,redis:7")
     parser.add_argument("--platform", action="store_true", help="also the platform's services")

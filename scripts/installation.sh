@@ -17,16 +17,30 @@ installation_load() {
     "$ROOT"/*) die "CP_DATA_DIR lies inside the checkout" "it holds secrets: choose a folder outside" ;;
   esac
   export CP_DATA_DIR=$DATA
-  local line name
-  if [ -f "$DATA/environment" ]; then
-    while IFS= read -r line; do
-      name=${line%%=*}
-      if [ -n "$name" ] && [ -z "${!name:-}" ]; then export "$name=${line#*=}"; fi
-    done <"$DATA/environment"
-  fi
+  if [ -f "$DATA/environment" ]; then load_remembered; fi
   installation_check_name
   export CP_INSTANCE=${CP_INSTANCE:-bunker} CP_API_PORT=${CP_API_PORT:-8443}
   if [ -n "${CP_DOCKER_HOST:-}" ]; then export DOCKER_HOST=$CP_DOCKER_HOST; fi
+}
+
+# load_remembered: what `environment` says, as people leave it who edit it: with comments, without a
+# newline at the end, with another system's line ends. Of two lines the later one holds: systemd reads
+# it so. What is not understood is not passed over: it would be gone after the next start.
+load_remembered() {
+  local line name number=0
+  local -A kept=()
+  while IFS= read -r line || [ -n "$line" ]; do
+    number=$((number + 1))
+    line=${line%$'\r'}
+    if [[ $line =~ ^[[:space:]]*([#\;].*)?$ ]]; then continue; fi
+    # not the line itself: it may hold a password
+    [[ $line =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] \
+      || die "line $number of $DATA/environment is no CP_NAME=value" "mend it there"
+    kept[${line%%=*}]=${line#*=}
+  done <"$DATA/environment"
+  for name in "${!kept[@]}"; do
+    if [ -z "${!name:-}" ]; then export "$name=${kept[$name]}"; fi
+  done
 }
 
 # has_started: its control plane has, or may have. Before, nothing outside is its own, whatever the
@@ -40,9 +54,7 @@ installation_check_name() {
   local kept=""
   has_started || return 0
   [ -f "$DATA/installation" ] && kept=$(sed -n 's/^instance=//p' "$DATA/installation")
-  if [ -z "$kept" ] && [ -f "$DATA/environment" ]; then
-    kept=$(sed -n 's/^CP_INSTANCE=//p' "$DATA/environment")
-  fi
+  [ -n "$kept" ] || kept=$(remembered CP_INSTANCE)
   [ -n "$kept" ] || return 0
   [ "${CP_INSTANCE:-$kept}" = "$kept" ] \
     || die "$DATA is the data folder of '$kept', not of '$CP_INSTANCE'" \
@@ -100,13 +112,17 @@ PYTHON
 }
 
 installation_remember() {
-  local now before=""
-  now=$(env | grep -E '^CP_' | grep -Ev "$_SCRIPT_ONLY" | LC_ALL=C sort)
+  local now before="" file
+  # C: grep takes a value in another encoding for no text. And a name that no shell variable can have
+  # would end each later run.
+  now=$(export LC_ALL=C && env | grep -E '^CP_[A-Za-z0-9_]*=' | grep -Ev "$_SCRIPT_ONLY" | sort)
   [ -f "$DATA/environment" ] && before=$(cat "$DATA/environment")
   [ "$now" = "$before" ] && return 0
+  # where it is, if it is a link: people edit it there
+  file=$(readlink -f "$DATA/environment")
   # whole or not at all: a full disk must not leave half of them
-  (umask 077 && printf '%s\n' "$now" >"$DATA/environment.new")
-  mv "$DATA/environment.new" "$DATA/environment"
+  (umask 077 && printf '%s\n' "$now" >"$file.new")
+  mv "$file.new" "$file"
   if live_pid "$DATA/control-plane.pid" >/dev/null; then
     note "settings changed; they take effect after: scripts/down && scripts/up"
   fi

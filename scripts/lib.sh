@@ -91,6 +91,14 @@ data_dir() {
   fi
 }
 
+# remembered NAME: the value it has in the installation's `environment`, as load_remembered reads
+# that; "" where it is not there.
+remembered() {
+  local file
+  file=$(data_dir)/environment
+  if [ -f "$file" ]; then sed -n "s/\r\$//; s/^$1=//p" "$file" | tail -n 1; fi
+}
+
 # A pid file holds "<pid> <start time>": a recycled pid is not our process, and one that ended but
 # is still to be reaped (Z) runs no more.
 start_time() { awk '{ sub(/^.*\) /, ""); if ($1 != "Z") print $20 }' "/proc/$1/stat" 2>/dev/null; }

@@ -1,7 +1,4 @@
-"""scripts/up and scripts/down before and after the cloud itself: whose folder, whose things, where.
-
-The engine's command is a program of ours that answers, lists one container, and keeps a record.
-"""
+"""scripts/up and scripts/down before and after the cloud: whose folder, whose things, where."""
 
 import os
 import signal
@@ -13,68 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ipv6 import needs_ipv6
-
-SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
-DOCKER = """#!/bin/sh
-echo "$*" >>"{record}"
-case "$*" in
-  "network ls"*) [ ! -f "{record}.dies" ] || exit 1 ;;
-  "ps --all"*) [ -f "{record}.gone" ] || echo c0ffee ;;
-  "rm "*) : >"{record}.gone" ;;
-  "context inspect"*) echo "{context}" ;;
-esac
-"""
-USUAL = "unix:///var/run/docker.sock"
-
-
-class Host:
-    """Folders of a test's own, and an engine's command that does nothing."""
-
-    def __init__(self, folder: Path, context: str = USUAL) -> None:
-        self.data = folder / "data"
-        self.record = folder / "asked"
-        programs = folder / "bin"
-        programs.mkdir()
-        docker = programs / "docker"
-        docker.write_text(DOCKER.format(record=self.record, context=context))
-        docker.chmod(0o755)
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("CP_", "DOCKER"))}
-        self.env = {
-            **kept,
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "CP_DATA_DIR": str(self.data),
-            "CP_VENV": str(folder / "no-venv"),
-        }
-
-    def script(self, name: str, *args: str, **env: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(SCRIPTS / name), *args]
-        return self._run(command, {**self.env, **env})
-
-    def shell(self, code: str, **env: str) -> "subprocess.CompletedProcess[str]":
-        """Code with what scripts/up has at hand, in which `python` is this one."""
-        names = "".join(f"source {SCRIPTS / name}; " for name in ("lib.sh", "installation.sh"))
-        bash = ["bash", "-euo", "pipefail", "-c", names + code]
-        venv = str(Path(sys.executable).parents[1])
-        return self._run(bash, {**self.env, "CP_VENV": venv, **env})
-
-    def _run(self, command: list[str], env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-
-    def make(self, more: str = ":", **env: str) -> "subprocess.CompletedProcess[str]":
-        """What scripts/up does first."""
-        return self.shell(f"installation_load; installation_create; {more}", **env)
-
-    @property
-    def removed(self) -> bool:
-        return self.record.exists() and "rm --force" in self.record.read_text()
-
-    @property
-    def filters(self) -> set[str]:
-        """The labels that it was asked by."""
-        words = self.record.read_text().split() if self.record.exists() else []
-        return {word for word in words if word.startswith("label=")}
+from tests.unit.scripts.host import USUAL, Host
 
 
 @pytest.fixture
@@ -98,9 +34,32 @@ def test_what_has_started_is_destroyed_by_its_name(host: Host) -> None:
     assert host.filters == {"label=bunker.cloud/instance=staging"}
 
 
-def test_its_postgresql_is_stopped_without_the_python_environment_too(host: Host) -> None:
-    """Whoever says that all is stopped is believed: the folder is copied then, or replaced."""
-    host.make()
+@pytest.mark.parametrize("made", [True, False], ids=["made by scripts/up", "was there"])
+def test_a_data_folder_behind_a_link_is_emptied_and_the_link_stays(
+    host: Host, tmp_path: Path, made: bool
+) -> None:
+    """Whoever moved it to another disk, before or after, told the installation nothing of it."""
+    disk = tmp_path / "disk"
+    if made:
+        host.make()
+        host.data.rename(disk)
+    else:
+        disk.mkdir()
+    host.data.symlink_to(disk)
+    assert host.make("installation_remember").returncode == 0
+    (disk / "tls").mkdir()
+    (disk / "tls" / "ca.key").touch()
+    done = host.script("down", "--destroy")
+    assert done.returncode == 0, done.stderr
+    assert list(disk.iterdir()) == []
+    assert host.make().returncode == 0, "an empty folder is taken again"
+
+
+@pytest.mark.parametrize("url", ["", "postgresql://db.example.org/cloud"], ids=["", "has another"])
+def test_its_postgresql_is_stopped_without_the_python_environment_too(host: Host, url: str) -> None:
+    """Whoever says that all is stopped is believed: the folder is copied then, or replaced. That
+    the records are elsewhere from now on stopped no server."""
+    host.make("installation_remember", **({"CP_DATABASE_URL": url} if url else {}))
     data = host.data / "postgres" / "data"
     data.mkdir(parents=True)
     with subprocess.Popen(["sleep", "60"], cwd=data) as server:
@@ -108,6 +67,19 @@ def test_its_postgresql_is_stopped_without_the_python_environment_too(host: Host
         done = host.script("down")
         assert done.returncode == 0, done.stderr
         assert server.wait(timeout=10) == -signal.SIGINT
+
+
+def test_one_that_never_had_a_postgresql_of_its_own_asks_for_none(
+    host: Host, tmp_path: Path
+) -> None:
+    """That takes a second, and the settings that it would read may be wrong by now."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\n: >{tmp_path}/started\n")
+    python.chmod(0o755)
+    host.make("installation_remember", CP_DATABASE_URL="postgresql://db.example.org/cloud")
+    done = host.script("down", CP_VENV=str(tmp_path / "venv"))
+    assert (done.returncode, (tmp_path / "started").exists()) == (0, False)
 
 
 def test_a_pid_that_another_process_has_now_is_left_alone(host: Host) -> None:
@@ -146,10 +118,14 @@ def test_an_installation_keeps_its_name(host: Host) -> None:
     assert host.make("echo $CP_INSTANCE").stdout == "staging\n"
 
 
-def test_one_from_before_names_were_kept_is_known_by_what_it_remembers(host: Host) -> None:
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_one_from_before_names_were_kept_is_known_by_what_it_remembers(
+    host: Host, end: str
+) -> None:
     host.data.mkdir()
     (host.data / "installation").write_text("made_folder=no\n")
-    (host.data / "environment").write_text("CP_API_PORT=9443\nCP_INSTANCE=staging\n")
+    lines = f"CP_API_PORT=9443{end}CP_INSTANCE=staging{end}"
+    (host.data / "environment").write_bytes(lines.encode())
     assert host.script("down", "--destroy", CP_INSTANCE="other").returncode == 1
     assert host.script("down", "--destroy").returncode == 0
     assert host.filters == {"label=bunker.cloud/instance=staging"}
