@@ -204,7 +204,9 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         ]
         states = [replica.state for replica in seen.replicas]
         pull = box.pull(want.record.spec.image, makes, states, here=seen.image_here)
-        removes = [_remove(replica) for replica in todo.leaving]
+        removes: list[box.ContainerStep] = [_remove(replica) for replica in todo.leaving]
+        if removes:
+            removes[:0] = box.check(want.record.metadata.namespace, inputs.variables)
         return (*fixes, *(step for step in pull if step not in fixes), *removes, *makes)
 
     def _spec(
