@@ -213,6 +213,7 @@ async def test_one_that_lacks_the_room_to_serve_gets_it_from_an_old_one() -> Non
 async def test_those_that_stand_in_get_no_more_than_they_have() -> None:
     made = await running(sized(3, 1, port=None))
     made.world.engine.crash(f"{NAME}-0")
+    made.world.held = sized(9, 1).footprint
     wanted = sized(1, 2, port=None)
     await made.until_it_rests(wanted)
     found = {slot: c.state.limits.memory_bytes // MIB for slot, c in slots(made.world).items()}
