@@ -5,23 +5,22 @@ kind's own business.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, assert_never
 
-from controlplane.errors import RetryableError, TerminalError
+from controlplane.errors import RetryableError
 from controlplane.plan import SecretReader, Wait
 from drivers.containers import Containers, ContainerSpec, ContainerState, Owner
 from drivers.digest import container_digest, same_digest
 from drivers.secretfiles import SecretFiles
+from reconcilers._composed import composed
 from reconcilers._variables import variables_of
 from resources.meta import Footprint, Record
 
 CRASH_LOOP_RESTARTS: Final = 3
 """So many restarts by the engine, and again waiting for the next: a person should look."""
-_PLACE: Final = re.compile(r"\{(?P<hash>bcrypt:)?(?P<key>[a-z][a-z0-9-]*)\}")
 CRASH_RECHECK_S: Final = 10.0
 """Each restart is an event and wakes the record anyway."""
 
@@ -97,6 +96,14 @@ class RemoveSecrets:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckVariables:
+    """See that the variables can be made, before what runs is removed for another to have them."""
+
+    namespace: str
+    variables: tuple[SecretVariables, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunContainer:
     """Create a container that doesn't exist, and start it."""
 
@@ -139,6 +146,7 @@ ContainerStep = (
     EnsureImage
     | WriteSecrets
     | RemoveSecrets
+    | CheckVariables
     | RunContainer
     | FixContainer
     | StartContainer
@@ -183,8 +191,7 @@ def plan_container(
     if state is None:
         return (RunContainer(spec, variables),)
     if not current(spec, state):
-        remove = RemoveContainer(state.id, spec.stop_timeout_s)
-        return (remove, RunContainer(spec, variables))
+        return _anew(spec, state, variables)
     if not _in_place(spec, state, network_ids):
         return (FixContainer(spec, variables),)
     if state.paused:
@@ -195,8 +202,21 @@ def plan_container(
         # A start under way while the engine went down leaves a task behind that keeps this very
         # container from ever starting again ("task already exists"); a new one starts. Data is on
         # volumes, so nothing is lost where the old one would have started after all.
-        return (RemoveContainer(state.id, spec.stop_timeout_s), RunContainer(spec, variables))
+        return _anew(spec, state, variables)
     return (StartContainer(state.id),)
+
+
+def _anew(
+    spec: ContainerSpec, state: ContainerState, variables: tuple[SecretVariables, ...]
+) -> tuple[ContainerStep, ...]:
+    remove = RemoveContainer(state.id, spec.stop_timeout_s)
+    return (*check(spec.owner.namespace, variables), remove, RunContainer(spec, variables))
+
+
+def check(namespace: str, variables: tuple[SecretVariables, ...]) -> tuple[CheckVariables, ...]:
+    """What must come before a container is removed for one with `variables`: they may be such that
+    it can't be made, and what runs stays then."""
+    return (CheckVariables(namespace, variables),) if variables else ()
 
 
 def pull(
@@ -284,13 +304,8 @@ class ContainerSteps:
                 await self._write(step)
             case RemoveSecrets(owner_uid=uid):
                 await self.files.delete_files(uid)
-            case (
-                RunContainer(spec=spec, variables=variables)
-                | FixContainer(spec=spec, variables=variables)
-            ):
-                env = await self._env(spec.owner.namespace, variables)
-                state = await self.containers.ensure_container(spec, secret_env=env)
-                await self.containers.start_container(state.id)
+            case CheckVariables() | RunContainer() | FixContainer():
+                await self._run(step)
             case StartContainer(container_id=container_id):
                 await self.containers.start_container(container_id)
             case RestartContainer(container_id=container_id, stop_timeout_s=timeout_s):
@@ -300,6 +315,14 @@ class ContainerSteps:
                 await self.containers.delete_container(container_id, stop_timeout_s=timeout_s)
             case _:
                 assert_never(step)
+
+    async def _run(self, step: CheckVariables | RunContainer | FixContainer) -> None:
+        if isinstance(step, CheckVariables):
+            await self._env(step.namespace, step.variables)
+            return
+        env = await self._env(step.spec.owner.namespace, step.variables)
+        state = await self.containers.ensure_container(step.spec, secret_env=env)
+        await self.containers.start_container(state.id)
 
     async def _read(self, namespace: str, source: SecretSource) -> Mapping[str, bytes]:
         values = await self.values.read(source.kind, namespace, source.name)
@@ -319,7 +342,10 @@ class ContainerSteps:
             if isinstance(file, SecretFolder):
                 content |= {f"{file.path}/{key}": value for key, value in values.items()}
             else:
-                content[file.path] = _composed(file, file.source, values)
+                where = f"Secret '{file.source.name}'"
+                content[file.path] = composed(
+                    file.path, file.template, where, values, plain=file.plain
+                )
         await self.files.ensure_files(step.owner_uid, content, version=step.version, user=step.user)
 
     async def _env(self, namespace: str, variables: tuple[SecretVariables, ...]) -> dict[str, str]:
@@ -329,47 +355,3 @@ class ContainerSteps:
             where = f"{item.source.kind} '{item.source.name}'"
             env |= variables_of(where, values, names=item.names, prefix=item.prefix)
         return env
-
-
-def holds_values(template: str) -> bool:
-    """Whether a file made of it needs a Secret."""
-    return _PLACE.search(template) is not None
-
-
-def _composed(file: SecretFile, source: SecretSource, values: Mapping[str, bytes]) -> bytes:
-    def value(found: re.Match[str]) -> str:
-        given = values.get(found["key"])
-        why = "does not exist" if given is None else _unfit(given, plain=file.plain)
-        if given is None or why:
-            raise TerminalError(
-                f"cannot write file '{file.path}': key '{found['key']}' of Secret "
-                f"'{source.name}' {why}",
-                reason="SecretInvalid",
-            )
-        return _bcrypt(given) if found["hash"] else given.decode()
-
-    return _PLACE.sub(value, file.template).encode()
-
-
-def _bcrypt(password: bytes) -> str:
-    # Imported where it is used: few records need it.
-    import bcrypt
-
-    # 4, the least there is (1 ms): a slow hash protects weak passwords, and this one is generated
-    # and long, while servers check it on every request.
-    hashed = bcrypt.hashpw(password[:72], bcrypt.gensalt(rounds=4)).decode()
-    # The same algorithm under the name that htpasswd gives it: Traefik knows no other.
-    return hashed.replace("$2b$", "$2y$", 1)
-
-
-def _unfit(value: bytes, *, plain: bool) -> str:
-    """What is wrong with a value, never the value; empty if nothing is."""
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        return "is not text"
-    if not text:
-        return "is empty, and would let everybody in, or nobody"
-    if plain and re.fullmatch(r"[!#-&(-\[\]-~]+", text) is None:
-        return "may hold no spaces, quotes, backslashes or control characters"
-    return ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from controlplane.plan import Wait, Want
 from drivers.containers import ContainerState
-from reconcilers._container import held
+from reconcilers._approom import ENDLESS, Room, each_of, taken
 from resources.app import App
 
 DRAIN_RECHECK_S = 5.0
@@ -50,25 +50,27 @@ def rollout(
     *,
     busy: bool,
     kept: tuple[Replica, ...] = (),
+    room: Room = ENDLESS,
 ) -> Rollout:
     """The next step towards `total` replicas, none of them outdated.
 
     `outdated` are the slots whose replica is of another spec; `surge` is how many more than `total`
     may be there meanwhile; `busy`: something is being mended, so nothing is exchanged. `kept` are
-    the stand-ins.
+    the stand-ins. No more are made than there is `room` for; where there is none for even one, an
+    old one goes before.
     """
     slots = slots_of(total, surge)
-    strangers = [each for each in _strangers(replicas, slots) if each not in kept]
+    strangers = [each for each in strangers_of(replicas, slots) if each not in kept]
     if strangers:
         return Rollout(leaving=tuple(reversed(strangers)), surplus=True)
     replicas = tuple(replica for replica in replicas if replica not in kept)
     free = tuple(sorted(set(slots) - {replica.slot for replica in replicas}))
-    if len(replicas) < total:
-        return Rollout(free[: total - len(replicas)])
+    if makes := free[: room.many(total - len(replicas))]:
+        return Rollout(makes)
     old = [replica for replica in replicas if replica.slot in outdated]
     if not old and len(replicas) > total:
         return Rollout(leaving=(_least(replicas),), surplus=True)
-    return Rollout() if busy else _exchange(replicas, old, free, total)
+    return Rollout() if busy else _exchange(replicas, old, free, total, room)
 
 
 def slots_of(total: int, surge: int) -> range:
@@ -81,31 +83,35 @@ def stand_ins(want: Want[App], replicas: tuple[Replica, ...]) -> tuple[Replica, 
     have by its spec."""
     spec = want.record.spec
     slots = slots_of(spec.replicas, spec.surge)
-    strangers = _strangers(replicas, slots)
+    strangers = strangers_of(replicas, slots)
     missing = spec.replicas - sum(each.serves for each in replicas if each not in strangers)
     above = [each for each in strangers if each.serves and each.slot >= slots.stop]
     kept: list[Replica] = []
     for replica in above[: max(0, missing)]:
         states = [each.state for each in (*kept, replica)]
-        if (want.record.footprint + held(*states)).fits(want.held):
+        if (want.record.footprint + taken(each_of(want), states)).fits(want.held):
             kept.append(replica)
     return tuple(kept)
 
 
 def _exchange(
-    replicas: tuple[Replica, ...], old: list[Replica], free: tuple[int, ...], total: int
+    replicas: tuple[Replica, ...], old: list[Replica], free: tuple[int, ...], total: int, room: Room
 ) -> Rollout:
     """One replica: a broken one at once, a serving one only while all serve."""
     broken = [replica for replica in old if not replica.serves]
-    if old and free and not broken:
+    if old and free and not broken and room.many(1):
         return Rollout(free[:1])
-    goes = broken or (old if all(replica.serves for replica in replicas) else [])
-    # a surplus one is not made anew in its slot
-    again = tuple(replica.slot for replica in goes[:1]) if len(replicas) <= total else ()
-    return Rollout(again, tuple(goes[:1]))
+    # one that lacks room for its limits may not serve before it has them, and holds nothing up
+    settled = all(replica.serves or room.lacks(replica.state) for replica in replicas)
+    goes = broken or (old if settled else [])
+    if len(replicas) <= total:  # a surplus one is not made anew in its slot
+        for replica in goes:
+            if room.many(1, without=replica.state):
+                return Rollout((replica.slot,), (replica,))
+    return Rollout(leaving=tuple(goes[:1]))
 
 
-def _strangers(replicas: tuple[Replica, ...], slots: range) -> list[Replica]:
+def strangers_of(replicas: tuple[Replica, ...], slots: range) -> list[Replica]:
     """Those of no slot, and a second one of a slot (a renamed one whose successor was made)."""
     seen: set[int] = set()
     found = []

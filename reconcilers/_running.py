@@ -15,6 +15,7 @@ from drivers.containers import (
     VolumeMount,
 )
 from reconcilers import _container as box
+from reconcilers._composed import holds_values
 from reconcilers._images import ImageChoice, Source, service_image
 from reconcilers._service import Facts, Routing, ServiceContainer, ServiceDef, ServiceFile
 from reconcilers._services import SERVICES
@@ -191,7 +192,7 @@ def _files(files: Iterable[ServiceFile], source: box.SecretSource) -> tuple[box.
     return tuple(
         box.SecretFile(
             file.path,
-            source if box.holds_values(file.template) else None,
+            source if holds_values(file.template) else None,
             file.template,
             plain=file.plain,
         )

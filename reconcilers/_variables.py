@@ -2,8 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from controlplane.errors import TerminalError
+
+MOST_BYTES: Final = 131_072 - len("=\0")
+"""Of a variable and its name: the kernel starts no process that is given more in one string
+(MAX_ARG_STRLEN, 32 pages; https://man7.org/linux/man-pages/man2/execve.2.html)."""
 
 
 def variables_of(
@@ -46,4 +51,10 @@ def _value(where: str, key: str, name: str, values: Mapping[str, bytes]) -> str:
         raise TerminalError(f"{what} is not text", reason="SecretInvalid") from None
     if "\0" in text:
         raise TerminalError(f"{what} contains a NUL character", reason="SecretInvalid")
+    if len(name) + len(values[key]) > MOST_BYTES:
+        raise TerminalError(
+            f"{what} is too long: no process starts with a variable of more than {MOST_BYTES}"
+            " bytes, its name included; shorten it",
+            reason="SecretInvalid",
+        )
     return text

@@ -25,6 +25,7 @@ from drivers.containers import (
 from drivers.probe import Probe
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
+from reconcilers._approom import shared
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
 from reconcilers._domains import children_of, name_steps, names_of, published
 from reconcilers._lifecycle import host_address, not_placed, removal
@@ -38,6 +39,7 @@ from reconcilers._rollout import (
     routed,
     slots_of,
     stand_ins,
+    strangers_of,
 )
 from resources.app import App, AppStatus, HealthCheck
 from resources.meta import Footprint
@@ -122,7 +124,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         if want.deleting:
             return Plan(_removal(want, seen))
         inputs = inputs_of(want)
-        todo = self._next(want, seen, inputs)
+        todo, fixes = self._next(want, seen, inputs)
         draining = drained(want, seen.replicas, todo.leaving)
         if todo.surplus and draining is None:
             return Plan(tuple(_remove(replica) for replica in todo.leaving))
@@ -134,25 +136,45 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         if wait := _blocked(want, seen):
             return Plan(wait=wait)
         held = draining is not None or todo.surplus
-        steps = self._container_steps(want, seen, inputs, Rollout() if held else todo)
+        steps = self._container_steps(want, seen, inputs, fixes, Rollout() if held else todo)
         # changed ones have no version, as if there were none
         left = inputs.version is None and seen.files_here
         if inputs.complete and (left or inputs.version != seen.files_version):
             steps = self._files_steps(want, seen, inputs, steps)
         return Plan(steps) if steps else _settle(want, seen, draining)
 
-    def _next(self, want: Want[App], seen: AppSeen, inputs: Inputs) -> Rollout:
-        """Which replicas come and go next."""
+    def _next(
+        self, want: Want[App], seen: AppSeen, inputs: Inputs
+    ) -> tuple[Rollout, tuple[box.ContainerStep, ...]]:
+        """Which replicas come and go next, and what corrects those that can stay before that."""
         spec = want.record.spec
-        outdated, busy = set(), False
+        specs: dict[str, ContainerSpec] = {}
+        outdated = set()
         for replica in seen.replicas if not _portless(want) else ():
             made = self._spec(want, inputs, replica.slot, replica)
-            if not box.current(made, replica.state):
+            if box.current(made, replica.state):
+                specs[replica.state.id] = made
+            else:
                 outdated.add(replica.slot)
-            elif box.plan_container(made, replica.state, seen.network_id):
-                busy = True
-        kept = stand_ins(want, seen.replicas)
-        return rollout(seen.replicas, outdated, spec.replicas, spec.surge, busy=busy, kept=kept)
+        states = {replica.state.id: replica.state for replica in seen.replicas}
+        strangers = strangers_of(seen.replicas, slots_of(spec.replicas, spec.surge))
+        leave = {replica.state.id for replica in strangers}
+        room = shared(want, states.values(), specs.keys(), leave)
+        fixes = tuple(
+            step
+            for each, limits in room.limits.items()
+            for step in _fixes(replace(specs[each], limits=limits), states[each], seen, inputs)
+        )
+        todo = rollout(
+            seen.replicas,
+            outdated,
+            spec.replicas,
+            spec.surge,
+            busy=bool(fixes),
+            kept=stand_ins(want, seen.replicas),
+            room=room,
+        )
+        return todo, fixes
 
     def _files_steps(
         self, want: Want[App], seen: AppSeen, inputs: Inputs, then: tuple[box.ContainerStep, ...]
@@ -167,34 +189,25 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         return (box.RemoveSecrets(meta.uid),)
 
     def _container_steps(
-        self, want: Want[App], seen: AppSeen, inputs: Inputs, todo: Rollout
+        self,
+        want: Want[App],
+        seen: AppSeen,
+        inputs: Inputs,
+        fixes: tuple[box.ContainerStep, ...],
+        todo: Rollout,
     ) -> tuple[box.ContainerStep, ...]:
-        fixes: list[box.ContainerStep] = []
-        for replica in seen.replicas:
-            fixes += self._fixes(want, seen, inputs, replica)
         if not inputs.complete:
-            return tuple(fixes)
+            return fixes
         makes = [
             box.RunContainer(self._spec(want, inputs, slot, None), inputs.variables)
             for slot in todo.makes
         ]
         states = [replica.state for replica in seen.replicas]
         pull = box.pull(want.record.spec.image, makes, states, here=seen.image_here)
-        removes = [_remove(replica) for replica in todo.leaving]
+        removes: list[box.ContainerStep] = [_remove(replica) for replica in todo.leaving]
+        if removes:
+            removes[:0] = box.check(want.record.metadata.namespace, inputs.variables)
         return (*fixes, *(step for step in pull if step not in fixes), *removes, *makes)
-
-    def _fixes(
-        self, want: Want[App], seen: AppSeen, inputs: Inputs, replica: Replica
-    ) -> tuple[box.ContainerStep, ...]:
-        """What corrects one that can stay. A container that takes its place has its variables, too,
-        and isn't made before they are there."""
-        spec = self._spec(want, inputs, replica.slot, replica)
-        if not box.current(spec, replica.state):
-            return ()
-        given = inputs.variables if inputs.complete else ()
-        steps = box.plan_container(spec, replica.state, seen.network_id, variables=given)
-        anew = any(isinstance(step, box.RunContainer) for step in steps)
-        return () if anew and inputs.variables and not inputs.complete else steps
 
     def _spec(
         self, want: Want[App], inputs: Inputs, slot: int, replica: Replica | None
@@ -283,8 +296,8 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
     def _backends(self, want: Want[App], seen: AppSeen) -> tuple[str, ...]:
         if not want.record.spec.domains or want.deleting:
             return ()
-        leaving = self._next(want, seen, inputs_of(want)).leaving
-        return backends(want, seen.replicas, leaving)
+        todo, _ = self._next(want, seen, inputs_of(want))
+        return backends(want, seen.replicas, todo.leaving)
 
     def _updated(self, want: Want[App], live: list[Replica]) -> int:
         if _portless(want):
@@ -309,6 +322,17 @@ def _in_use(want: Want[App], seen: AppSeen, kept: tuple[Replica, ...]) -> Footpr
     if not kept:
         return whole
     return whole.at_least(want.record.footprint + box.held(*(each.state for each in kept)))
+
+
+def _fixes(
+    spec: ContainerSpec, state: ContainerState, seen: AppSeen, inputs: Inputs
+) -> tuple[box.ContainerStep, ...]:
+    """What corrects one that can stay. A container that takes its place has its variables, too, and
+    isn't made before they are there."""
+    given = inputs.variables if inputs.complete else ()
+    steps = box.plan_container(spec, state, seen.network_id, variables=given)
+    anew = any(isinstance(step, box.RunContainer) for step in steps)
+    return () if anew and inputs.variables and not inputs.complete else steps
 
 
 def _remove(replica: Replica) -> box.RemoveContainer:

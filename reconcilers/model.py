@@ -282,6 +282,7 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
                 box.EnsureImage()
                 | box.WriteSecrets()
                 | box.RemoveSecrets()
+                | box.CheckVariables()
                 | box.RunContainer()
                 | box.FixContainer()
                 | box.StartContainer()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.errors import TerminalError
+from controlplane.errors import RetryableError, TerminalError
 from resources.app import App
 from tests.unit.reconcilers.apps import NAME, slots
 from tests.unit.reconcilers.world import World, app, names, world
@@ -25,11 +25,11 @@ async def test_variables_come_from_secrets_and_config_maps(kind: str) -> None:
     assert "canary" not in repr(slots(made)["0"].state)
 
 
-async def with_variables() -> tuple[World, App]:
+async def with_variables(**spec: int) -> tuple[World, App]:
     """An App that runs, with a variable from a Secret."""
     made = await world()
     made.values.data[("Secret", "s")] = {"KEY": b"one"}
-    wanted = app(envFrom=[{"secretRef": {"name": "s"}}])
+    wanted = app(envFrom=[{"secretRef": {"name": "s"}}], **spec)
     await made.settle(wanted)
     return made, wanted
 
@@ -65,15 +65,21 @@ async def test_one_that_goes_while_it_is_corrected_is_made_anew_with_its_variabl
     assert slots(made)["0"].secret_env == {"KEY": "one"}
 
 
-@pytest.mark.parametrize(
+LONGEST = b"x" * (131_072 - len(b"KEY=\0"))
+"""The kernel takes 32 pages for each variable, with its name and the NUL behind it."""
+UNFIT = pytest.mark.parametrize(
     ("data", "fix"),
     [
         pytest.param({"1st": b"x"}, "no name of a variable", id="name"),
         pytest.param({"a-b": b"x", "a.b": b"y"}, "would both be it", id="two of one name"),
         pytest.param({"KEY": b"\xff"}, "not text", id="bytes"),
         pytest.param({"KEY": b"a\0b"}, "NUL", id="NUL"),
+        pytest.param({"KEY": LONGEST + b"x"}, "too long", id="too long"),
     ],
 )
+
+
+@UNFIT
 async def test_a_secret_that_cannot_be_variables_is_told_without_its_value(
     data: dict[str, bytes], fix: str
 ) -> None:
@@ -82,6 +88,57 @@ async def test_a_secret_that_cannot_be_variables_is_told_without_its_value(
     with pytest.raises(TerminalError, match=fix):
         await made.settle(app(envFrom=[{"secretRef": {"name": "s"}}]))
     assert not made.engine.containers
+
+
+@UNFIT
+@pytest.mark.parametrize("spec", [{}, {"replicas": 2}, {"surge": 1}], ids=str)
+async def test_one_that_runs_is_not_stopped_for_variables_that_cannot_be(
+    data: dict[str, bytes], fix: str, spec: dict[str, int]
+) -> None:
+    made, wanted = await with_variables(**spec)
+    before = slots(made)
+    made.values.data[("Secret", "s")] |= data
+    for _ in range(2):
+        with pytest.raises(TerminalError, match=fix):
+            await made.settle(wanted)
+    assert slots(made) == before
+    assert all(container.state.running for container in before.values())
+    made.values.data[("Secret", "s")] = {"KEY": b"two"}
+    assert (await made.settle(wanted)).ready
+    assert {c.secret_env["KEY"] for c in slots(made).values()} == {"two"}
+
+
+async def test_one_that_runs_is_not_stopped_for_a_secret_that_goes_just_then() -> None:
+    made, wanted = await with_variables()
+    before = slots(made)
+    made.values.data[("Secret", "s")] = {"KEY": b"two"}
+    plan, _ = await made.look(wanted)
+    del made.values.data[("Secret", "s")]
+    with pytest.raises(RetryableError):
+        await made.reconciler("App").apply(plan.steps[0])
+    assert names(plan)[1:] == ["RemoveContainer", "RunContainer"]
+    assert slots(made) == before
+
+
+async def test_one_that_cannot_start_again_stays_while_its_variables_cannot_be_made() -> None:
+    """Its container may start after all, and another can't."""
+    made = await world()
+    made.bind("db")
+    wanted = app(databaseRefs=[{"name": "db", "envPrefix": "DB"}])
+    await made.settle(wanted)
+    before = slots(made)["0"].state.id
+    del made.values.data[("Secret", "db-credentials")]["host"]
+    made.engine.set_state(f"{NAME}-0", "die", running=False, error="task already exists")
+    with pytest.raises(TerminalError, match="'host'"):
+        await made.settle(wanted)
+    assert slots(made)["0"].state.id == before
+
+
+async def test_a_variable_may_be_as_long_as_the_kernel_takes() -> None:
+    made, wanted = await with_variables()
+    made.values.data[("Secret", "s")] = {"KEY": LONGEST}
+    await made.settle(wanted)
+    assert slots(made)["0"].secret_env == {"KEY": LONGEST.decode()}
 
 
 async def test_keys_that_no_variable_can_be_called_are_given_all_the_same() -> None:

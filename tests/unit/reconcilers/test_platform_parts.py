@@ -2,6 +2,7 @@
 
 import pytest
 
+from controlplane.errors import TerminalError
 from controlplane.plan import Generated, Plan
 from drivers.containers import Limits
 from reconcilers._service import Facts, Health, ServiceContainer, ServiceDef, ServiceFile
@@ -66,6 +67,10 @@ async def test_a_secret_variable_that_changes_makes_its_container_anew(
     world.values.data[("Secret", "shop-credentials")]["key"] = b"another"
     await world.settle(platform())
     assert world.engine.by_name(NAME).secret_env == {"KEY": "another"}
+    world.values.data[("Secret", "shop-credentials")]["key"] = b"no\0text"
+    with pytest.raises(TerminalError, match="NUL"):
+        await world.settle(platform())
+    assert world.engine.by_name(NAME).state.running
 
 
 @pytest.mark.usefixtures("pair")
