@@ -153,15 +153,9 @@ def open_vault(settings: Settings, clock: Clock) -> HvacVault | None:
     """The Vault of the settings, if they name one. Asks it nothing yet."""
     if settings.vault_address is None:
         return None
-    if settings.vault_secret_id is not None:
-        secret_id = settings.vault_secret_id.get_secret_value()
-    else:
-        assert settings.vault_secret_id_file is not None
-        try:
-            secret_id = settings.vault_secret_id_file.read_text(encoding="utf-8").strip()
-        except OSError as exc:
-            path = settings.vault_secret_id_file
-            raise TerminalError(f"cannot read '{path}': {exc.strerror}") from exc
+    given = settings.vault_secret_id
+    secret_id = settings.vault_secret_id_file if given is None else given.get_secret_value()
+    assert secret_id is not None
     server = VaultServer(
         settings.vault_address,
         settings.vault_role_id or "",
