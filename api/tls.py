@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
@@ -90,9 +90,10 @@ async def _keep_renewed(
 def ensure_certificates(folder: Path, *, now: datetime, names: Iterable[str] = ()) -> TlsFiles:
     """Make what is missing, expires soon, or lacks one of the names. Twice = once.
 
-    The server's certificate always has 127.0.0.1, ::1, localhost and this host's name.
+    The server's certificate always has 127.0.0.1, ::1, localhost and this host's name. What root
+    makes is of the user whose the folder around it is: an API of that user has to read it.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folder(folder)
     files = TlsFiles(folder / "ca.crt", folder / "server.crt", folder / "server.key")
     ca_key_path = folder / "ca.key"
     wanted = _alternatives(("localhost", "127.0.0.1", "::1", socket.gethostname(), *names))
@@ -108,6 +109,16 @@ def ensure_certificates(folder: Path, *, now: datetime, names: Iterable[str] = (
         _write(files.key, _key_pem(key), 0o600)
         _write(files.cert, cert.public_bytes(serialization.Encoding.PEM), 0o644)
     return files
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(OSError):  # a link, which may lead anywhere
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            _give(descriptor, folder.parent)
+        finally:
+            os.close(descriptor)
 
 
 def _alternatives(names: Iterable[str]) -> list[x509.GeneralName]:
@@ -223,4 +234,14 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
+        _give(descriptor, path.parent)
     beside.replace(path)
+
+
+def _give(descriptor: int, around: Path) -> None:
+    """As root: to the user whose the folder around it is. That one may have no rights and write
+    there, so what is given is what is open, whatever its name leads to meanwhile."""
+    if os.geteuid() == 0:
+        owner = around.stat()
+        with suppress(OSError):  # where nothing can be given, as on some network disks
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)

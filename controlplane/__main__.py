@@ -7,7 +7,7 @@ are put together in reconcilers/agent.py, which only a process that runs one imp
     serve [api|agent]    API and agent in one process, or one of them
     kubeconfig           issue a token and write a kubeconfig
     tokens list|revoke   who has a token; make one worthless
-    migrate              bring the database to this version's schema
+    migrate              start the bundled PostgreSQL; bring the database to this version's schema
     stop-store           stop the bundled PostgreSQL
     secrets migrate      move the keys of Secrets into a Vault, or back
     audit head|verify    print the change log's head, or check the log (against an earlier head)
@@ -68,6 +68,7 @@ from controlplane.store.migrate import ensure_schema
 from controlplane.store.records import Records
 from controlplane.store.service import PostgresStore
 from controlplane.store.tokens import Tokens
+from controlplane.store.visiting import visiting
 from controlplane.vaulted import (
     Backend,
     VaultKeys,
@@ -96,19 +97,23 @@ def embedded(settings: Settings) -> EmbeddedPostgres | None:
     """The bundled PostgreSQL, unless another is configured."""
     if settings.database_url is not None:
         return None
-    return EmbeddedPostgres(
-        settings.data_dir / "postgres", connections=settings.bundled_connections
-    )
+    return in_folder(settings)
+
+
+def in_folder(settings: Settings) -> EmbeddedPostgres:
+    """The one of the data folder: it may run although another database is configured by now."""
+    home, connections = settings.data_dir / "postgres", settings.bundled_connections
+    return EmbeddedPostgres(home, connections=connections)
 
 
 async def open_database(settings: Settings) -> Database:
-    """A database that runs and has this version's schema."""
+    """The database, once it answers and has this version's schema."""
     bundled = embedded(settings)
     if bundled is None:
         assert settings.database_url is not None
         dsn = settings.database_url.get_secret_value()
     else:
-        dsn = await asyncio.to_thread(bundled.start)
+        dsn = bundled.dsn
     database = Database(dsn, settings.database_connections)
     await ensure_schema(database)
     return database
@@ -120,31 +125,35 @@ async def shared_parts(
 ) -> AsyncIterator[Shared]:
     """Store, cache and records, open for the length of a block; `learn` is told of secrets."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    database = await open_database(settings)
-    clock = SystemClock()
+    clock, bundled = SystemClock(), embedded(settings)
+    if bundled is not None:
+        await asyncio.to_thread(bundled.start)
     vault = open_vault(settings, clock)
-    sealer = await make_sealer(settings, StoredKeys(database), vault)
-    cache = Cache()
-    store = PostgresStore(database, cache)
-    records = Records(
-        store,
-        cache,
-        Hushed(sealer, learn),
-        clock,
-        {served.info.kind: served.info for served in catalogue},
-        catalogue.topology,
-    )
-    async with store.running(), kept_up(embedded(settings), clock):
-        yield Shared(
-            settings=settings,
-            clock=clock,
-            database=database,
-            store=store,
-            cache=cache,
-            records=records,
-            sealer=sealer,
-            registry=CollectorRegistry(),
+    # already while it is waited for: one that was found running may be ending
+    async with kept_up(bundled, clock):
+        database = await open_database(settings)
+        sealer = await make_sealer(settings, StoredKeys(database), vault)
+        cache = Cache()
+        store = PostgresStore(database, cache)
+        records = Records(
+            store,
+            cache,
+            Hushed(sealer, learn),
+            clock,
+            {served.info.kind: served.info for served in catalogue},
+            catalogue.topology,
         )
+        async with store.running():
+            yield Shared(
+                settings=settings,
+                clock=clock,
+                database=database,
+                store=store,
+                cache=cache,
+                records=records,
+                sealer=sealer,
+                registry=CollectorRegistry(),
+            )
     if vault is not None:
         await vault.aclose()
 
@@ -153,15 +162,9 @@ def open_vault(settings: Settings, clock: Clock) -> HvacVault | None:
     """The Vault of the settings, if they name one. Asks it nothing yet."""
     if settings.vault_address is None:
         return None
-    if settings.vault_secret_id is not None:
-        secret_id = settings.vault_secret_id.get_secret_value()
-    else:
-        assert settings.vault_secret_id_file is not None
-        try:
-            secret_id = settings.vault_secret_id_file.read_text(encoding="utf-8").strip()
-        except OSError as exc:
-            path = settings.vault_secret_id_file
-            raise TerminalError(f"cannot read '{path}': {exc.strerror}") from exc
+    given = settings.vault_secret_id
+    secret_id = settings.vault_secret_id_file if given is None else given.get_secret_value()
+    assert secret_id is not None
     server = VaultServer(
         settings.vault_address,
         settings.vault_role_id or "",
@@ -336,14 +339,11 @@ async def audit(settings: Settings, action: str, against: str | None) -> str:
 
 
 async def migrate(settings: Settings) -> None:
-    (await open_database(settings)).close()
-
-
-def stop_store(settings: Settings) -> None:
-    """Stop the bundled PostgreSQL; nothing to do for another one."""
+    """Leaves the bundled PostgreSQL running, without a control plane that writes to it."""
     bundled = embedded(settings)
     if bundled is not None:
-        bundled.stop()
+        await asyncio.to_thread(bundled.start)
+    (await open_database(settings)).close()
 
 
 def collect_garbage() -> None:
@@ -360,19 +360,25 @@ def run(
     if given.command == "serve":
         raise_open_files()
         uvloop.run(serve(settings, given.role, make_agent, learn))
-    elif given.command == "kubeconfig":
+    elif given.command == "migrate":
+        asyncio.run(migrate(settings))
+    elif given.command == "stop-store":
+        in_folder(settings).stop()
+    else:
+        with visiting(embedded(settings)):
+            run_command(settings, given)
+
+
+def run_command(settings: Settings, given: argparse.Namespace) -> None:
+    if given.command == "kubeconfig":
         user = given.user or given.role
         asyncio.run(write_kubeconfig(settings, given.out, given.role, user, given.days))
     elif given.command == "tokens":
         print(asyncio.run(tokens_told(settings, getattr(given, "id", None))))
     elif given.command == "audit":
         print(asyncio.run(audit(settings, given.action, given.against)))
-    elif given.command == "secrets":
-        print(asyncio.run(migrate_secrets(settings, given.to)))
-    elif given.command == "migrate":
-        asyncio.run(migrate(settings))
     else:
-        stop_store(settings)
+        print(asyncio.run(migrate_secrets(settings, given.to)))
 
 
 def main() -> int:

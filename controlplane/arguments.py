@@ -46,7 +46,10 @@ def parse(argv: Sequence[str], *, about: str, roles: Sequence[str]) -> argparse.
     tokens.add_parser("list", help="who has one, and until when")
     taken = tokens.add_parser("revoke", help="make one worthless at once")
     taken.add_argument("id", help="its id, as `tokens list` shows it")
-    commands.add_parser("migrate", help="bring the database to this version's schema")
+    commands.add_parser(
+        "migrate",
+        help="start the bundled PostgreSQL; bring the database to this version's schema",
+    )
     commands.add_parser("stop-store", help="stop the bundled PostgreSQL")
     audited = commands.add_parser("audit", help="the tamper-evident change log")
     audited.add_argument("action", choices=("head", "verify"))

@@ -100,10 +100,12 @@ class Settings(BaseModel):
     """Role id of the AppRole that the control plane enters with."""
 
     vault_secret_id: SecretStr | None = None
-    """Secret id of that AppRole. A file (`CP_VAULT_SECRET_ID_FILE`) is seen by fewer."""
+    """Secret id of that AppRole. A file (`CP_VAULT_SECRET_ID_FILE`) is seen by fewer, and another
+    id needs no restart."""
 
     vault_secret_id_file: Path | None = None
-    """File that holds the secret id, 0600; read at the start."""
+    """File that holds the secret id, 0600; read each time the AppRole is entered, so that a renewed
+    id counts from then on."""
 
     vault_mount: VaultName = "secret"
     """Mount of the KV version 2 engine. Default: the one that servers in development mode have."""

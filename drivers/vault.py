@@ -31,7 +31,8 @@ class VaultServer:
     address: str
     """Example: `https://vault.example.org:8200`."""
     role_id: str
-    secret_id: str = field(repr=False)
+    secret_id: str | Path = field(repr=False)
+    """Itself, or the file that holds it: read each time, as somebody renews it."""
     mount: str = "secret"
     """Of the KV version 2 engine."""
     approle: str = "approle"
@@ -172,10 +173,10 @@ def _enter(client: Any, server: VaultServer) -> float:
     """Log in; how many seconds the token lives."""
     from hvac.exceptions import Forbidden, InvalidRequest
 
+    secret_id = _secret_id(server)
+
     def login(entered: Any) -> float:
-        answer = entered.auth.approle.login(
-            server.role_id, server.secret_id, mount_point=server.approle
-        )
+        answer = entered.auth.approle.login(server.role_id, secret_id, mount_point=server.approle)
         return float(answer["auth"]["lease_duration"])
 
     try:
@@ -185,6 +186,16 @@ def _enter(client: Any, server: VaultServer) -> float:
     if refused or life_s is None:
         raise _unavailable("its AppRole", "role id or secret id are refused; renew them")
     return life_s
+
+
+def _secret_id(server: VaultServer) -> str:
+    if isinstance(server.secret_id, str):
+        return server.secret_id
+    try:
+        return server.secret_id.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it holds no secret id"
+        raise _unavailable("its AppRole", f"cannot read '{server.secret_id}': {why}") from exc
 
 
 def _renew(client: Any) -> float | None:

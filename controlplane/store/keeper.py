@@ -34,13 +34,18 @@ class Server(Protocol):
 @asynccontextmanager
 async def kept_up(server: Server | None, clock: Clock) -> AsyncIterator[None]:
     """For the length of a block; None: there is no server of ours to look after."""
+    failed: Exception | None = None
     async with asyncio.TaskGroup() as tasks:
         keeping = None if server is None else tasks.create_task(keep_up(server, clock))
         try:
             yield
+        except Exception as exc:  # noqa: BLE001  # raised below, as it is and in no group
+            failed = exc
         finally:
             if keeping is not None:
                 keeping.cancel()
+    if failed is not None:
+        raise failed
 
 
 async def keep_up(server: Server, clock: Clock) -> None:

@@ -116,5 +116,15 @@ def _as_sqlalchemy_reads_it(dsn: str) -> str:
     return f"postgresql+psycopg2://{login}{at}{place}{parts.path}?{urlencode(query)}"
 
 
+def _main() -> None:
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        upgrade(os.environ[_DSN_VARIABLE])
+    except DBAPIError as exc:
+        # the driver's own first line: SQLAlchemy's text ends with the statement and a link
+        sys.exit(str(exc.orig).strip().split("\n", 1)[0])
+
+
 if __name__ == "__main__":
-    upgrade(os.environ[_DSN_VARIABLE])
+    _main()

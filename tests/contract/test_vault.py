@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -137,6 +138,22 @@ async def test_a_revoked_token_is_replaced(bao: Bao, clock: ManualClock) -> None
 
 
 @pytest.mark.docker
+async def test_a_secret_id_that_was_renewed_in_its_file_is_entered_with(
+    bao: Bao, clock: ManualClock, tmp_path: Path
+) -> None:
+    at, file, role = f"{bao.path}/keys/u", tmp_path / "secret-id", bao.root.auth.approle
+    first, second = (role.generate_secret_id("bunker")["data"]["secret_id"] for _ in range(2))
+    file.write_text(f"{first}\n")
+    async with aclosing(HvacVault(replace(bao.server, secret_id=file), clock)) as vault:
+        await vault.ensure_secret(at, A)
+        role.destroy_secret_id("bunker", first)
+        file.write_text(f"{second}\n")
+        bao.root.auth.token.revoke(vault._client.token)
+        assert await vault.observe_secret(at) == A
+        await vault.delete_secret(at)
+
+
+@pytest.mark.docker
 async def test_a_token_is_renewed_in_time_and_replaced_after_its_end(
     bao: Bao, clock: ManualClock
 ) -> None:
@@ -217,3 +234,33 @@ async def test_an_engine_that_is_being_made_ready_is_no_absence(verb: str) -> No
             }
             with pytest.raises(SecretsUnavailableError):
                 await asked[verb]()
+
+
+async def test_the_file_of_the_secret_id_is_read_each_time_it_is_entered(tmp_path: Path) -> None:
+    file, good = tmp_path / "secret-id", ["first", "second"]
+
+    async def enter(request: web.Request) -> web.Response:
+        if (await request.json())["secret_id"] != good[0]:
+            return web.json_response({"errors": ["invalid secret id"]}, status=400)
+        return web.json_response({"auth": {"client_token": good[0], "lease_duration": 3600}})
+
+    async def read(request: web.Request) -> web.Response:
+        if request.headers.get("X-Vault-Token") != good[0]:
+            return web.json_response({"errors": ["permission denied"]}, status=403)
+        return web.json_response({"data": {"data": A}})
+
+    app = web.Application()
+    app.router.add_post("/v1/auth/approle/login", enter)
+    app.router.add_get("/v1/secret/data/{path:.*}", read)
+    async with serving(app) as port:
+        server = VaultServer(f"http://127.0.0.1:{port}", "r", file)
+        async with aclosing(HvacVault(server, ManualClock())) as vault:
+            with pytest.raises(SecretsUnavailableError, match=str(file)):
+                await vault.observe_secret("bunker/x/keys/u")
+            file.write_text("first\n")
+            assert await vault.observe_secret("bunker/x/keys/u") == A
+            del good[0]
+            with pytest.raises(SecretsUnavailableError, match="secret id"):
+                await vault.observe_secret("bunker/x/keys/u")
+            file.write_text("second\n")
+            assert await vault.observe_secret("bunker/x/keys/u") == A

@@ -2,14 +2,26 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from controlplane.engine.cache import Cache
+from controlplane.errors import StoreUnavailableError
 from controlplane.store.connect import Database
+from controlplane.store.embedded import EmbeddedPostgres
+from controlplane.store.history import History
+from controlplane.store.layout import package
+from controlplane.store.migrate import ensure_schema
+from controlplane.store.service import PostgresStore
+from tests.integration.store.test_embedded import slow_to_start
+from tests.integration.store.writing import create
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
@@ -43,6 +55,31 @@ async def said(process: asyncio.subprocess.Process) -> str:
             process.kill()
             await process.wait()
     return told.decode()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Of a short name, as the socket in it has to have. Its bundled PostgreSQL ends with it."""
+    made = Path(tempfile.mkdtemp(prefix="bunker-se-"))
+    yield made
+    bundled(made).destroy()
+    shutil.rmtree(made)
+
+
+def bundled(folder: Path) -> EmbeddedPostgres:
+    return EmbeddedPostgres(folder / "data" / "postgres")
+
+
+async def answers(port: int) -> None:
+    """Returns once somebody listens there."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -135,4 +172,101 @@ async def test_an_agent_renews_its_lease_on_a_connection_of_its_own(
     finally:
         process.terminate()
         told = await said(process)
+    assert process.returncode == 0, told
+
+
+@pytest.mark.postgres
+async def test_a_bundled_postgresql_that_ends_while_it_is_waited_for_is_started_again(
+    folder: Path,
+) -> None:
+    cluster = await slow_to_start(bundled(folder).home)
+    with pytest.raises(StoreUnavailableError):
+        await asyncio.to_thread(EmbeddedPostgres(cluster.home, start_timeout_s=3).start)
+    first = cluster.pid()
+    assert first is not None
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = await serve(folder, "", CP_API_PORT=str(port))
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            assert b"postgresql_waited_for" in await process.stderr.readline()
+            os.kill(first, signal.SIGKILL)
+            (cluster.home / "data" / "go").touch()
+            await answers(port)
+        assert cluster.pid() not in (None, first)
+    finally:
+        process.terminate()
+        told = await said(process)
+    assert process.returncode == 0, told
+
+
+@pytest.mark.postgres
+async def test_a_command_leaves_a_bundled_postgresql_stopped_that_was(folder: Path) -> None:
+    """Who has stopped it may be about to copy its files."""
+    cluster = bundled(folder)
+    await asyncio.to_thread(cluster.start)
+    await ensure_schema(Database(cluster.dsn))
+    await asyncio.to_thread(cluster.stop)
+    process = await begun(folder, "", "audit", "head")
+    told = await said(process)
+    assert process.returncode == 0, told
+    assert cluster.pid() is None
+    assert not ended(cluster)
+
+
+def ended(cluster: EmbeddedPostgres) -> bool:
+    return cluster.crashed
+
+
+@pytest.mark.postgres
+async def test_a_bundled_postgresql_from_before_another_database_was_named_can_be_stopped(
+    folder: Path,
+) -> None:
+    cluster = bundled(folder)
+    await asyncio.to_thread(cluster.start)
+    process = await begun(folder, "postgresql://cp@127.0.0.1:1/cp", "stop-store")
+    told = await said(process)
+    assert process.returncode == 0, told
+    assert cluster.pid() is None
+
+
+@pytest.mark.postgres
+async def test_the_records_go_into_a_new_folder_as_docs_store_md_tells(folder: Path) -> None:
+    cluster = bundled(folder)
+    await asyncio.to_thread(cluster.start)
+    database = Database(cluster.dsn)
+    await ensure_schema(database)
+    async with PostgresStore(database, Cache()).running() as store:
+        await store.write(create("a"))
+    head = await History(database).head()
+    database.close()
+    dump = str(folder / "bunker.sql")
+    await ran(cluster, "pg_dump", f"--file={dump}", "bunker")
+    await asyncio.to_thread(cluster.stop)
+    cluster.home.rename(folder / "old")
+
+    process = await begun(folder, "", "migrate")
+    told = await said(process)
+    assert process.returncode == 0, told
+    await ran(cluster, "dropdb", "bunker")
+    await ran(cluster, "createdb", "bunker")
+    await ran(cluster, "psql", "--set=ON_ERROR_STOP=1", f"--file={dump}", "bunker")
+    database = Database(cluster.dsn)
+    await ensure_schema(database)
+    found = await History(database).verify(head)
+    database.close()
+    assert (found.problem, found.head, found.changes) == (None, head, 1)
+
+
+async def ran(cluster: EmbeddedPostgres, program: str, *words: str) -> None:
+    """One of the wheel's own programs."""
+    process = await asyncio.create_subprocess_exec(
+        package() / "pginstall" / "bin" / program,
+        *(f"--host={cluster.home / 'run'}", "--username=postgres", *words),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    told = await said(process)
     assert process.returncode == 0, told

@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from controlplane.errors import TerminalError
+from controlplane.errors import StoreUnavailableError, TerminalError
 from controlplane.store import migrations
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
@@ -71,6 +71,19 @@ async def test_a_newer_schema_is_refused(database: Database) -> None:
     with pytest.raises(TerminalError) as refused:
         await ensure_schema(database)
     assert refused.value.reason == "NewerSchema"
+
+
+async def test_a_migration_that_fails_tells_what_postgresql_says(
+    postgres_cluster: EmbeddedPostgres,
+) -> None:
+    """As of a user who may make nothing in schema public: nobody else may since PostgreSQL 15."""
+    with closing(Database(dsn_of(postgres_cluster, "postgres"))) as admin:
+        async with admin.reading("cannot prepare") as conn:
+            await conn.execute("CREATE ROLE makes_nothing")
+            await conn.execute("CREATE DATABASE not_its_own")
+    dsn = dsn_of(postgres_cluster, "not_its_own") + "&options=-c%20role%3Dmakes_nothing"
+    with pytest.raises(StoreUnavailableError, match=r"permission denied for schema public$"):
+        await ensure_schema(Database(dsn))
 
 
 async def test_serving_loads_neither_sqlmodel_nor_alembic(database: Database) -> None:

@@ -1,12 +1,14 @@
 """The API's own certificates."""
 
 import ipaddress
+import os
 import ssl
 import stat
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
 from api.tls import TlsFiles, ensure_certificates, renewed
@@ -36,6 +38,16 @@ def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     for path in (files.key, tmp_path / "tls" / "ca.key"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "tls").stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
+def test_what_root_makes_is_of_whom_the_data_folder_is(tmp_path: Path) -> None:
+    """An API without rights, whose folder root writes a kubeconfig from."""
+    os.chown(tmp_path, 12345, 54321)
+    for names in ((), ("10.0.0.7",)):
+        ensure_certificates(tmp_path / "tls", now=NOW, names=names)
+        for path in (tmp_path / "tls", *(tmp_path / "tls").iterdir()):
+            assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321), path
 
 
 def test_renewed_before_it_expires_under_the_same_authority(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from controlplane.errors import StoreUnavailableError
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.keeper import AGAIN_S, LOOK_S, keep_up, kept_up
@@ -45,6 +47,15 @@ async def test_start_that_fails_is_tried_again() -> None:
         await asyncio.sleep(3 * (AGAIN_S + LOOK_S) + 1)
         assert (server.starts, server.crashed) == (3, False)
         keeping.cancel()
+
+
+@in_virtual_time
+async def test_what_ends_the_block_is_raised_as_it_is() -> None:
+    """In a group it would be told as a bug is, with a traceback."""
+    for server in (Server(), None):
+        with pytest.raises(StoreUnavailableError, match="cannot migrate"):
+            async with kept_up(server, LoopClock()):
+                raise StoreUnavailableError("cannot migrate")
 
 
 @in_virtual_time
