@@ -149,6 +149,8 @@ class ContainerState:
     labels: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     """The engine's own start error, if any."""
+    dead: bool = False
+    """Its removal was broken off (a power loss, files in use): it never starts again."""
     created_at: str = ""
 
 

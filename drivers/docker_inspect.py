@@ -69,6 +69,7 @@ def container_state(raw: Json, *, swap_limited: bool = True) -> ContainerState:
         aliases={name: _aliases(raw["Id"], endpoint) for name, endpoint in networks.items()},
         labels=labels,
         error=str(state.get("Error", "")),
+        dead=bool(state.get("Dead")),
         created_at=_moment(raw.get("Created")),
     )
 

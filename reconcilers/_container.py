@@ -185,6 +185,9 @@ def plan_container(
     if not current(spec, state):
         remove = RemoveContainer(state.id, spec.stop_timeout_s)
         return (remove, RunContainer(spec, variables))
+    if state.dead:
+        # the engine starts it no more, and corrects nothing of it
+        return (RemoveContainer(state.id, spec.stop_timeout_s), RunContainer(spec, variables))
     if not _in_place(spec, state, network_ids):
         return (FixContainer(spec, variables),)
     if state.paused:
@@ -206,7 +209,8 @@ def pull(
     be never, those in `states` that were stopped run."""
     if here or not any(isinstance(step, RunContainer) for step in steps):
         return ()
-    stopped = [s for s in states if s.paused or not (s.running or s.restarting or s.error)]
+    able = [s for s in states if not s.dead]
+    stopped = [s for s in able if s.paused or not (s.running or s.restarting or s.error)]
     return (*(StartContainer(state.id) for state in stopped), EnsureImage(reference))
 
 

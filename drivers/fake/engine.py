@@ -153,6 +153,10 @@ class FakeEngine:
         del self.containers[found.state.id]
         self.tell(found.state.owner, "container destroy")
 
+    def break_removal(self, name: str) -> None:
+        """As a `docker rm --force` that the power was lost in."""
+        self.set_state(name, "container die", running=False, dead=True)
+
     def disconnect(self, name: str, network: str) -> None:
         found = self.by_name(name)
         self.leave(found, network)

@@ -75,6 +75,13 @@ def test_waiting_for_a_restart_is_not_running() -> None:
     assert (state.running, state.restarting, state.exit_code) == (False, True, 3)
 
 
+def test_one_whose_removal_was_broken_off_is_dead() -> None:
+    # as the engine (20.10) tells it after `docker rm` failed to remove its files
+    state = container_state(inspected(State__Status="dead", State__Dead=True, State__Running=False))
+    assert (state.dead, state.running, state.error) == (True, False, "")
+    assert not container_state(inspected()).dead
+
+
 def test_added_swap_reads_as_unlimited_so_that_it_is_corrected() -> None:
     assert container_state(inspected(HostConfig__MemorySwap=-1)).limits.memory_bytes == 0
 

@@ -98,6 +98,7 @@ async def test_a_converged_database_plans_nothing() -> None:
         pytest.param(lambda e: e.kill(NAME), id="killed"),
         pytest.param(lambda e: e.pause(NAME), id="paused"),
         pytest.param(lambda e: e.remove(NAME), id="removed"),
+        pytest.param(lambda e: e.break_removal(NAME), id="half removed"),
         pytest.param(lambda e: e.rename(NAME, "other"), id="renamed"),
         pytest.param(lambda e: e.update(NAME, Limits(1, 2)), id="limits"),
         pytest.param(lambda e: e.disconnect(NAME, NETWORK), id="disconnected"),
