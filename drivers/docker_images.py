@@ -45,19 +45,22 @@ class DockerImages:
         self._turns = asyncio.Semaphore(PULLS)
 
     async def observe(self, reference: str) -> ImageState | None:
-        cached = self._cache.get(reference)
-        if cached is not None:
-            return cached
+        known = self._cache.get(reference)
+        if known is None:
+            return await self._look(reference)
+        return known[0] if known else None
+
+    async def _look(self, reference: str) -> ImageState | None:
         stamp = self._cache.stamp()
         raw = await self._calls.read(f"inspect image '{reference}'", "/images/{}/json", reference)
-        if raw is None:
-            return None
-        state = image_state(reference, raw)
-        self._cache.put(reference, state, stamp)
+        state = None if raw is None else image_state(reference, raw)
+        self._cache.put(reference, () if state is None else (state,), stamp)
         return state
 
     async def ensure(self, reference: str) -> ImageState:
-        found = await self.observe(reference)
+        # not by what is remembered of one that was absent: what makes images may tell nobody
+        known = self._cache.get(reference)
+        found = known[0] if known else await self._look(reference)
         if found is not None:
             return found
         if self._calls.config.images == "local":
@@ -75,7 +78,7 @@ class DockerImages:
                 f"image '{reference}' is being pulled", reason="Pulling", look_again_s=PULL_LOOK_S
             )
         await pull.task
-        found = await self.observe(reference)
+        found = await self._look(reference)
         if found is None:
             raise RetryableError(
                 f"cannot pull image '{reference}': the engine said it did, and has none",

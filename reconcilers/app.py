@@ -27,7 +27,7 @@ from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
 from reconcilers._domains import children_of, name_steps, names_of, published
-from reconcilers._lifecycle import host_address, not_placed, removal
+from reconcilers._lifecycle import has_image, host_address, not_placed, removal
 from reconcilers._reach import Asking, Reach, noted, noted_on, reach_of, reaches
 from reconcilers._rollout import (
     Replica,
@@ -78,12 +78,12 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
 
     async def observe(self, want: Want[App], /) -> AppSeen:
         uid = want.record.metadata.uid
-        states, network, files = await asyncio.gather(
+        states, network, files, image_here = await asyncio.gather(
             self.containers.list_containers(uid),
             self.containers.observe_network(want.network),
             self.files.observe_files(uid),
+            has_image(self.containers, want, want.record.spec.image),
         )
-        image_here = await self._image_here(want, states)
         replicas = await asyncio.gather(*(self._replica(want, state) for state in states))
         return AppSeen(
             tuple(sorted(replicas, key=lambda r: (r.slot, r.state.name != _name(want, r.slot)))),
@@ -92,12 +92,6 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             files is not None,
             files.version if files and files.intact else None,
         )
-
-    async def _image_here(self, want: Want[App], states: tuple[ContainerState, ...]) -> bool:
-        spec = want.record.spec
-        if len(states) >= spec.replicas and all(state.image == spec.image for state in states):
-            return True  # what runs from it has it: one question less in the commonest pass
-        return await self.containers.observe_image(spec.image) is not None
 
     async def _replica(self, want: Want[App], state: ContainerState) -> Replica:
         found = state.labels.get(LABEL_SLOT, "")
@@ -170,18 +164,20 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         self, want: Want[App], seen: AppSeen, inputs: Inputs, todo: Rollout
     ) -> tuple[box.ContainerStep, ...]:
         fixes: list[box.ContainerStep] = []
+        makes: list[box.ContainerStep] = []
         for replica in seen.replicas:
-            fixes += self._fixes(want, seen, inputs, replica)
-        if not inputs.complete:
-            return tuple(fixes)
-        makes = [
-            box.RunContainer(self._spec(want, inputs, slot, None), inputs.variables)
-            for slot in todo.makes
-        ]
+            steps = self._fixes(want, seen, inputs, replica)
+            # what needs no image is not kept waiting for it
+            (makes if _anew(steps) else fixes).extend(steps)
+        if inputs.complete:
+            makes += [_remove(replica) for replica in todo.leaving]
+            makes += [
+                box.RunContainer(self._spec(want, inputs, slot, None), inputs.variables)
+                for slot in todo.makes
+            ]
         states = [replica.state for replica in seen.replicas]
         pull = box.pull(want.record.spec.image, makes, states, here=seen.image_here)
-        removes = [_remove(replica) for replica in todo.leaving]
-        return (*fixes, *(step for step in pull if step not in fixes), *removes, *makes)
+        return (*fixes, *(step for step in pull if step not in fixes), *makes)
 
     def _fixes(
         self, want: Want[App], seen: AppSeen, inputs: Inputs, replica: Replica
@@ -193,8 +189,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             return ()
         given = inputs.variables if inputs.complete else ()
         steps = box.plan_container(spec, replica.state, seen.network_id, variables=given)
-        anew = any(isinstance(step, box.RunContainer) for step in steps)
-        return () if anew and inputs.variables and not inputs.complete else steps
+        return () if _anew(steps) and inputs.variables and not inputs.complete else steps
 
     def _spec(
         self, want: Want[App], inputs: Inputs, slot: int, replica: Replica | None
@@ -313,6 +308,10 @@ def _in_use(want: Want[App], seen: AppSeen, kept: tuple[Replica, ...]) -> Footpr
 
 def _remove(replica: Replica) -> box.RemoveContainer:
     return box.RemoveContainer(replica.state.id, STOP_TIMEOUT_S)
+
+
+def _anew(steps: tuple[box.ContainerStep, ...]) -> bool:
+    return any(isinstance(step, box.RunContainer) for step in steps)
 
 
 def _removal(want: Want[App], seen: AppSeen) -> tuple[box.ContainerStep, ...]:

@@ -140,6 +140,23 @@ async def test_all_who_ask_are_told_why_it_failed_and_later_it_is_tried_again(
     await driver.aclose()
 
 
+async def test_an_image_that_is_absent_is_asked_for_once_and_looked_for_before_a_pull() -> None:
+    registry = SlowRegistry()
+    driver = DockerContainers(DockerConfig(instance="me"), engine=registry)
+    driver.cache.connected()
+    for _ in range(3):
+        assert await driver.observe_image("shop:1") is None
+    assert registry.missed == 1
+    registry.here.add("shop:1")  # by something that told nobody
+    assert (await driver.ensure_image("shop:1")).reference == "shop:1"
+    assert registry.asked == []
+    assert await driver.observe_image("shop:1") is not None
+    registry.here.clear()
+    driver.cache.images.clear()  # as its untagging is told
+    assert await driver.observe_image("shop:1") is None
+    await driver.aclose()
+
+
 def test_a_process_ends_though_a_registry_says_nothing() -> None:
     code = """
 import asyncio

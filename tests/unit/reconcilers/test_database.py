@@ -194,3 +194,18 @@ async def test_a_missing_image_is_fetched_first() -> None:
     await made._carry_out(made.reconciler("Database"), (await made.look(database()))[0], database())
     plan, _ = await made.look(database())
     assert names(plan) == ["EnsureImage", "WriteSecrets", "RunContainer"]
+
+
+async def test_it_serves_on_while_the_image_it_runs_from_has_lost_its_name() -> None:
+    made = await world()
+    await made.settle(database())
+    made.engine.images.clear()
+    made.containers = type(made.containers)(made.engine, images="local")
+    assert (await made.look(database()))[0] == Plan()
+    published = database(publish={})
+    plan, _ = await made.look(published)
+    assert names(plan) == ["EnsureImage", "RemoveContainer", "RunContainer"]
+    with pytest.raises(AssertionError):
+        await made.settle(published, most=3)
+    assert made.engine.by_name(NAME).state.running
+    assert (await made.look(database()))[1].ready
