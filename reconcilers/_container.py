@@ -106,7 +106,7 @@ class RunContainer:
 
 @dataclass(frozen=True, slots=True)
 class FixContainer:
-    """Correct name, limits and networks in place, and start it if it doesn't run."""
+    """Correct name, limits, networks and restarts in place, and start it if it doesn't run."""
 
     spec: ContainerSpec
     variables: tuple[SecretVariables, ...] = ()
@@ -217,7 +217,7 @@ def pull(
 def _in_place(
     spec: ContainerSpec, state: ContainerState, network_ids: str | Mapping[str, str] | None
 ) -> bool:
-    """Whether name, limits and networks are as wanted."""
+    """Whether name, limits, networks and restarts are as wanted."""
 
     def present(network: str) -> str | None:
         return network_ids.get(network) if isinstance(network_ids, Mapping) else network_ids
@@ -225,6 +225,7 @@ def _in_place(
     return (
         state.name == spec.name
         and state.limits == spec.limits
+        and state.restarts
         and state.networks.keys() == {network.network for network in spec.networks}
         and all(
             # "" until the first start: the engine then finds the network by name

@@ -340,6 +340,8 @@ class FakeContainers:
             self._set(found, "rename", name=spec.name)
         if found.state.limits != spec.limits:
             self._set(found, "update", limits=spec.limits)
+        if not found.state.restarts:
+            self._set(found, "update", restarts=True)
         wanted = {attachment.network for attachment in spec.networks}
         for name in found.state.networks.keys() - wanted:
             self.engine.count("disconnect")

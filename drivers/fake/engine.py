@@ -148,6 +148,10 @@ class FakeEngine:
     def update(self, name: str, limits: Limits) -> None:
         self.set_state(name, "container update", limits=limits)
 
+    def forbid_restarts(self, name: str) -> None:
+        """As `docker update --restart=no`."""
+        self.set_state(name, "container update", restarts=False)
+
     def remove(self, name: str) -> None:
         found = self.by_name(name)
         del self.containers[found.state.id]

@@ -15,6 +15,7 @@ from drivers.fake.engine import BLANK
 from reconcilers._container import (
     ContainerStep,
     EnsureImage,
+    FixContainer,
     RemoveContainer,
     RunContainer,
     StartContainer,
@@ -65,6 +66,11 @@ ANEW = (RemoveContainer("c1", SPEC.stop_timeout_s), RunContainer(SPEC, ()))
             replace(STOPPED, error="task …: already exists"),
             ANEW,
             id="the engine can't start it → a new one",
+        ),
+        pytest.param(
+            replace(RUNNING, restarts=False),
+            (FixContainer(SPEC, ()),),
+            id="not restarted by the engine → told to",
         ),
         pytest.param(replace(STOPPED, dead=True), ANEW, id="half removed → a new one"),
         pytest.param(

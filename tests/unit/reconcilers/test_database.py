@@ -101,6 +101,7 @@ async def test_a_converged_database_plans_nothing() -> None:
         pytest.param(lambda e: e.break_removal(NAME), id="half removed"),
         pytest.param(lambda e: e.rename(NAME, "other"), id="renamed"),
         pytest.param(lambda e: e.update(NAME, Limits(1, 2)), id="limits"),
+        pytest.param(lambda e: e.forbid_restarts(NAME), id="restart policy"),
         pytest.param(lambda e: e.disconnect(NAME, NETWORK), id="disconnected"),
     ],
 )
@@ -115,6 +116,7 @@ async def test_what_others_do_to_it_is_mended(harm: Any) -> None:
     now = made.engine.by_name(NAME)
     assert report.ready
     assert (now.state.limits, now.state.aliases) == (before.limits, before.aliases)
+    assert now.state.restarts
     assert now.spec is not None
     assert now.spec.volumes[0].volume == f"volume-{VOLUME}"
 
