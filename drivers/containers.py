@@ -149,6 +149,10 @@ class ContainerState:
     labels: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     """The engine's own start error, if any."""
+    dead: bool = False
+    """Its removal was broken off (a power loss, files in use): it never starts again."""
+    restarts: bool = True
+    """The engine starts it again when it ends, or with the host."""
     created_at: str = ""
 
 
@@ -227,7 +231,8 @@ class Containers(Protocol):
     async def ensure_container(
         self, spec: ContainerSpec, /, *, secret_env: Mapping[str, str] | None = None
     ) -> ContainerState:
-        """Create it (not started) if absent; correct name, limits and networks in place.
+        """Create it (not started) if absent; correct name, limits, networks and that it is started
+        again in place.
         One just made is told as asked for, not looked at: `image_id` and `created_at` may be empty.
         Raises RetryableError with reason NameTaken (one of that name is somebody else's),
         DigestDiffers (replacing is a step of its own: delete, then ensure), NetworkMissing,

@@ -98,6 +98,7 @@ _NOTHING: Final = Trust(None, frozenset(), re.compile(r"(?!)"), frozenset())
 SHM_BYTES: Final = 2**36
 """No bound of its own for /dev/shm: what is in it counts as the container's memory, which has one.
 The engine's 64 MiB are too few for what PostgreSQL's parallel workers share."""
+RESTART_POLICY: Final = "unless-stopped"
 _FORBIDDEN_MOUNTS: Final = ("/proc", "/sys", "/dev", SECRETS_PATH)
 
 
@@ -156,7 +157,7 @@ def _host_config(
         "Tmpfs": dict(_tmpfs(entry) for entry in spec.tmpfs),
         "ShmSize": SHM_BYTES,
         "PortBindings": _port_bindings(spec),
-        "RestartPolicy": {"Name": "unless-stopped"},
+        **restart_body(),
         "LogConfig": {"Type": "local", "Config": {"max-size": "10m", "max-file": "3"}},
         "Init": True,
     }
@@ -185,6 +186,11 @@ def limits_body(limits: Limits) -> Json:
         "MemorySwap": limits.memory_bytes,
         "PidsLimit": limits.pids,
     }
+
+
+def restart_body() -> Json:
+    """Also a body of POST /containers/{id}/update, running or not; it leaves the limits alone."""
+    return {"RestartPolicy": {"Name": RESTART_POLICY}}
 
 
 def owner_labels(owner: Owner, *, instance: str, epoch: int) -> dict[str, str]:

@@ -91,7 +91,9 @@ class InspectCache:
     def __init__(self) -> None:
         self.containers: Remembered[ContainerState] = Remembered()
         self.networks: Remembered[NetworkState] = Remembered()
-        self.images: Remembered[ImageState] = Remembered()
+        self.images: Remembered[tuple[ImageState, ...]] = Remembered()
+        """Empty: there is none. Many records are asked about one whose name is gone, in each of
+        their passes."""
         self.engine: Remembered[EngineInfo] = Remembered()
         """The engine itself, under "": asking makes it run its helpers for their versions."""
         self.starting: set[str] = set()

@@ -9,7 +9,7 @@ from controlplane.errors import RetryableError
 from drivers.containers import ContainerSpec, ContainerState, NetworkState
 from drivers.digest import same_digest
 from drivers.docker_addresses import DockerAddresses
-from drivers.docker_body import container_body, endpoint_body, limits_body
+from drivers.docker_body import container_body, endpoint_body, limits_body, restart_body
 from drivers.docker_cache import InspectCache
 from drivers.docker_calls import DockerCalls
 from drivers.docker_containers import DockerRunning
@@ -151,13 +151,15 @@ class DockerEnsure:
     async def _correct(
         self, found: ContainerState, spec: ContainerSpec, networks: tuple[NetworkState, ...]
     ) -> bool:
-        """Name, limits and networks, in place. Whether anything was to do."""
+        """Name, limits, restart policy and networks, in place. Whether anything was to do."""
         changed = False
         if found.name != spec.name:
             await self._act_on(found.id, "rename", spec.name, query={"name": spec.name})
             changed = True
-        if found.limits != spec.limits:
-            await self._act_on(found.id, "update", spec.name, body=limits_body(spec.limits))
+        limits = limits_body(spec.limits) if found.limits != spec.limits else {}
+        policy = {} if found.restarts else restart_body()
+        if limits or policy:
+            await self._act_on(found.id, "update", spec.name, body={**limits, **policy})
             changed = True
         return await self._correct_networks(found, spec, networks) or changed
 

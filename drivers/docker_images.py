@@ -13,7 +13,8 @@ from drivers.docker_errors import EngineRefusedError, EngineTimeoutError, is_sto
 from drivers.docker_inspect import image_state
 
 BUILT_HERE: Final = "bunker.local/"
-"""What scripts/images names the images that it builds."""
+"""What scripts/images names the images that it builds: no registry has them."""
+_BUILD: Final = "build it: scripts/images --all, or --only with its name in scripts/images --list"
 LOOK_AGAIN_S: Final = 5.0
 """At first; then with the engine's backoff, a registry at most every five minutes."""
 PULLS: Final = APART
@@ -45,25 +46,30 @@ class DockerImages:
         self._turns = asyncio.Semaphore(PULLS)
 
     async def observe(self, reference: str) -> ImageState | None:
-        cached = self._cache.get(reference)
-        if cached is not None:
-            return cached
+        known = self._cache.get(reference)
+        if known is None:
+            return await self._look(reference)
+        return known[0] if known else None
+
+    async def _look(self, reference: str) -> ImageState | None:
         stamp = self._cache.stamp()
         raw = await self._calls.read(f"inspect image '{reference}'", "/images/{}/json", reference)
-        if raw is None:
-            return None
-        state = image_state(reference, raw)
-        self._cache.put(reference, state, stamp)
+        state = None if raw is None else image_state(reference, raw)
+        self._cache.put(reference, () if state is None else (state,), stamp)
         return state
 
     async def ensure(self, reference: str) -> ImageState:
-        found = await self.observe(reference)
+        # not by what is remembered of one that was absent: what makes images may tell nobody
+        known = self._cache.get(reference)
+        found = known[0] if known else await self._look(reference)
         if found is not None:
             return found
+        if reference.startswith(BUILT_HERE):
+            raise _absent(f"cannot find image '{reference}': it is not on this host; {_BUILD}")
         if self._calls.config.images == "local":
             raise _absent(
                 f"cannot find image '{reference}': it is not on this host and CP_IMAGES is"
-                f" 'local'; {_way_out(reference)}"
+                " 'local'; build, load or pull it here, or set CP_IMAGES to 'upstream'"
             )
         pull, wait_s = self._pulls.get(reference), 0.0
         if pull is None or self._is_stale(pull):
@@ -75,7 +81,7 @@ class DockerImages:
                 f"image '{reference}' is being pulled", reason="Pulling", look_again_s=PULL_LOOK_S
             )
         await pull.task
-        found = await self.observe(reference)
+        found = await self._look(reference)
         if found is None:
             raise RetryableError(
                 f"cannot pull image '{reference}': the engine said it did, and has none",
@@ -128,12 +134,6 @@ class DockerImages:
 def _absent(message: str) -> RetryableError:
     """Somebody may well build or push it after the record was written."""
     return RetryableError(message, retry_after_s=LOOK_AGAIN_S, reason="ImageNotFound")
-
-
-def _way_out(reference: str) -> str:
-    if reference.startswith(BUILT_HERE):
-        return "build it: scripts/images --all, or --only with its name in scripts/images --list"
-    return "build, load or pull it here, or set CP_IMAGES to 'upstream'"
 
 
 def pull_failure(reference: str, messages: Iterable[Mapping[str, Any]]) -> RetryableError | None:

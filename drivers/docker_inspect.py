@@ -17,6 +17,7 @@ from drivers.containers import (
     Owner,
     VolumeState,
 )
+from drivers.docker_body import RESTART_POLICY
 
 Json = Mapping[str, Any]
 
@@ -69,6 +70,8 @@ def container_state(raw: Json, *, swap_limited: bool = True) -> ContainerState:
         aliases={name: _aliases(raw["Id"], endpoint) for name, endpoint in networks.items()},
         labels=labels,
         error=str(state.get("Error", "")),
+        dead=bool(state.get("Dead")),
+        restarts=_restart_policy(raw["HostConfig"]) == RESTART_POLICY,
         created_at=_moment(raw.get("Created")),
     )
 
@@ -115,6 +118,10 @@ def _limits(host: Json, *, swap_limited: bool) -> Limits:
         memory_bytes=memory if as_promised else 0,
         pids=int(host.get("PidsLimit") or 0),
     )
+
+
+def _restart_policy(host: Json) -> str:
+    return str((host.get("RestartPolicy") or {}).get("Name", ""))
 
 
 def _aliases(container_id: str, endpoint: Json) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ class RunContainer:
 
 @dataclass(frozen=True, slots=True)
 class FixContainer:
-    """Correct name, limits and networks in place, and start it if it doesn't run."""
+    """Correct name, limits, networks and restarts in place, and start it if it doesn't run."""
 
     spec: ContainerSpec
     variables: tuple[SecretVariables, ...] = ()
@@ -192,6 +192,9 @@ def plan_container(
         return (RunContainer(spec, variables),)
     if not current(spec, state):
         return _anew(spec, state, variables)
+    if state.dead:
+        # the engine starts it no more, and corrects nothing of it
+        return _anew(spec, state, variables)
     if not _in_place(spec, state, network_ids):
         return (FixContainer(spec, variables),)
     if state.paused:
@@ -226,14 +229,15 @@ def pull(
     be never, those in `states` that were stopped run."""
     if here or not any(isinstance(step, RunContainer) for step in steps):
         return ()
-    stopped = [s for s in states if s.paused or not (s.running or s.restarting or s.error)]
+    able = [s for s in states if not s.dead]
+    stopped = [s for s in able if s.paused or not (s.running or s.restarting or s.error)]
     return (*(StartContainer(state.id) for state in stopped), EnsureImage(reference))
 
 
 def _in_place(
     spec: ContainerSpec, state: ContainerState, network_ids: str | Mapping[str, str] | None
 ) -> bool:
-    """Whether name, limits and networks are as wanted."""
+    """Whether name, limits, networks and restarts are as wanted."""
 
     def present(network: str) -> str | None:
         return network_ids.get(network) if isinstance(network_ids, Mapping) else network_ids
@@ -241,6 +245,7 @@ def _in_place(
     return (
         state.name == spec.name
         and state.limits == spec.limits
+        and state.restarts
         and state.networks.keys() == {network.network for network in spec.networks}
         and all(
             # "" until the first start: the engine then finds the network by name

@@ -5,7 +5,7 @@ from typing import Any
 
 from controlplane.errors import SecretLostError
 from controlplane.plan import Report, SecretReader, Wait, Want
-from drivers.containers import ContainerState
+from drivers.containers import Containers, ContainerState
 from reconcilers import _container as box
 from resources.meta import Record, Status
 
@@ -19,6 +19,12 @@ async def read_own(values: SecretReader, want: Want[Any], name: str) -> Mapping[
         if want.deleting:
             return None
         raise
+
+
+async def has_image(containers: Containers, want: Want[Any], reference: str) -> bool:
+    """Whether it is on the host. What runs from it doesn't tell: `docker image prune --all` takes
+    names off images that have others. What is being deleted needs none."""
+    return want.deleting or await containers.observe_image(reference) is not None
 
 
 def file_steps(

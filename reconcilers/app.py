@@ -28,7 +28,7 @@ from reconcilers import _container as box
 from reconcilers._approom import shared
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
 from reconcilers._domains import children_of, name_steps, names_of, published
-from reconcilers._lifecycle import host_address, not_placed, removal
+from reconcilers._lifecycle import has_image, host_address, not_placed, removal
 from reconcilers._reach import Asking, Reach, noted, noted_on, reach_of, reaches
 from reconcilers._rollout import (
     Replica,
@@ -80,12 +80,12 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
 
     async def observe(self, want: Want[App], /) -> AppSeen:
         uid = want.record.metadata.uid
-        states, network, files = await asyncio.gather(
+        states, network, files, image_here = await asyncio.gather(
             self.containers.list_containers(uid),
             self.containers.observe_network(want.network),
             self.files.observe_files(uid),
+            has_image(self.containers, want, want.record.spec.image),
         )
-        image_here = await self._image_here(want, states)
         replicas = await asyncio.gather(*(self._replica(want, state) for state in states))
         return AppSeen(
             tuple(sorted(replicas, key=lambda r: (r.slot, r.state.name != _name(want, r.slot)))),
@@ -94,12 +94,6 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             files is not None,
             files.version if files and files.intact else None,
         )
-
-    async def _image_here(self, want: Want[App], states: tuple[ContainerState, ...]) -> bool:
-        spec = want.record.spec
-        if len(states) >= spec.replicas and all(state.image == spec.image for state in states):
-            return True  # what runs from it has it: one question less in the commonest pass
-        return await self.containers.observe_image(spec.image) is not None
 
     async def _replica(self, want: Want[App], state: ContainerState) -> Replica:
         found = state.labels.get(LABEL_SLOT, "")
@@ -145,7 +139,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
 
     def _next(
         self, want: Want[App], seen: AppSeen, inputs: Inputs
-    ) -> tuple[Rollout, tuple[box.ContainerStep, ...]]:
+    ) -> tuple[Rollout, tuple[tuple[box.ContainerStep, ...], ...]]:
         """Which replicas come and go next, and what corrects those that can stay before that."""
         spec = want.record.spec
         specs: dict[str, ContainerSpec] = {}
@@ -161,16 +155,15 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         leave = {replica.state.id for replica in strangers}
         room = shared(want, states.values(), specs.keys(), leave)
         fixes = tuple(
-            step
+            _fixes(replace(specs[each], limits=limits), states[each], seen, inputs)
             for each, limits in room.limits.items()
-            for step in _fixes(replace(specs[each], limits=limits), states[each], seen, inputs)
         )
         todo = rollout(
             seen.replicas,
             outdated,
             spec.replicas,
             spec.surge,
-            busy=bool(fixes),
+            busy=any(fixes),
             kept=stand_ins(want, seen.replicas),
             room=room,
         )
@@ -193,21 +186,23 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         want: Want[App],
         seen: AppSeen,
         inputs: Inputs,
-        fixes: tuple[box.ContainerStep, ...],
+        fixes: tuple[tuple[box.ContainerStep, ...], ...],
         todo: Rollout,
     ) -> tuple[box.ContainerStep, ...]:
-        if not inputs.complete:
-            return fixes
-        makes = [
-            box.RunContainer(self._spec(want, inputs, slot, None), inputs.variables)
-            for slot in todo.makes
-        ]
+        # what needs no image is not kept waiting for it
+        steps = [step for each in fixes if not _anew(each) for step in each]
+        makes = [step for each in fixes if _anew(each) for step in each]
+        if inputs.complete:
+            if todo.leaving:
+                makes += box.check(want.record.metadata.namespace, inputs.variables)
+            makes += [_remove(replica) for replica in todo.leaving]
+            makes += [
+                box.RunContainer(self._spec(want, inputs, slot, None), inputs.variables)
+                for slot in todo.makes
+            ]
         states = [replica.state for replica in seen.replicas]
         pull = box.pull(want.record.spec.image, makes, states, here=seen.image_here)
-        removes: list[box.ContainerStep] = [_remove(replica) for replica in todo.leaving]
-        if removes:
-            removes[:0] = box.check(want.record.metadata.namespace, inputs.variables)
-        return (*fixes, *(step for step in pull if step not in fixes), *removes, *makes)
+        return (*steps, *(step for step in pull if step not in steps), *makes)
 
     def _spec(
         self, want: Want[App], inputs: Inputs, slot: int, replica: Replica | None
@@ -331,12 +326,15 @@ def _fixes(
     isn't made before they are there."""
     given = inputs.variables if inputs.complete else ()
     steps = box.plan_container(spec, state, seen.network_id, variables=given)
-    anew = any(isinstance(step, box.RunContainer) for step in steps)
-    return () if anew and inputs.variables and not inputs.complete else steps
+    return () if _anew(steps) and inputs.variables and not inputs.complete else steps
 
 
 def _remove(replica: Replica) -> box.RemoveContainer:
     return box.RemoveContainer(replica.state.id, STOP_TIMEOUT_S)
+
+
+def _anew(steps: tuple[box.ContainerStep, ...]) -> bool:
+    return any(isinstance(step, box.RunContainer) for step in steps)
 
 
 def _removal(want: Want[App], seen: AppSeen) -> tuple[box.ContainerStep, ...]:

@@ -59,6 +59,7 @@ from reconcilers._engines import (
 from reconcilers._images import ImageChoice, Source, image_for
 from reconcilers._lifecycle import (
     file_steps,
+    has_image,
     host_address,
     not_placed,
     read_own,
@@ -121,17 +122,14 @@ class DatabaseReconciler(Reconciler[Database, DatabaseSeen, DatabaseStep]):
     async def observe(self, want: Want[Database], /) -> DatabaseSeen:
         record = want.record
         uid = record.metadata.uid
-        container, network, files, values = await asyncio.gather(
+        reference = self._image(want).reference
+        container, network, files, values, image_here = await asyncio.gather(
             self.containers.observe_container(record.owned_name, uid),
             self.containers.observe_network(want.network),
             self.files.observe_files(uid),
             read_own(self.values, want, record.secret_name),
+            has_image(self.containers, want, reference),
         )
-        reference = self._image(want).reference
-        # what runs from it has it: one question less in the commonest pass
-        image_here = container is not None and container.image == reference
-        if not image_here:
-            image_here = await self.containers.observe_image(reference) is not None
         age_s = box.age_s(container, self.clock.now()) if container else 0.0
         told = SILENT
         address = container.networks.get(want.network) if container else None

@@ -35,6 +35,7 @@ from reconcilers._credentials import credential
 from reconcilers._images import LLAMACPP
 from reconcilers._lifecycle import (
     file_steps,
+    has_image,
     host_address,
     not_placed,
     read_own,
@@ -95,15 +96,13 @@ class ModelReconciler(Reconciler[Model, ModelSeen, ModelStep]):
     async def observe(self, want: Want[Model], /) -> ModelSeen:
         record = want.record
         uid = record.metadata.uid
-        container, network, files, values = await asyncio.gather(
+        container, network, files, values, image_here = await asyncio.gather(
             self.containers.observe_container(record.owned_name, uid),
             self.containers.observe_network(want.network),
             self.files.observe_files(uid),
             read_own(self.values, want, record.secret_name),
+            has_image(self.containers, want, LLAMACPP),
         )
-        image_here = container is not None and container.image == LLAMACPP
-        if not image_here and not want.deleting:
-            image_here = await self.containers.observe_image(LLAMACPP) is not None
         seen = ModelSeen(
             container,
             image_here,

@@ -27,7 +27,7 @@ from drivers.probe import Probe, Target
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
 from reconcilers._images import Source
-from reconcilers._lifecycle import removal
+from reconcilers._lifecycle import has_image, removal
 from reconcilers._platform_seen import (
     SERVED_RECHECK_S,
     PlatformSeen,
@@ -113,17 +113,14 @@ class PlatformReconciler(Reconciler[Platform, PlatformSeen, box.ContainerStep]):
         networks = {n: state.id for n, state in zip(wanted, found, strict=True) if state}
         wanted_now = self._assemble(want, replace(seen, networks=networks))
         parts = wanted_now.parts
-        images = {part.spec.image for part in parts}
-        here = {state.image for state in states} & images
-        asked = sorted(images - here)
-        answers = await asyncio.gather(*(self.containers.observe_image(image) for image in asked))
-        here |= {image for image, answer in zip(asked, answers, strict=True) if answer}
+        images = sorted({part.spec.image for part in parts})
+        here = await asyncio.gather(*(has_image(self.containers, want, each) for each in images))
         serving = await asyncio.gather(*(self._serves(want, seen, part) for part in parts))
         ages = [box.age_s(state, self.clock.now()) for state in states]
         return replace(
             seen,
             networks=networks,
-            images=frozenset(here),
+            images=frozenset(image for image, ok in zip(images, here, strict=True) if ok),
             serving=frozenset(
                 part.spec.name for part, ok in zip(parts, serving, strict=True) if ok
             ),

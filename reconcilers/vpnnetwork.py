@@ -46,7 +46,7 @@ from drivers.wireguard import (
 from drivers.wireguard_keys import public_key_of
 from reconcilers import _container as box
 from reconcilers._images import WIREGUARD
-from reconcilers._lifecycle import file_steps, not_running, read_own, removal, served
+from reconcilers._lifecycle import file_steps, has_image, not_running, read_own, removal, served
 from reconcilers._secrets import secret_ref, tells_truth
 from reconcilers._volumes import release
 from reconcilers._vpngateway import (
@@ -95,15 +95,13 @@ class VpnNetworkReconciler(Reconciler[VpnNetwork, VpnNetworkSeen, VpnNetworkStep
     async def observe(self, want: Want[VpnNetwork], /) -> VpnNetworkSeen:
         record = want.record
         uid = record.metadata.uid
-        container, network, files, values = await asyncio.gather(
+        container, network, files, values, image_here = await asyncio.gather(
             self.containers.observe_container(record.owned_name, uid),
             self.containers.observe_network(want.network),
             self.files.observe_files(uid),
             read_own(self.values, want, record.secret_name),
+            has_image(self.containers, want, WIREGUARD),
         )
-        image_here = container is not None and container.image == WIREGUARD
-        if not image_here:
-            image_here = await self.containers.observe_image(WIREGUARD) is not None
         interface = None
         if container is not None and container.running and not container.paused:
             interface = await self.wireguard.observe_interface(container.id)

@@ -250,7 +250,8 @@ class Controller:
                 self._stall(item, result, base)
 
     def _stall(self, item: Item, result: Result, base: Stored | None) -> None:
-        self.queue.forget(item.key)
+        # counted, though no time brings it back: its own failed steps are events, too
+        self.queue.failed(item.key)
         if base is not None and base.deleting:
             # nobody edits what is to go, and what is in its way may pass untold
             self.queue.add_after(item.key, *self._next(result, item.priority))

@@ -23,6 +23,8 @@ CAP_S: Final = 300.0
 EVENT_FLOOR_S: Final = 10.0
 """A key in backoff that something happened to runs earlier than its backoff, but no sooner after
 its last failure than BASE_S x 2^n capped here: its own failed steps are events, too."""
+_FLOORED: Final = 5
+"""So many failures in a row, and BASE_S x 2^n is EVENT_FLOOR_S."""
 FORGOTTEN_S: Final = 3 * CAP_S
 """A failure longer ago than this counts no more, even if its key has only waited since: longer
 than the longest backoff and a pass that took all its time to fail again."""
@@ -108,17 +110,17 @@ class Queue:
         at_most_s: float = CAP_S,
     ) -> float:
         """Run `key` again after its next backoff; returns the delay in seconds."""
-        now = self._clock.monotonic()
-        before = self._failing.get(key)
-        if before is not None and now - before.last_s > FORGOTTEN_S:
-            self.forget(key)
-        count = min(self.failures(key) + 1, 64)
-        self._failing[key] = _Failing(count, now)
+        count = self._counted(key, 64)
         # full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         jitter_s = self._rng.uniform(0.0, _bound(count))
         delay_s = max(at_least_s, min(jitter_s, at_most_s))
-        self._schedule(key, now + delay_s, priority)
+        self._schedule(key, self._clock.monotonic() + delay_s, priority)
         return delay_s
+
+    def failed(self, key: Key) -> None:
+        """Nothing runs `key` again but what happens to it, as early as in backoff. Counted only as
+        far as that takes: what fails next may pass by itself, and then doesn't wait for minutes."""
+        self._counted(key, _FLOORED)
 
     def forget(self, key: Key) -> None:
         """It converged, or it is gone: the next failure is its first."""
@@ -176,6 +178,17 @@ class Queue:
         """Seconds until its timer runs it; None: it has none."""
         due = self._due.get(key)
         return None if due is None else max(0.0, due[0] - self._clock.monotonic())
+
+    def _counted(self, key: Key, at_most: int) -> int:
+        """One failure more, now; returns how many in a row that are."""
+        now = self._clock.monotonic()
+        before = self._failing.get(key)
+        if before is not None and now - before.last_s > FORGOTTEN_S:
+            self.forget(key)
+        failures = self.failures(key)
+        count = max(failures, min(failures + 1, at_most))
+        self._failing[key] = _Failing(count, now)
+        return count
 
     # --- timers ---
 

@@ -26,6 +26,7 @@ from drivers.containers import (
 from drivers.digest import same_digest
 from drivers.docker_body import container_body, container_labels
 from drivers.fake.engine import MOMENT, Container, FakeEngine, with_network
+from drivers.fake.refusals import half_removed, name_taken, not_ours, not_running, raise_lost
 from drivers.fake.volumes import check_free, users
 
 
@@ -79,17 +80,19 @@ class FakeContainers:
                 f"cannot ensure container '{spec.name}': another digest", reason="DigestDiffers"
             )
         self._correct(found, spec)
-        _raise(lost)
+        raise_lost(lost)
         return replace(found.state, image_id="", created_at="") if made else found.state
 
     async def start_container(self, container_id: str, /) -> None:
         lost = self._change("start_container")
         found = self._existing(container_id, "start")
+        if found.state.dead:
+            raise half_removed("start")
         if found.state.paused:
             self._set(found, "unpause", paused=False)
         elif not found.state.running:
             self._start(found)
-        _raise(lost)
+        raise_lost(lost)
 
     async def stop_container(self, container_id: str, /, *, timeout_s: int) -> None:
         lost = self._change("stop_container")
@@ -98,26 +101,26 @@ class FakeContainers:
             self._set(
                 found, "stop", running=False, paused=False, restarting=False, finished_at=MOMENT
             )
-        _raise(lost)
+        raise_lost(lost)
 
     async def pause_container(self, container_id: str, /) -> None:
         lost = self._change("pause_container")
         found = self._existing(container_id, "pause")
         if not found.state.running:
-            raise _not_running("pause")
+            raise not_running("pause")
         if not found.state.paused:
             self._set(found, "pause", paused=True)
-        _raise(lost)
+        raise_lost(lost)
 
     async def delete_container(self, container_id: str, /, *, stop_timeout_s: int = 10) -> None:
         lost = self._change("delete_container")
         found = self.engine.containers.get(container_id)
         if found is not None:
             if not self.engine.is_ours(found.state):
-                raise _not_ours(f"remove container '{found.state.name}'")
+                raise not_ours(f"remove container '{found.state.name}'")
             self.engine.count("remove_container")
             self.engine.remove(found.state.name)
-        _raise(lost)
+        raise_lost(lost)
 
     async def exec_container(
         self,
@@ -132,7 +135,7 @@ class FakeContainers:
         """As if argv were `cat`."""
         self._change("exec_container")
         if not self._existing(container_id, "run a command in").state.running:
-            raise _not_running("run a command in")
+            raise not_running("run a command in")
         return 0, stdin.decode()
 
     # -- networks
@@ -159,8 +162,8 @@ class FakeContainers:
             found = NetworkState(self.engine.new_id(), spec.name, spec.owner, spec.subnet)
             self.engine.networks[found.id] = found
         if found.owner is None or found.owner.uid != spec.owner.uid or found.subnet != spec.subnet:
-            raise _taken(f"create network '{spec.name}'")
-        _raise(lost)
+            raise name_taken(f"create network '{spec.name}'")
+        raise_lost(lost)
         return found
 
     async def delete_network(self, name: str, /) -> None:
@@ -173,7 +176,7 @@ class FakeContainers:
                 )
             self.engine.count("remove_network")
             self.engine.remove_network(name)
-        _raise(lost)
+        raise_lost(lost)
 
     async def observe_routes(self) -> tuple[str, ...]:
         self._enter("observe_routes")
@@ -198,8 +201,8 @@ class FakeContainers:
             self.engine.count("create_volume")
             found = self.engine.volumes[spec.name] = VolumeState(spec.name, spec.owner)
         if found.owner is None or found.owner.uid != spec.owner.uid:
-            raise _taken(f"create volume '{spec.name}'")
-        _raise(lost)
+            raise name_taken(f"create volume '{spec.name}'")
+        raise_lost(lost)
         return found
 
     async def delete_volume(self, name: str, /) -> None:
@@ -207,12 +210,12 @@ class FakeContainers:
         found = self.engine.volumes.get(name)
         if found is not None:
             if found.owner is None:
-                raise _not_ours(f"remove volume '{name}'")
+                raise not_ours(f"remove volume '{name}'")
             if users(self.engine, name):
                 raise RetryableError(f"cannot remove volume '{name}'", reason="VolumeInUse")
             self.engine.count("remove_volume")
             self.engine.remove_volume(name)
-        _raise(lost)
+        raise_lost(lost)
 
     # -- images
 
@@ -235,7 +238,7 @@ class FakeContainers:
                     reason="ImageNotFound",
                 )
             self.engine.pull_image(reference)
-        _raise(lost)
+        raise_lost(lost)
         return ImageState(reference, self.engine.images[reference], "")
 
     # -- events
@@ -306,7 +309,7 @@ class FakeContainers:
                 f"cannot create container '{spec.name}': no image", reason="Missing"
             )
         if self.engine.has_name(spec.name):
-            raise _taken(f"create container '{spec.name}'")
+            raise name_taken(f"create container '{spec.name}'")
         for mount in spec.volumes:
             check_free(self.engine, mount.volume, spec)
         self.engine.count("create_container")
@@ -333,10 +336,12 @@ class FakeContainers:
     def _correct(self, found: Container, spec: ContainerSpec) -> None:
         if found.state.name != spec.name:
             if self.engine.has_name(spec.name):
-                raise _taken(f"rename container '{spec.name}'")
+                raise name_taken(f"rename container '{spec.name}'")
             self._set(found, "rename", name=spec.name)
         if found.state.limits != spec.limits:
             self._set(found, "update", limits=spec.limits)
+        if not found.state.restarts:
+            self._set(found, "update", restarts=True)
         wanted = {attachment.network for attachment in spec.networks}
         for name in found.state.networks.keys() - wanted:
             self.engine.count("disconnect")
@@ -379,21 +384,3 @@ class FakeContainers:
             if c.state.running and c.state.network_ids.get(network.name) == network.id
         )
         return replace(network, container_ids=tuple(sorted(inside)))
-
-
-def _raise(lost: ControlPlaneError | None) -> None:
-    if lost is not None:
-        raise lost
-
-
-def _not_running(what: str) -> RetryableError:
-    return RetryableError(f"cannot {what} container: it is not running", reason="WrongState")
-
-
-def _taken(what: str) -> RetryableError:
-    message = f"cannot {what}: the one of that name is somebody else's"
-    return RetryableError(message, retry_after_s=5.0, reason="NameTaken")
-
-
-def _not_ours(what: str) -> RetryableError:
-    return RetryableError(f"cannot {what}: it is somebody else's", reason="NotOurs")

@@ -148,10 +148,18 @@ class FakeEngine:
     def update(self, name: str, limits: Limits) -> None:
         self.set_state(name, "container update", limits=limits)
 
+    def forbid_restarts(self, name: str) -> None:
+        """As `docker update --restart=no`."""
+        self.set_state(name, "container update", restarts=False)
+
     def remove(self, name: str) -> None:
         found = self.by_name(name)
         del self.containers[found.state.id]
         self.tell(found.state.owner, "container destroy")
+
+    def break_removal(self, name: str) -> None:
+        """As a `docker rm --force` that the power was lost in."""
+        self.set_state(name, "container die", running=False, dead=True)
 
     def disconnect(self, name: str, network: str) -> None:
         found = self.by_name(name)

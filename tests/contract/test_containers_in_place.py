@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.errors import RetryableError
 from drivers.containers import LABEL_PREFIX, LABEL_SLOT, Limits, NetworkAttachment
-from tests.contract.worlds import World, network_spec, owner, spec, started, with_network
+from tests.contract.worlds import World, network_spec, observed, owner, spec, started, with_network
 
 LABEL_NOTE = LABEL_PREFIX + "note"
 
@@ -80,6 +80,27 @@ async def test_ensure_container_corrects_limits_changed_outside(world: World) ->
     assert seen is not None
     assert seen.limits == Limits(300, 48 << 20, 99)
     assert (await world.driver.ensure_container(spec(world))).limits == spec(world).limits
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_ensure_container_has_the_engine_restart_it_again_without_a_restart(
+    world: World, stopped: bool
+) -> None:
+    name = await started(world)
+    before = await observed(world, name)
+    assert before.restarts
+    if stopped:
+        await world.driver.stop_container(before.id, timeout_s=1)
+    world.forbid_restarts(name)
+    assert not (await observed(world, name)).restarts
+    after = await world.driver.ensure_container(spec(world))
+    assert after.restarts
+    assert after.limits == spec(world).limits
+    assert (after.id, after.started_at, after.running) == (
+        before.id,
+        before.started_at,
+        not stopped,
+    )
 
 
 async def test_ensure_container_reconnects_a_running_one(world: World) -> None:

@@ -46,6 +46,7 @@ class World(Protocol):
     def rename(self, name: str, new_name: str) -> None: ...
     def remove(self, name: str) -> None: ...
     def update(self, name: str, limits: Limits) -> None: ...
+    def forbid_restarts(self, name: str) -> None: ...
     def disconnect(self, name: str, network: str) -> None: ...
     def remove_network(self, name: str) -> None: ...
     def remove_volume(self, name: str) -> None: ...
@@ -126,6 +127,7 @@ class FakeWorld:
             self.engine.rename,
         )
         self.remove, self.update = self.engine.remove, self.engine.update
+        self.forbid_restarts = self.engine.forbid_restarts
         self.disconnect = self.engine.disconnect
         self.remove_network = self.engine.remove_network
         self.remove_volume = self.engine.remove_volume
@@ -214,6 +216,10 @@ class DockerWorld:
             "MemorySwap": limits.memory_bytes,
             "PidsLimit": limits.pids,
         }
+        self.raw.call("POST", "/containers/{}/update", name, body=changes)
+
+    def forbid_restarts(self, name: str) -> None:
+        changes = {"RestartPolicy": {"Name": "no"}}
         self.raw.call("POST", "/containers/{}/update", name, body=changes)
 
     def disconnect(self, name: str, network: str) -> None:

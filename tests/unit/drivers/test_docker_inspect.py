@@ -42,6 +42,7 @@ def inspected(**changes: Any) -> dict[str, Any]:
             "Memory": 64 << 20,
             "MemorySwap": 64 << 20,
             "PidsLimit": 100,
+            "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
         },
         "NetworkSettings": {
             "Networks": {
@@ -73,6 +74,20 @@ def test_container_state_reads_what_we_compare() -> None:
 def test_waiting_for_a_restart_is_not_running() -> None:
     state = container_state(inspected(State__Restarting=True, State__ExitCode=3))
     assert (state.running, state.restarting, state.exit_code) == (False, True, 3)
+
+
+def test_one_whose_removal_was_broken_off_is_dead() -> None:
+    # as the engine (20.10) tells it after `docker rm` failed to remove its files
+    state = container_state(inspected(State__Status="dead", State__Dead=True, State__Running=False))
+    assert (state.dead, state.running, state.error) == (True, False, "")
+    assert not container_state(inspected()).dead
+
+
+@pytest.mark.parametrize("policy", ["no", "", "on-failure", "always"])
+def test_another_restart_policy_is_seen(policy: str) -> None:
+    assert container_state(inspected()).restarts
+    raw = inspected(HostConfig__RestartPolicy={"Name": policy, "MaximumRetryCount": 0})
+    assert not container_state(raw).restarts
 
 
 def test_added_swap_reads_as_unlimited_so_that_it_is_corrected() -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -137,6 +137,46 @@ async def test_all_who_ask_are_told_why_it_failed_and_later_it_is_tried_again(
     registry.failure = ""
     await pulled(driver, "shop:1")
     assert registry.asked == ["shop:1", "shop:1"]
+    await driver.aclose()
+
+
+async def test_an_image_that_is_absent_is_asked_for_once_and_looked_for_before_a_pull() -> None:
+    registry = SlowRegistry()
+    driver = DockerContainers(DockerConfig(instance="me"), engine=registry)
+    driver.cache.connected()
+    for _ in range(3):
+        assert await driver.observe_image("shop:1") is None
+    assert registry.missed == 1
+    registry.here.add("shop:1")  # by something that told nobody
+    assert (await driver.ensure_image("shop:1")).reference == "shop:1"
+    assert registry.asked == []
+    assert await driver.observe_image("shop:1") is not None
+    registry.here.clear()
+    driver.cache.images.clear()  # as its untagging is told
+    assert await driver.observe_image("shop:1") is None
+    await driver.aclose()
+
+
+@pytest.mark.parametrize(
+    ("images", "reference", "way_out", "names_setting"),
+    [
+        pytest.param("upstream", "bunker.local/absent:1", "scripts/images", False, id="ours"),
+        pytest.param("local", "bunker.local/absent:1", "scripts/images", False, id="ours, local"),
+        pytest.param("local", "shop:1", "'upstream'", True, id="another's, local"),
+    ],
+)
+async def test_what_no_registry_may_be_asked_for_is_not_pulled(
+    images: Literal["upstream", "local"], reference: str, way_out: str, names_setting: bool
+) -> None:
+    registry = SlowRegistry()
+    registry.go.set()
+    driver = DockerContainers(DockerConfig(instance="me", images=images), engine=registry)
+    with pytest.raises(RetryableError) as told:
+        await driver.ensure_image(reference)
+    assert told.value.reason == "ImageNotFound"
+    assert way_out in str(told.value)
+    assert ("CP_IMAGES" in str(told.value)) is names_setting
+    assert registry.asked == []
     await driver.aclose()
 
 

@@ -10,7 +10,7 @@ from drivers.containers import LABEL_SLOT, Limits
 from drivers.fake.engine import Container
 from resources.meta import Footprint
 from tests.unit.reconcilers.apps import NAME, slots
-from tests.unit.reconcilers.world import NETWORK, UID, app, names, world
+from tests.unit.reconcilers.world import NETWORK, UID, World, app, names, world
 
 
 async def test_it_runs_as_the_spec_says() -> None:
@@ -226,6 +226,57 @@ async def test_an_image_that_is_missing_is_fetched_before_anything_is_removed() 
     await made.settle(app())
     plan, _ = await made.look(app(image="shop:2"))
     assert names(plan) == ["EnsureImage", "RemoveContainer", "RunContainer"]
+
+
+def pruned(made: World) -> None:
+    """As after `docker image prune --all`: a running container keeps its image, not each name."""
+    made.engine.images.clear()
+    made.containers = type(made.containers)(made.engine, images="local")
+
+
+async def test_what_serves_stays_while_the_image_it_runs_from_has_lost_its_name() -> None:
+    made = await world()
+    await made.settle(app())
+    pruned(made)
+    assert (await made.look(app()))[0] == Plan()
+    wanted = app(env=[{"name": "A", "value": "b"}])
+    plan, _ = await made.look(wanted)
+    assert names(plan) == ["EnsureImage", "RemoveContainer", "RunContainer"]
+    with pytest.raises(AssertionError):
+        await made.settle(wanted, most=3)
+    (kept,) = slots(made).values()
+    assert (kept.state.running, kept.spec and dict(kept.spec.env)) == (True, {})
+    made.engine.add_image("shop:1")
+    assert (await made.settle(wanted)).ready
+    (now,) = slots(made).values()
+    assert now.spec is not None
+    assert now.spec.env == {"A": "b"}
+
+
+async def test_an_image_is_fetched_before_one_that_does_not_start_is_made_anew() -> None:
+    made = await world()
+    wanted = app(replicas=3)
+    await made.settle(wanted)
+    pruned(made)
+    made.engine.set_state(f"{NAME}-0", "container die", running=False, error="already exists")
+    made.engine.update(f"{NAME}-1", Limits(1, 2))
+    made.engine.kill(f"{NAME}-2")
+    plan, _ = await made.look(wanted)
+    # what needs no image is not kept waiting for it
+    assert names(plan) == [
+        "StartContainer",
+        "FixContainer",
+        "EnsureImage",
+        "RemoveContainer",
+        "RunContainer",
+    ]
+    with pytest.raises(AssertionError):
+        await made.settle(wanted, most=3)
+    found = {slot: each.state for slot, each in slots(made).items()}
+    assert [slot for slot, each in sorted(found.items()) if each.running] == ["1", "2"]
+    assert found["1"].limits == found["2"].limits
+    made.engine.add_image("shop:1")
+    assert (await made.settle(wanted)).ready
 
 
 async def test_a_container_of_somebody_else_is_not_touched() -> None:

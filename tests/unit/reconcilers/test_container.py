@@ -14,10 +14,13 @@ from drivers.containers import (
 from drivers.fake.engine import BLANK
 from reconcilers._container import (
     ContainerStep,
+    EnsureImage,
+    FixContainer,
     RemoveContainer,
     RunContainer,
     StartContainer,
     plan_container,
+    pull,
     sealed,
 )
 
@@ -64,8 +67,35 @@ ANEW = (RemoveContainer("c1", SPEC.stop_timeout_s), RunContainer(SPEC, ()))
             ANEW,
             id="the engine can't start it → a new one",
         ),
+        pytest.param(
+            replace(RUNNING, restarts=False),
+            (FixContainer(SPEC, ()),),
+            id="not restarted by the engine → told to",
+        ),
+        pytest.param(replace(STOPPED, dead=True), ANEW, id="half removed → a new one"),
+        pytest.param(
+            replace(STOPPED, dead=True, limits=Limits(1, 1)),
+            ANEW,
+            id="half removed → not corrected",
+        ),
         pytest.param(replace(RUNNING, error="long ago"), (), id="runs after all → nothing"),
     ],
 )
 def test_plan_container(state: ContainerState | None, steps: tuple[ContainerStep, ...]) -> None:
     assert plan_container(SPEC, state, "n1") == steps
+
+
+def test_while_an_image_is_fetched_what_can_run_is_started() -> None:
+    states = (
+        replace(STOPPED, id="stopped"),
+        replace(RUNNING, id="paused", paused=True),
+        replace(STOPPED, id="refused", error="task …: already exists"),
+        replace(STOPPED, id="dead", dead=True),
+        RUNNING,
+    )
+    assert pull("demo", ANEW, states, here=True) == ()
+    assert pull("demo", ANEW, states, here=False) == (
+        StartContainer("stopped"),
+        StartContainer("paused"),
+        EnsureImage("demo"),
+    )

@@ -98,8 +98,10 @@ async def test_a_converged_database_plans_nothing() -> None:
         pytest.param(lambda e: e.kill(NAME), id="killed"),
         pytest.param(lambda e: e.pause(NAME), id="paused"),
         pytest.param(lambda e: e.remove(NAME), id="removed"),
+        pytest.param(lambda e: e.break_removal(NAME), id="half removed"),
         pytest.param(lambda e: e.rename(NAME, "other"), id="renamed"),
         pytest.param(lambda e: e.update(NAME, Limits(1, 2)), id="limits"),
+        pytest.param(lambda e: e.forbid_restarts(NAME), id="restart policy"),
         pytest.param(lambda e: e.disconnect(NAME, NETWORK), id="disconnected"),
     ],
 )
@@ -114,6 +116,7 @@ async def test_what_others_do_to_it_is_mended(harm: Any) -> None:
     now = made.engine.by_name(NAME)
     assert report.ready
     assert (now.state.limits, now.state.aliases) == (before.limits, before.aliases)
+    assert now.state.restarts
     assert now.spec is not None
     assert now.spec.volumes[0].volume == f"volume-{VOLUME}"
 
@@ -193,3 +196,18 @@ async def test_a_missing_image_is_fetched_first() -> None:
     await made._carry_out(made.reconciler("Database"), (await made.look(database()))[0], database())
     plan, _ = await made.look(database())
     assert names(plan) == ["EnsureImage", "WriteSecrets", "RunContainer"]
+
+
+async def test_it_serves_on_while_the_image_it_runs_from_has_lost_its_name() -> None:
+    made = await world()
+    await made.settle(database())
+    made.engine.images.clear()
+    made.containers = type(made.containers)(made.engine, images="local")
+    assert (await made.look(database()))[0] == Plan()
+    published = database(publish={})
+    plan, _ = await made.look(published)
+    assert names(plan) == ["EnsureImage", "RemoveContainer", "RunContainer"]
+    with pytest.raises(AssertionError):
+        await made.settle(published, most=3)
+    assert made.engine.by_name(NAME).state.running
+    assert (await made.look(database()))[1].ready

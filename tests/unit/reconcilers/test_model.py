@@ -263,3 +263,16 @@ async def test_it_serves_on_while_its_users_key_is_exchanged() -> None:
     _, report = await made.look(model())
     assert report == before
     assert made.files.folders[UID].files["token"] == b"another"
+
+
+async def test_it_serves_on_while_the_image_it_runs_from_has_lost_its_name() -> None:
+    made = await world()
+    await until_done(made, model())
+    made.engine.images.clear()
+    made.containers = type(made.containers)(made.engine, images="local")
+    published = model(publish={})
+    plan, _ = await made.look(published)
+    assert names(plan) == ["EnsureImage", "RemoveContainer", "RunContainer"]
+    with pytest.raises(AssertionError):
+        await made.settle(published, most=3)
+    assert made.engine.by_name(NAME).state.running

@@ -11,7 +11,7 @@ from drivers.containers import Limits
 from resources._offers import OFFERS
 from resources.meta import FINALIZER, Footprint
 from tests.unit.reconcilers.platforms import NAME, VOLUME, platform, settled
-from tests.unit.reconcilers.world import NETWORK, UID, World
+from tests.unit.reconcilers.world import NETWORK, UID, World, names
 
 # -- what runs
 
@@ -209,6 +209,20 @@ async def test_it_tells_why_its_volume_may_not_grow() -> None:
     plan, report = await world.look(platform())
     assert report.ready
     assert plan.wait == Wait("QuotaExceeded", f"Volume '{VOLUME}' has no room: full")
+
+
+async def test_it_serves_on_while_the_image_it_runs_from_has_lost_its_name() -> None:
+    world = await settled()
+    world.engine.images.clear()
+    world.containers = type(world.containers)(world.engine, images="local")
+    assert (await world.look(platform()))[0] == Plan()
+    wanted = platform(publish=[{"name": "api", "port": 5000}])
+    plan, _ = await world.look(wanted)
+    assert names(plan) == ["EnsureImage", "RemoveContainer", "RunContainer"]
+    with pytest.raises(AssertionError):
+        await world.settle(wanted, most=3)
+    assert world.engine.by_name(NAME).state.running
+    assert (await world.look(platform()))[1].ready
 
 
 async def test_a_failed_pull_leaves_what_runs() -> None:

@@ -144,6 +144,48 @@ async def test_event_shortens_a_long_backoff_but_makes_no_hot_loop() -> None:
 
 
 @in_virtual_time
+async def test_what_fails_for_good_has_no_timer_and_is_woken_no_faster_than_in_backoff() -> None:
+    work = queue(3)
+    clock = LoopClock()
+    async with asyncio.TaskGroup() as tasks:
+        timers = tasks.create_task(work.run())
+        waits_s = []
+        for _ in range(8):
+            work.failed(A)
+            assert work.due_in(A) is None
+            began_s = clock.monotonic()
+            work.add(A, Priority.DEPENDENCY)
+            assert await taken(work) == A
+            work.done(A)
+            waits_s.append(clock.monotonic() - began_s)
+        assert waits_s == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0, 10.0]
+        await asyncio.sleep(60)
+        work.add(A, Priority.DRIFT)
+        assert work.due_in(A) == 0.0
+        timers.cancel()
+
+
+@in_virtual_time
+async def test_what_fails_for_good_makes_no_later_backoff_long_and_shortens_none() -> None:
+    work = queue()
+    for _ in range(100):
+        work.failed(A)
+    assert work.retry(A, Priority.RESYNC) <= 0.5 * 2**6
+    for _ in range(20):
+        work.retry(A, Priority.RESYNC)
+    before = work.failures(A)
+    work.failed(A)
+    assert work.failures(A) == before
+    work.add(A, Priority.USER)
+    assert await taken(work) == A
+    assert work.failures(A) == 0
+    work.failed(A)
+    await asyncio.sleep(FORGOTTEN_S + 1)
+    work.failed(A)
+    assert work.failures(A) == 1
+
+
+@in_virtual_time
 async def test_closed_queue_lets_workers_go() -> None:
     work = queue()
     async with asyncio.TaskGroup() as tasks:

@@ -1,9 +1,13 @@
 """The real kinds under the real engine on fake drivers: made, healed, adopted, deleted."""
 
+import pytest
+
 from api.qualified import is_value
 from controlplane.engine.children import CLAIM_LABEL
+from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
 from controlplane.records import Key, Write
 from drivers.containers import NetworkState
+from drivers.fake.engine import Container
 from resources.database import Database
 from tests.support.platform import Platform
 from tests.support.running import USER
@@ -320,3 +324,40 @@ async def test_a_namespace_whose_subnet_another_took_gets_another_one() -> None:
         assert platform.engine.networks[theirs.id] == theirs
         for key in (SHOP, *keys):
             assert platform.ready(key), f"{key}: {platform.condition(key)}"
+
+
+REFUSED = "cannot start container: chdir to cwd failed: permission denied"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(TerminalError(REFUSED, reason="EngineRefused"), id="refused"),
+        pytest.param(RetryableError(REFUSED), id="failed"),
+    ],
+)
+@in_virtual_time
+async def test_one_that_the_engine_does_not_start_is_made_anew_now_and_then(
+    error: ControlPlaneError,
+) -> None:
+    """Its failed start and its removal are events of it, which wake its record."""
+    platform = Platform()
+    broken = True
+
+    def refuse(container: Container) -> None:
+        # so many would have come to an end: a test that fails is to end, too
+        if broken and platform.engine.writes["create_container"] < 100:
+            platform.engine.set_state(container.state.name, "network disconnect", error=REFUSED)
+            raise error
+
+    platform.engine.when_it_starts(refuse)
+    async with platform.running():
+        await platform.settle(1)
+        web = await platform.apply("App", "web", image="web:1", port=80)
+        await platform.settle(60)
+        assert platform.condition(web, "Synced")["message"] == REFUSED
+        assert 1 < platform.engine.writes["create_container"] <= 12
+        broken = False
+        await platform.apply("App", "web", image="web:2")
+        await platform.settle(1)
+        assert platform.ready(web), platform.condition(web)
