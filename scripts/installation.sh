@@ -2,7 +2,7 @@
 # lib.sh. Sets DATA and exports CP_*; creates nothing until installation_create.
 # shellcheck shell=bash
 
-# What the scripts themselves read; never remembered.
+# What the scripts themselves read; never remembered, nor taken up.
 _SCRIPT_ONLY='^CP_(DATA_DIR|VENV|TEST_[A-Z_]*)='
 
 # installation_load: find the data folder and take up remembered settings. What the environment
@@ -17,27 +17,37 @@ installation_load() {
     "$ROOT"/*) die "CP_DATA_DIR lies inside the checkout" "it holds secrets: choose a folder outside" ;;
   esac
   export CP_DATA_DIR=$DATA
-  if [ -f "$DATA/environment" ]; then load_remembered; fi
+  if [ -f "$DATA/environment" ]; then
+    load_remembered
+  elif [ -L "$DATA/environment" ]; then
+    die "$DATA/environment is a link to a file that isn't there: $(readlink "$DATA/environment")" \
+      "with the defaults this may be another installation: bring that file back, or remove the link"
+  fi
   installation_check_name
   export CP_INSTANCE=${CP_INSTANCE:-bunker} CP_API_PORT=${CP_API_PORT:-8443}
   if [ -n "${CP_DOCKER_HOST:-}" ]; then export DOCKER_HOST=$CP_DOCKER_HOST; fi
 }
 
 # load_remembered: what `environment` says, as people leave it who edit it: with comments, without a
-# newline at the end, with another system's line ends. Of two lines the later one holds: systemd reads
-# it so. What is not understood is not passed over: it would be gone after the next start.
+# newline at the end, with another system's line ends. Of two lines the later one holds, as for systemd;
+# unlike there, a value is all that follows the `=`, quotes and blanks too. What is not understood is
+# not passed over: whoever wrote it meant something.
 load_remembered() {
-  local line name number=0
+  local line name lines number=0
   local -A kept=()
-  while IFS= read -r line || [ -n "$line" ]; do
+  # not `read`: after a letter in another encoding it takes two lines for one
+  mapfile -t lines <"$DATA/environment"
+  for line in "${lines[@]}"; do
     number=$((number + 1))
     line=${line%$'\r'}
-    if [[ $line =~ ^[[:space:]]*([#\;].*)?$ ]]; then continue; fi
+    # no `.*` after it: that is no comment in another encoding
+    if [[ $line =~ ^[[:space:]]*([#\;]|$) ]]; then continue; fi
     # not the line itself: it may hold a password
     [[ $line =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] \
       || die "line $number of $DATA/environment is no CP_NAME=value" "mend it there"
+    if [[ $line =~ $_SCRIPT_ONLY ]]; then continue; fi
     kept[${line%%=*}]=${line#*=}
-  done <"$DATA/environment"
+  done
   for name in "${!kept[@]}"; do
     if [ -z "${!name:-}" ]; then export "$name=${kept[$name]}"; fi
   done
@@ -111,18 +121,47 @@ PYTHON
   ) || die "$why" "it was given now, or is remembered in $DATA/environment: mend it there"
 }
 
+# with_settings FILE: prints its lines, each setting with the value it has now, and then the settings
+# it lacks. Comments and what others have in it stay: it may be a unit's own.
+with_settings() (
+  # C: a value in another encoding is no text for grep, nor for a pattern
+  export LC_ALL=C
+  declare -A now=() written=()
+  lines=()
+  if [ -f "$1" ]; then mapfile -t lines <"$1" || exit; fi
+  # not a name that no shell variable can have: it would end each later run
+  mapfile -t settings < <(env | grep -E '^CP_[A-Za-z0-9_]*=' | grep -Ev "$_SCRIPT_ONLY" | sort)
+  for line in "${settings[@]}"; do now[${line%%=*}]=${line#*=}; done
+  for line in "${lines[@]}"; do
+    line=${line%$'\r'}
+    if [[ $line =~ ^(CP_[A-Za-z0-9_]*)= ]]; then
+      name=${BASH_REMATCH[1]}
+      if [ -n "${written[$name]:-}" ]; then continue; fi
+      if [ -n "${now[$name]+set}" ]; then line=$name=${now[$name]} written[$name]=yes; fi
+    fi
+    printf '%s\n' "$line"
+  done
+  for line in "${settings[@]}"; do
+    [ -n "${written[${line%%=*}]:-}" ] || printf '%s\n' "$line"
+  done
+)
+
+# like_before FILE: FILE.new gets its mode and owner: a service's account may have to read it.
+like_before() {
+  [ -f "$1" ] || return 0
+  chown "$(stat -c %u:%g "$1")" "$1.new" && chmod "$(stat -c %a "$1")" "$1.new"
+}
+
 installation_remember() {
   local now before="" file
-  # C: grep takes a value in another encoding for no text. And a name that no shell variable can have
-  # would end each later run.
-  now=$(export LC_ALL=C && env | grep -E '^CP_[A-Za-z0-9_]*=' | grep -Ev "$_SCRIPT_ONLY" | sort)
-  [ -f "$DATA/environment" ] && before=$(cat "$DATA/environment")
-  [ "$now" = "$before" ] && return 0
   # where it is, if it is a link: people edit it there
   file=$(readlink -f "$DATA/environment")
+  now=$(with_settings "$file")
+  [ -f "$file" ] && before=$(cat "$file")
+  [ "$now" = "$before" ] && return 0
   # whole or not at all: a full disk must not leave half of them
-  (umask 077 && printf '%s\n' "$now" >"$file.new")
-  mv "$file.new" "$file"
+  { (umask 077 && printf '%s\n' "$now" >"$file.new") && like_before "$file" \
+    && mv "$file.new" "$file"; } || die "cannot write $file, to remember the settings there"
   if live_pid "$DATA/control-plane.pid" >/dev/null; then
     note "settings changed; they take effect after: scripts/down && scripts/up"
   fi

@@ -1,7 +1,8 @@
 # Shared by the scripts in this folder; source it, don't run it. Defines functions and names only.
 # shellcheck shell=bash
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# CDPATH: with one that leads here, cd prints where it went, or goes elsewhere
+ROOT=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${CP_VENV:-$ROOT/.venv}
 
 say() { printf '==> %s\n' "$*" >&2; }

@@ -34,6 +34,42 @@ def base() -> list[str]:
     return told.stdout.split()
 
 
+def images(
+    tmp_path: Path,
+    base: list[str],
+    *options: str,
+    script: Path = ROOT / "scripts/images",
+    **env: str,
+) -> "subprocess.CompletedProcess[str]":
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    reference, digest = base
+    record = tmp_path / "asked"
+    record.touch()
+    docker.write_text(DOCKER.format(record=record, base=reference, digest=digest))
+    docker.chmod(0o755)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CP_", "DOCKER"))}
+    return subprocess.run(
+        [script, "--only", "base", *options],
+        cwd=ROOT,
+        env={
+            **kept,
+            "PATH": f"{docker.parent}:{kept['PATH']}",
+            "CP_DATA_DIR": str(tmp_path / "data"),
+            "CP_VENV": str(Path(sys.executable).parents[1]),
+            **env,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def remember(tmp_path: Path, lines: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "environment").write_bytes(lines.encode())
+
+
 @pytest.mark.parametrize(
     ("remembered", "given", "options", "source"),
     [
@@ -55,28 +91,36 @@ def test_images_are_from_where_the_installation_has_them_from(
 ) -> None:
     """On a host where a registry answers, too: an upgrade needs the local ones of the new version,
     and what was built from the local base must not find another in its place."""
-    docker, record, data = tmp_path / "bin" / "docker", tmp_path / "asked", tmp_path / "data"
-    docker.parent.mkdir()
-    reference, digest = base
-    docker.write_text(DOCKER.format(record=record, base=reference, digest=digest))
-    docker.chmod(0o755)
     if remembered is not None:
-        data.mkdir()
-        (data / "environment").write_bytes(remembered.encode())
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CP_", "DOCKER"))}
-    done = subprocess.run(
-        [ROOT / "scripts/images", "--only", "base", *options],
-        env={
-            **kept,
-            "PATH": f"{docker.parent}:{kept['PATH']}",
-            "CP_DATA_DIR": str(data),
-            "CP_VENV": str(Path(sys.executable).parents[1]),
-            **given,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        remember(tmp_path, remembered)
+    done = images(tmp_path, base, *options, **given)
     assert done.returncode == 0, done.stderr
-    tagged_over = any(line.startswith("tag ") for line in record.read_text().splitlines())
-    assert tagged_over is (source == "upstream")
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert any(line.startswith("tag ") for line in asked) is (source == "upstream")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        pytest.param({}, "CP_IMAGES is '\"upstream\"'", id="remembered"),
+        pytest.param({"CP_IMAGES": "cloud"}, "CP_IMAGES is 'cloud'", id="said now"),
+    ],
+)
+def test_a_source_that_is_none_is_refused(
+    tmp_path: Path, base: list[str], given: dict[str, str], said: str
+) -> None:
+    """Not taken for "local", to build all for half an hour."""
+    remember(tmp_path, 'CP_IMAGES="upstream"\n')
+    done = images(tmp_path, base, **given)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert f"{tmp_path}/data/environment" in done.stderr
+    assert (tmp_path / "asked").read_text() == ""
+
+
+def test_the_checkout_is_found_whatever_folders_cd_looks_in(
+    tmp_path: Path, base: list[str]
+) -> None:
+    remember(tmp_path, "CP_IMAGES=local\n")
+    done = images(tmp_path, base, script=Path("scripts/images"), CDPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
