@@ -8,7 +8,8 @@ name behind, and never removes one too many.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -211,18 +212,20 @@ class Ollama:
         """Until it says success. Errors come with HTTP status 200 too, in the middle."""
         last = ""
         body = {"model": job.order.source, "insecure": job.order.insecure}
-        async for line in self._lines(server, "/api/pull", body):
-            if "error" in line:
-                raise PullError("SourceUnavailable", f"Ollama says: {told(line)}")
-            job.note(line)
-            _bounded(job.order, job.total)
-            last = str(line.get("status", ""))
+        # closed however it ends: so Ollama ends what nobody else waits for
+        async with aclosing(self._lines(server, "/api/pull", body)) as lines:
+            async for line in lines:
+                if "error" in line:
+                    raise PullError("SourceUnavailable", f"Ollama says: {told(line)}")
+                job.note(line)
+                _bounded(job.order, job.total)
+                last = str(line.get("status", ""))
         if last != "success":
             raise PullError("SourceUnavailable", "the pull ended without success")
 
     async def _lines(
         self, server: ModelServer, path: str, body: Mapping[str, Any]
-    ) -> AsyncIterator[Mapping[str, Any]]:
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
         """Lines of JSON as they come (NDJSON)."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=STALL_S)
         async with self.calls.opened().post(

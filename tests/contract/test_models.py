@@ -59,6 +59,19 @@ def slow(world: ModelWorld) -> None:
             raise AssertionError(world)
 
 
+def quick(world: ModelWorld) -> None:
+    """Let one under way soon end."""
+    match world:
+        case LlamaWorld() | OllamaImageWorld():
+            world.files.pause_s = 0.0
+        case OllamaWorld():
+            world.contract.pause_s = 0.0
+        case FakeWorld():
+            world.fake.looks = 1
+        case _:
+            raise AssertionError(world)
+
+
 async def ready(world: ModelWorld, **changes: Any) -> None:
     await world.models.ensure_model(world.server, world.order(**changes))
     assert (await until(world, settled)).phase == "ready"
@@ -193,8 +206,12 @@ async def test_deleting_ends_a_pull(world: ModelWorld) -> None:
     await world.models.ensure_model(world.server, world.order())
     await until(world, lambda state: state.phase == "pulling" and state.completed_bytes > 0)
     await world.models.delete_model(world.server, world.name)
+    quick(world)
     await asyncio.sleep(0.3)
     assert (await state_of(world)).phase == "empty"
+    world.hide_source()  # nothing was brought that could be taken instead
+    await world.models.ensure_model(world.server, world.order())
+    assert (await until(world, settled)).phase == "failed"
 
 
 async def test_a_new_order_takes_the_place_of_one_under_way(world: ModelWorld) -> None:

@@ -2,14 +2,16 @@
 
 Written from https://github.com/ollama/ollama/blob/main/docs/api.md and docs/openapi.yaml: paths,
 bodies, statuses, NDJSON by default, names without a tag, resumable and shared pulls, layers shared
-between copies and gone with the last of them. `odd` plants what real ones do now and then.
+between copies and gone with the last of them. A pull ends with the last who asked for it, and what
+came stays (server/download.go there). `odd` plants what real ones do now and then.
 """
 
 import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -146,19 +148,24 @@ class OllamaServer:
     async def _pull(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         reply = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        if body.get("stream") is False:
-            lines = [line async for line in self._progress(full(body["model"]))]
-            return web.json_response(lines[-1], status=500 if "error" in lines[-1] else 200)
-        await reply.prepare(request)
-        async for line in self._progress(full(body["model"])):
-            await reply.write(json.dumps(line).encode() + b"\n")
-            if line.get("cut") and request.transport is not None:
-                request.transport.abort()
-                return reply
+        async with aclosing(self._progress(full(body["model"]))) as lines:
+            if body.get("stream") is False:
+                last: dict[str, Any] = {}
+                async for line in lines:
+                    last = line
+                    if request.transport is None:
+                        break
+                return web.json_response(last, status=500 if "error" in last else 200)
+            await reply.prepare(request)
+            async for line in lines:
+                await reply.write(json.dumps(line).encode() + b"\n")
+                if line.get("cut") and request.transport is not None:
+                    request.transport.abort()
+                    return reply
         await reply.write_eof()
         return reply
 
-    async def _progress(self, name: str) -> Any:
+    async def _progress(self, name: str) -> AsyncGenerator[dict[str, Any], None]:
         yield {"status": "pulling manifest"}
         if "long_line" in self.odd:
             yield {"status": "x" * (1 << 20)}
@@ -168,10 +175,11 @@ class OllamaServer:
             return
         layers = {blob_name(data): data for data in self.registry[name]}
         for digest, data in layers.items():
-            async for line in self._layer(digest, data):
-                yield line
-                if "error" in line or "cut" in line:
-                    return
+            async with aclosing(self._layer(digest, data)) as lines:
+                async for line in lines:
+                    yield line
+                    if "error" in line or "cut" in line:
+                        return
         await self._at_gate(name)
         for status in ("verifying sha256 digest", "writing manifest"):
             yield {"status": status}
@@ -181,7 +189,7 @@ class OllamaServer:
             return
         yield {"status": "success"}
 
-    async def _layer(self, digest: str, data: bytes) -> Any:
+    async def _layer(self, digest: str, data: bytes) -> AsyncGenerator[dict[str, Any], None]:
         """One layer: whoever else asks for it waits for the same bytes."""
         line: dict[str, Any] = {"status": f"pulling {digest[7:19]}", "digest": digest}
         line["total"] = len(data)

@@ -4,10 +4,11 @@ Names as Ollama has them: https://github.com/ollama/ollama/blob/main/types/model
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,17 @@ class Pull:
 
     progress: Progress = field(default_factory=Progress)
     done: asyncio.Event = field(default_factory=asyncio.Event)
+    digest: str = ""
+    """Of what was fetched, once it was."""
     error: str = ""
+    listeners: int = 0
     task: "asyncio.Task[None] | None" = None
 
 
 @dataclass
 class Library:
-    """`names` maps a full name to the digest, size and time of its file."""
+    """`names` maps a full name to the digest, size and time of its file, `pulls` one to its pull
+    until that has failed, was given up or has its name."""
 
     folder: Path
     names: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -99,42 +104,80 @@ class Library:
         self._save()
         return entry is not None
 
-    async def pull(self, name: str, now: str, *, insecure: bool) -> AsyncIterator[dict[str, Any]]:
+    async def pull(
+        self, name: str, now: str, *, insecure: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Lines of progress; the last one is success, or an error. Shared with whoever else asks
-        for the same name meanwhile."""
+        for the same name meanwhile, and ended with the last of them, as Ollama does: to be closed.
+        So the name is there only once somebody is told, who can delete it again."""
         yield {"status": "pulling manifest"}
+        pull = self._joined(name, manifest_url(name, insecure=insecure))
+        label = hashlib.sha256(name.encode()).hexdigest()
+        try:
+            while not pull.done.is_set():
+                # told though nothing is known yet: only so is it seen that nobody listens
+                line: dict[str, Any] = {"status": "pulling manifest"}
+                if pull.progress.total:
+                    line = {"status": f"pulling {label[:12]}", "digest": f"sha256:{label}"}
+                    line |= {"total": pull.progress.total, "completed": pull.progress.completed}
+                yield line
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(pull.done.wait(), TOLD_EVERY_S)
+            if pull.error:
+                yield {"error": pull.error}
+                return
+            for status in ("verifying sha256 digest", "writing manifest"):
+                yield {"status": status}
+            self._keep(name, pull, now)
+            yield {"status": "success"}
+        finally:
+            pull.listeners -= 1
+            if not pull.listeners and self._drop(name, pull):
+                self._give_up(name, pull)
+
+    def _joined(self, name: str, url: str) -> Pull:
         pull = self.pulls.get(name)
         if pull is None:
             pull = self.pulls[name] = Pull()
-            work = self._fetch(name, now, pull, manifest_url(name, insecure=insecure))
-            pull.task = asyncio.get_running_loop().create_task(work)
-        label = hashlib.sha256(name.encode()).hexdigest()
-        while not pull.done.is_set():
-            if pull.progress.total:
-                line = {"status": f"pulling {label[:12]}", "digest": f"sha256:{label}"}
-                sizes = {"total": pull.progress.total, "completed": pull.progress.completed}
-                yield {**line, **sizes}
-            try:
-                await asyncio.wait_for(pull.done.wait(), TOLD_EVERY_S)
-            except TimeoutError:
-                continue
-        if pull.error:
-            yield {"error": pull.error}
-            return
-        for status in ("verifying sha256 digest", "writing manifest", "success"):
-            yield {"status": status}
+            pull.task = asyncio.get_running_loop().create_task(self._fetch(name, pull, url))
+        pull.listeners += 1
+        return pull
 
-    async def _fetch(self, name: str, now: str, pull: Pull, url: str) -> None:
-        target = self.folder / f"pull-{hashlib.sha256(name.encode()).hexdigest()[:16]}.gguf"
+    def _drop(self, name: str, pull: Pull) -> bool:
+        """Whether it was still to get its name; the next one who asks begins another."""
+        current = self.pulls.get(name) is pull
+        if current:
+            del self.pulls[name]
+        return current
+
+    def _keep(self, name: str, pull: Pull, now: str) -> None:
+        """By the first who gets here: another may find that it was deleted since."""
+        if not self._drop(name, pull):
+            return
+        target = self._target(name)
+        size = target.stat().st_size
+        target.replace(self.path(pull.digest))
+        self.names[name] = {"digest": pull.digest, "size": size, "modified_at": now}
+        self._save()
+
+    def _give_up(self, name: str, pull: Pull) -> None:
+        """What came of an unfinished one stays for the next."""
+        if pull.task is not None:
+            pull.task.cancel()
+        if pull.digest:
+            self._target(name).unlink(missing_ok=True)
+
+    def _target(self, name: str) -> Path:
+        return self.folder / f"pull-{hashlib.sha256(name.encode()).hexdigest()[:16]}.gguf"
+
+    async def _fetch(self, name: str, pull: Pull, url: str) -> None:
         order = Order(name, name, url, max_bytes=EVERYTHING, oci=True)
         try:
-            digest = await fetch(order, target, pull.progress, in_registry)
-            size = target.stat().st_size
-            target.replace(self.path(digest))
-            self.names[name] = {"digest": digest, "size": size, "modified_at": now}
-            self._save()
+            pull.digest = await fetch(order, self._target(name), pull.progress, in_registry)
         except FetchError as error:
             pull.error = f"pull model: {error.message}"
         finally:
-            self.pulls.pop(name, None)
+            if not pull.digest:
+                pull.error = pull.error or "pull model: it was ended"
+                self._drop(name, pull)
             pull.done.set()

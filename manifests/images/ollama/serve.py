@@ -95,16 +95,27 @@ class Host:
     async def pull(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         name, insecure = full(str(body.get("model"))), body.get("insecure") is True
-        lines = self.models.pull(name, datetime.now(UTC).isoformat(), insecure=insecure)
-        if body.get("stream") is False:
-            last = [line async for line in lines][-1]
-            return web.json_response(last, status=500 if "error" in last else 200)
-        reply = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await reply.prepare(request)
+        pulled = self.models.pull(name, datetime.now(UTC).isoformat(), insecure=insecure)
+        async with contextlib.aclosing(pulled) as lines:
+            if body.get("stream") is False:
+                return await self._pulled(request, lines)
+            reply = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+            await reply.prepare(request)
+            with contextlib.suppress(ConnectionError):  # who asked is gone
+                async for line in lines:
+                    await reply.write(json.dumps(line).encode() + b"\n")
+            return reply
+
+    async def _pulled(
+        self, request: web.Request, lines: AsyncIterator[dict[str, Any]]
+    ) -> web.Response:
+        """All in one: how it ended, or nothing once who asked is gone."""
+        last: dict[str, Any] = {}
         async for line in lines:
-            await reply.write(json.dumps(line).encode() + b"\n")
-        await reply.write_eof()
-        return reply
+            last = line
+            if request.transport is None:
+                break
+        return web.json_response(last, status=500 if "error" in last else 200)
 
     async def copy(self, request: web.Request) -> web.Response:
         body = await request.json()
