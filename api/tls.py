@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from controlplane.clock import Clock
+from controlplane.owning import give
 
 _CA_LIFE: Final = timedelta(days=3650)
 _CA_SINCE: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -91,7 +92,8 @@ def ensure_certificates(folder: Path, *, now: datetime, names: Iterable[str] = (
     """Make what is missing, expires soon, or lacks one of the names. Twice = once.
 
     The server's certificate always has 127.0.0.1, ::1, localhost and this host's name. What root
-    makes is of the user whose the folder around it is: an API of that user has to read it.
+    makes is of the user whose the folder around it is: an API of that user has to read it. A folder
+    that is there already stays whose it is.
     """
     _make_folder(folder)
     files = TlsFiles(folder / "ca.crt", folder / "server.crt", folder / "server.key")
@@ -112,11 +114,16 @@ def ensure_certificates(folder: Path, *, now: datetime, names: Iterable[str] = (
 
 
 def _make_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(OSError):  # a link, which may lead anywhere
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return
+    with suppress(OSError):  # it is a link meanwhile, which may lead anywhere
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            _give(descriptor, folder.parent)
+            give(descriptor, folder.parent)
         finally:
             os.close(descriptor)
 
@@ -234,14 +241,5 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-        _give(descriptor, path.parent)
+        give(descriptor, path.parent)
     beside.replace(path)
-
-
-def _give(descriptor: int, around: Path) -> None:
-    """As root: to the user whose the folder around it is. That one may have no rights and write
-    there, so what is given is what is open, whatever its name leads to meanwhile."""
-    if os.geteuid() == 0:
-        owner = around.stat()
-        with suppress(OSError):  # where nothing can be given, as on some network disks
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)

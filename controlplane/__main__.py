@@ -23,7 +23,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -62,13 +62,12 @@ from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.history import History
 from controlplane.store.issued import listed, revoked
-from controlplane.store.keeper import kept_up
+from controlplane.store.keeper import kept_up, start_told
 from controlplane.store.keys import StoredKeys
 from controlplane.store.migrate import ensure_schema
 from controlplane.store.records import Records
 from controlplane.store.service import PostgresStore
 from controlplane.store.tokens import Tokens
-from controlplane.store.visiting import visiting
 from controlplane.vaulted import (
     Backend,
     VaultKeys,
@@ -106,17 +105,24 @@ def in_folder(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(home, connections=connections)
 
 
-async def open_database(settings: Settings) -> Database:
-    """The database, once it answers and has this version's schema."""
+@asynccontextmanager
+async def database_of(settings: Settings) -> AsyncIterator[Database]:
+    """The database, with this version's schema, for the length of a block. A bundled PostgreSQL is
+    started for it, and kept up meanwhile."""
     bundled = embedded(settings)
     if bundled is None:
         assert settings.database_url is not None
         dsn = settings.database_url.get_secret_value()
     else:
-        dsn = bundled.dsn
-    database = Database(dsn, settings.database_connections)
-    await ensure_schema(database)
-    return database
+        dsn = await asyncio.to_thread(bundled.start)
+    # already while it is waited for: one that was found running may be ending
+    async with kept_up(bundled, SystemClock()):
+        database = Database(dsn, settings.database_connections)
+        await ensure_schema(database)
+        try:
+            yield database
+        finally:
+            database.close()
 
 
 @asynccontextmanager
@@ -125,13 +131,9 @@ async def shared_parts(
 ) -> AsyncIterator[Shared]:
     """Store, cache and records, open for the length of a block; `learn` is told of secrets."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    clock, bundled = SystemClock(), embedded(settings)
-    if bundled is not None:
-        await asyncio.to_thread(bundled.start)
+    clock = SystemClock()
     vault = open_vault(settings, clock)
-    # already while it is waited for: one that was found running may be ending
-    async with kept_up(bundled, clock):
-        database = await open_database(settings)
+    async with database_of(settings) as database:
         sealer = await make_sealer(settings, StoredKeys(database), vault)
         cache = Cache()
         store = PostgresStore(database, cache)
@@ -195,14 +197,10 @@ async def migrate_secrets(settings: Settings, to: Backend) -> str:
     vault = open_vault(settings, SystemClock())
     if vault is None:
         raise TerminalError("cannot move Secrets: set CP_VAULT_ADDRESS and its like first")
-    database = await open_database(settings)
     file = settings.data_dir / MASTER_KEY
-    try:
+    async with aclosing(vault), database_of(settings) as database:
         keys = vault_keys(settings, vault)
         done = await Mover(StoredKeys(database), keys, file).move(to)
-    finally:
-        database.close()
-        await vault.aclose()
     return f"moved {done.keys} keys; from now on start with CP_SECRETS={done.to}"
 
 
@@ -316,34 +314,35 @@ async def serve(settings: Settings, role: Role, make_agent: MakeAgent | None, le
 async def write_kubeconfig(settings: Settings, out: Path, role: str, user: str, days: int) -> None:
     """Issue a token for `days` and write a kubeconfig with it, readable by its owner alone."""
     clock = SystemClock()
-    access = Access(Tokens(await open_database(settings)), clock)
-    authority = certificates(settings, clock).ca.read_bytes()
-    server = server_url(settings.api_address, settings.api_port)
-    token = await access.issue(user, (ROLES[role],), ttl=timedelta(days=days))
-    try:
-        write_private(out, kubeconfig(server, authority, user, token, name=settings.instance))
-    except TerminalError:
-        await access.revoke(token)  # nobody has it
-        raise
+    async with database_of(settings) as database:
+        access = Access(Tokens(database), clock)
+        authority = certificates(settings, clock).ca.read_bytes()
+        server = server_url(settings.api_address, settings.api_port)
+        token = await access.issue(user, (ROLES[role],), ttl=timedelta(days=days))
+        try:
+            write_private(out, kubeconfig(server, authority, user, token, name=settings.instance))
+        except TerminalError:
+            await access.revoke(token)  # nobody has it
+            raise
 
 
 async def tokens_told(settings: Settings, token_id: str | None) -> str:
     """Revoke the token of that id, or list all."""
-    tokens = Tokens(await open_database(settings))
-    return await (listed(tokens) if token_id is None else revoked(tokens, token_id))
+    async with database_of(settings) as database:
+        tokens = Tokens(database)
+        return await (listed(tokens) if token_id is None else revoked(tokens, token_id))
 
 
 async def audit(settings: Settings, action: str, against: str | None) -> str:
-    history = History(await open_database(settings))
-    return await (head(history) if action == "head" else verified(history, against))
+    async with database_of(settings) as database:
+        history = History(database)
+        return await (head(history) if action == "head" else verified(history, against))
 
 
 async def migrate(settings: Settings) -> None:
     """Leaves the bundled PostgreSQL running, without a control plane that writes to it."""
-    bundled = embedded(settings)
-    if bundled is not None:
-        await asyncio.to_thread(bundled.start)
-    (await open_database(settings)).close()
+    async with database_of(settings):
+        pass
 
 
 def collect_garbage() -> None:
@@ -365,7 +364,7 @@ def run(
     elif given.command == "stop-store":
         in_folder(settings).stop()
     else:
-        with visiting(embedded(settings)):
+        with start_told(embedded(settings), sys.stderr):
             run_command(settings, given)
 
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from controlplane.errors import SecretLostError, SecretsUnavailableError, TerminalError
+from controlplane.owning import give
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -99,6 +100,7 @@ def _create(path: Path, secret: bytes) -> None:
         with os.fdopen(handle, "w") as file:
             file.write(text)
             file.flush()
+            give(file.fileno(), path.parent)  # of one without rights an API has to read it
             os.fsync(file.fileno())
         try:
             os.link(aside, path)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+import structlog
+
 from controlplane.clock import Clock
 from controlplane.errors import RetryableError, SecretsUnavailableError, TerminalError
 from controlplane.secrets import (
@@ -36,6 +38,8 @@ ORPHANS: Final = "orphans"
 SINCE: Final = "since"
 """Name of the one value at each path below ORPHANS."""
 READY_EVERY_S: Final = 5.0
+
+_log = structlog.get_logger(__name__)
 
 
 class KeyVault(Protocol):
@@ -244,12 +248,17 @@ class VaultSealer:
         return self._inner
 
     async def run(self, clock: Clock) -> None:
-        """Reach the Vault as soon as it can be reached; ends then."""
+        """Reach the Vault as soon as it can be reached; ends then. What is in the way is logged
+        once: a setting may be wrong."""
+        told = False
         while True:
             try:
                 await self.ready()
                 return
-            except RetryableError:  # the database is asked, too
+            except RetryableError as exc:  # the database is asked, too
+                if not told:
+                    _log.warning("vault_waited_for", error=str(exc))
+                told = True
                 await clock.sleep(READY_EVERY_S)
 
 

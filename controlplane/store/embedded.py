@@ -34,7 +34,6 @@ _SOCKET_PATH_MAX: Final = 107
 """sizeof(sockaddr_un.sun_path) - 1, unix(7)."""
 _START_TIMEOUT_S: Final = 60
 _LAUNCH_ATTEMPTS: Final = 6
-_STOP_S: Final = 30.0
 _QUIT_S: Final = 15.0
 """PostgreSQL itself gives its processes 5 s to end at once, and kills them then."""
 _HALF: Final = "data.new"
@@ -98,9 +97,8 @@ class EmbeddedPostgres:
         """Is there while it is meant not to run."""
         return self.home / "stopped"
 
-    def start(self, *, for_now: bool = False) -> str:
-        """Make the cluster if there is none, start it if it doesn't run, and return the DSN. For
-        now: one that is meant not to run goes on being so, for `stop_again`.
+    def start(self) -> str:
+        """Make the cluster if there is none, start it if it doesn't run, and return the DSN.
 
         Raises TerminalError where only a person can help (another major's data, no system user,
         path too long), StoreUnavailableError when it doesn't come up, or not in time.
@@ -111,15 +109,8 @@ class EmbeddedPostgres:
             self._check_major()
             if self.pid() is None:
                 self._bring_up()
-            if not for_now:
-                self._stopped.unlink(missing_ok=True)
+            self._stopped.unlink(missing_ok=True)
         return self.dsn
-
-    def stop_again(self) -> None:
-        """As `stop`, for one that was started for now: not if it is meant to run meanwhile."""
-        with self._locked():
-            if self._stopped.exists():
-                self._end(_STOP_S, _QUIT_S)
 
     def start_again(self) -> bool:
         """As `start`, for one that has crashed: False if it was stopped meanwhile, or runs."""
@@ -143,7 +134,7 @@ class EmbeddedPostgres:
                 f"{self.log_path}, look to the disk, and start again"
             ) from exc
 
-    def stop(self, *, timeout_s: float = _STOP_S, quit_s: float = _QUIT_S) -> None:
+    def stop(self, *, timeout_s: float = 30.0, quit_s: float = _QUIT_S) -> None:
         """Fast shutdown, then immediate when it takes longer than `timeout_s`. Idempotent. A start
         under way ends first, as it would undo this.
 

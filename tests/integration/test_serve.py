@@ -33,28 +33,35 @@ async def serve(folder: Path, url: str, **env: str) -> asyncio.subprocess.Proces
     return await begun(folder, url, "serve", "api", **env)
 
 
-async def begun(folder: Path, url: str, *words: str, **env: str) -> asyncio.subprocess.Process:
+async def begun(
+    folder: Path, url: str, *words: str, out: int = asyncio.subprocess.DEVNULL, **env: str
+) -> asyncio.subprocess.Process:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CP_")}
     ours = {"CP_DATA_DIR": str(folder / "data"), "CP_DATABASE_URL": url}
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "controlplane", *words),
         cwd=ROOT,
         env={**kept, **ours, **env},
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=out,
         stderr=asyncio.subprocess.PIPE,
     )
 
 
 async def said(process: asyncio.subprocess.Process) -> str:
     """All that it said until it ended."""
+    _, told = await printed(process)
+    return told.decode()
+
+
+async def printed(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    """What it wrote until it ended."""
     try:
         async with asyncio.timeout(LIMIT_S):
-            _, told = await process.communicate()
+            return await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return told.decode()
 
 
 @pytest.fixture
@@ -203,21 +210,47 @@ async def test_a_bundled_postgresql_that_ends_while_it_is_waited_for_is_started_
 
 
 @pytest.mark.postgres
-async def test_a_command_leaves_a_bundled_postgresql_stopped_that_was(folder: Path) -> None:
+async def test_a_command_waits_for_a_bundled_postgresql_that_ends_meanwhile(folder: Path) -> None:
+    cluster = await slow_to_start(bundled(folder).home)
+    with pytest.raises(StoreUnavailableError):
+        await asyncio.to_thread(EmbeddedPostgres(cluster.home, start_timeout_s=3).start)
+    first = cluster.pid()
+    assert first is not None
+    process = await begun(folder, "", "audit", "head")
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            assert b"postgresql_waited_for" in await process.stderr.readline()
+        os.kill(first, signal.SIGKILL)
+        (cluster.home / "data" / "go").touch()
+    finally:
+        told = await said(process)
+    assert process.returncode == 0, told
+
+
+@pytest.mark.postgres
+async def test_a_command_says_that_it_started_a_bundled_postgresql_that_was_stopped(
+    folder: Path,
+) -> None:
     """Who has stopped it may be about to copy its files."""
     cluster = bundled(folder)
     await asyncio.to_thread(cluster.start)
     await ensure_schema(Database(cluster.dsn))
+
+    async def head() -> tuple[bytes, bytes]:
+        process = await begun(folder, "", "audit", "head", out=asyncio.subprocess.PIPE)
+        found, told = await printed(process)
+        assert process.returncode == 0, told
+        return found, told
+
+    found, told = await head()
+    assert told == b""
     await asyncio.to_thread(cluster.stop)
-    process = await begun(folder, "", "audit", "head")
-    told = await said(process)
-    assert process.returncode == 0, told
-    assert cluster.pid() is None
-    assert not ended(cluster)
-
-
-def ended(cluster: EmbeddedPostgres) -> bool:
-    return cluster.crashed
+    again, told = await head()
+    assert again == found, "it is for programs to read"
+    assert b"stop-store" in told.splitlines()[-1]
+    assert cluster.pid() is not None
+    assert await head() == (found, b"")
 
 
 @pytest.mark.postgres

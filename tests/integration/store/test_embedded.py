@@ -18,7 +18,6 @@ from controlplane.errors import StoreUnavailableError, TerminalError
 from controlplane.store.connect import Database
 from controlplane.store.embedded import EmbeddedPostgres
 from controlplane.store.migrate import ensure_schema
-from controlplane.store.visiting import visiting
 from tests.integration.store.writing import eventually
 
 pytestmark = pytest.mark.postgres
@@ -183,25 +182,6 @@ async def test_a_start_under_way_does_not_undo_a_stop(private: Path) -> None:
     assert cluster.pid() is None
     assert not cluster.crashed
     assert not cluster.start_again()
-
-
-async def test_a_stopped_server_is_stopped_again_by_the_last_of_its_visitors(private: Path) -> None:
-    cluster = EmbeddedPostgres(private / "postgres")
-    with visiting(cluster):
-        assert cluster.pid() is not None
-    assert cluster.pid() is not None, "nobody had stopped it"
-    await asyncio.to_thread(cluster.stop)
-    with visiting(EmbeddedPostgres(cluster.home)):
-        with visiting(cluster):
-            first = cluster.pid()
-            assert first is not None
-        assert cluster.pid() == first
-        assert not ended(cluster)
-    assert cluster.pid() is None
-    assert not ended(cluster)
-    with visiting(cluster):
-        await asyncio.to_thread(EmbeddedPostgres(cluster.home).start)  # as a `serve` does
-    assert cluster.pid() is not None
 
 
 async def test_a_server_that_does_not_end_is_told(private: Path) -> None:

@@ -50,6 +50,16 @@ def test_what_root_makes_is_of_whom_the_data_folder_is(tmp_path: Path) -> None:
             assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321), path
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
+def test_root_gives_away_no_folder_that_was_there(tmp_path: Path) -> None:
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    os.chown(folder, 12345, 54321)
+    ensure_certificates(folder, now=NOW)
+    for path in (folder, *folder.iterdir()):
+        assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321), path
+
+
 def test_renewed_before_it_expires_under_the_same_authority(tmp_path: Path) -> None:
     files = ensure_certificates(tmp_path, now=NOW)
     ca, cert = files.ca.read_bytes(), files.cert.read_bytes()

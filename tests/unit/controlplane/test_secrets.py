@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.errors import SecretLostError, SecretsUnavailableError, TerminalError
-from controlplane.secrets import EmbeddedSealer, MasterKey, load_master_key
+from controlplane.secrets import EmbeddedSealer, MasterKey, load_master_key, write_master_key
 
 
 class Keys:
@@ -94,6 +94,18 @@ def test_the_key_file_is_made_where_an_earlier_start_of_that_pid_was_killed(tmp_
     (tmp_path / f"master.key.{os.getpid()}").touch()
     made = load_master_key(path, may_create=True)
     assert load_master_key(path, may_create=False) == made
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
+def test_the_key_file_that_root_makes_is_of_whom_the_data_folder_is(tmp_path: Path) -> None:
+    """An API without rights, whose Secrets root moves back, or whose agent of root starts first."""
+    os.chown(tmp_path, 12345, 54321)
+    load_master_key(tmp_path / "made", may_create=True)
+    write_master_key(tmp_path / "moved", MasterKey(b"m" * 32))
+    for path in tmp_path.iterdir():
+        info = path.stat()
+        assert (info.st_uid, info.st_gid) == (12345, 54321), path
+        assert stat.S_IMODE(info.st_mode) == 0o600
 
 
 def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:

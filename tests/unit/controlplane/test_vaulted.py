@@ -2,13 +2,16 @@
 400 lines, as what is refused at a start and what a move leaves are told by the same few Secrets."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
+import structlog.testing
 
 from controlplane.errors import (
     SecretLostError,
@@ -123,6 +126,31 @@ async def test_one_that_starts_before_its_vault_becomes_ready_with_it(place: Pla
         place.vault.state = "open"
         await clock.advance(60)
     assert sealer.digest(b"x") == sealer.digest(b"x")
+
+
+@pytest.fixture
+def logs() -> Iterator[list[MutableMapping[str, Any]]]:
+    """Also after tests that want none."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    with structlog.testing.capture_logs() as logs:
+        yield logs
+    structlog.configure(**before)
+
+
+async def test_why_the_vault_cannot_be_used_is_logged_once(
+    place: Place, logs: list[MutableMapping[str, Any]]
+) -> None:
+    clock = ManualClock()
+    place.vault.state = "sealed"
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(place.vaulted().run(clock))
+        await clock.advance(60)
+        place.vault.state = "open"
+        await clock.advance(60)
+    (told,) = logs
+    assert (told["event"], told["log_level"]) == ("vault_waited_for", "warning")
+    assert "sealed" in told["error"]
 
 
 async def test_one_that_starts_while_the_database_is_away_becomes_ready_with_it(
