@@ -134,6 +134,8 @@ class DockerEnsure:
         return as_made(made["Id"], spec, body["Labels"])
 
     async def _made_after_all(self, spec: ContainerSpec, failure: RetryableError) -> ContainerState:
+        if failure.reason == "Missing":
+            self._cache.images.invalidate(spec.image)  # it may be what is missing
         found = await self._running.find(spec.name, spec.owner.uid)
         if found is not None:
             return found

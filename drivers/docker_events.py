@@ -255,6 +255,7 @@ class Watch:
         before = self._listed
         self._verify_at = self._clock.monotonic() + self._verify_s
         self._cache.engine.clear()
+        self._cache.images.clear()  # no list tells which are there
         try:
             now = await self._snapshot()
         except RetryableError:

@@ -30,7 +30,7 @@ LIMIT_S = 60
 
 async def serve(folder: Path, url: str, **env: str) -> asyncio.subprocess.Process:
     """An API alone."""
-    return await begun(folder, url, "serve", "api", **env)
+    return await begun(folder, url, "serve", "api", out=asyncio.subprocess.DEVNULL, **env)
 
 
 async def begun(

@@ -328,14 +328,16 @@ async def test_events_say_who_is_in_a_network(given: Event, inside: tuple[str, .
     watch.stop()
 
 
-async def test_verify_asks_for_the_engine_anew() -> None:
+async def test_verify_asks_for_the_engine_and_images_anew() -> None:
     wire = Wire()
     wire.lists = [{}]
     watch, cache = watch_of(wire)
     wire.connect()
     cache.engine.put("", EngineInfo("1", 1, 1, "/"), cache.engine.stamp())
+    cache.images.put("shop:1", (), cache.images.stamp())
     await watch._verify()
     assert cache.engine.get("") is None
+    assert cache.images.get("shop:1") is None
     watch.stop()
 
 

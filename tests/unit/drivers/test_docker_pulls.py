@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.errors import RetryableError, UnderWayError
 from drivers import docker_images
-from drivers.containers import ImageState
+from drivers.containers import ContainerSpec, ImageState, Limits, Owner
 from drivers.docker import DockerContainers
 from drivers.docker_calls import DockerConfig
 from drivers.docker_errors import EngineRefusedError
@@ -46,6 +46,10 @@ class SlowRegistry(Engine):
             raise EngineRefusedError(404, "No such image")
         if path == "/containers/{}/json":
             raise EngineRefusedError(404, "No such container")
+        if path == "/containers/json":
+            return []
+        if path == "/containers/create":
+            raise EngineRefusedError(404, "No such image")
         return {"Id": "sha256:1"}
 
     def pull(self, reference: str) -> Iterator[Mapping[str, Any]]:
@@ -153,6 +157,21 @@ async def test_an_image_that_is_absent_is_asked_for_once_and_looked_for_before_a
     assert await driver.observe_image("shop:1") is not None
     registry.here.clear()
     driver.cache.images.clear()  # as its untagging is told
+    assert await driver.observe_image("shop:1") is None
+    await driver.aclose()
+
+
+async def test_an_image_that_went_and_told_nobody_is_missed_once_it_is_needed() -> None:
+    registry = SlowRegistry()
+    registry.here.add("shop:1")
+    driver = DockerContainers(DockerConfig(instance="me"), engine=registry)
+    driver.cache.connected()
+    assert await driver.observe_image("shop:1") is not None
+    registry.here.clear()
+    owner = Owner("u", "App", "shop", "web")
+    spec = ContainerSpec("web", owner, image="shop:1", digest="", limits=Limits(100, 2**26))
+    with pytest.raises(RetryableError, match="No such image"):
+        await driver.ensure_container(spec)
     assert await driver.observe_image("shop:1") is None
     await driver.aclose()
 

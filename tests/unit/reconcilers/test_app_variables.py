@@ -1,5 +1,7 @@
 """App: variables from Secrets and ConfigMaps, and a container that needs them anew."""
 
+from typing import Any
+
 import pytest
 
 from controlplane.errors import RetryableError, TerminalError
@@ -25,7 +27,7 @@ async def test_variables_come_from_secrets_and_config_maps(kind: str) -> None:
     assert "canary" not in repr(slots(made)["0"].state)
 
 
-async def with_variables(**spec: int) -> tuple[World, App]:
+async def with_variables(**spec: Any) -> tuple[World, App]:
     """An App that runs, with a variable from a Secret."""
     made = await world()
     made.values.data[("Secret", "s")] = {"KEY": b"one"}

@@ -6,6 +6,7 @@ The engine's command is a program of ours that has all images, of their recipes,
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ esac
 """
 BASE = f"""
 import sys
+from collections.abc import Mapping
 sys.path[:0] = ["{ROOT}", "{ROOT}/scripts"]
 import image_build as build
 base = build.Recipe("base", build.catalogue.BASE, build.RECIPES / "base")
@@ -39,7 +41,7 @@ def images(
     base: list[str],
     *options: str,
     script: Path = ROOT / "scripts/images",
-    **env: str,
+    env: Mapping[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
@@ -57,7 +59,7 @@ def images(
             "PATH": f"{docker.parent}:{kept['PATH']}",
             "CP_DATA_DIR": str(tmp_path / "data"),
             "CP_VENV": str(Path(sys.executable).parents[1]),
-            **env,
+            **(env or {}),
         },
         capture_output=True,
         text=True,
@@ -93,7 +95,7 @@ def test_images_are_from_where_the_installation_has_them_from(
     and what was built from the local base must not find another in its place."""
     if remembered is not None:
         remember(tmp_path, remembered)
-    done = images(tmp_path, base, *options, **given)
+    done = images(tmp_path, base, *options, env=given)
     assert done.returncode == 0, done.stderr
     asked = (tmp_path / "asked").read_text().splitlines()
     assert any(line.startswith("tag ") for line in asked) is (source == "upstream")
@@ -111,7 +113,7 @@ def test_a_source_that_is_none_is_refused(
 ) -> None:
     """Not taken for "local", to build all for half an hour."""
     remember(tmp_path, 'CP_IMAGES="upstream"\n')
-    done = images(tmp_path, base, **given)
+    done = images(tmp_path, base, env=given)
     assert done.returncode == 1
     assert said in done.stderr
     assert f"{tmp_path}/data/environment" in done.stderr
@@ -122,5 +124,5 @@ def test_the_checkout_is_found_whatever_folders_cd_looks_in(
     tmp_path: Path, base: list[str]
 ) -> None:
     remember(tmp_path, "CP_IMAGES=local\n")
-    done = images(tmp_path, base, script=Path("scripts/images"), CDPATH=str(ROOT))
+    done = images(tmp_path, base, script=Path("scripts/images"), env={"CDPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
