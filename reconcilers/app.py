@@ -25,7 +25,7 @@ from drivers.containers import (
 from drivers.probe import Probe
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
-from reconcilers._approom import shared
+from reconcilers._approom import in_use, shared
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
 from reconcilers._domains import children_of, name_steps, names_of, published
 from reconcilers._lifecycle import has_image, host_address, not_placed, removal
@@ -42,7 +42,6 @@ from reconcilers._rollout import (
     strangers_of,
 )
 from resources.app import App, AppStatus, HealthCheck
-from resources.meta import Footprint
 
 STOP_TIMEOUT_S: Final = 10
 KEEP_CAPS: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
@@ -284,7 +283,12 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             reason,
             message,
             published(want),
-            in_use=_in_use(want, seen, kept),
+            in_use=in_use(
+                want,
+                (replica.state for replica in seen.replicas),
+                [each.state for each in kept],
+                exchanging=updated < len(live),
+            ),
             recheck_after_s=float(check.interval_seconds) if probed else None,
         )
 
@@ -309,14 +313,6 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
 
 def _name(want: Want[App], slot: int) -> str:
     return f"{want.record.owned_name}-{slot}"
-
-
-def _in_use(want: Want[App], seen: AppSeen, kept: tuple[Replica, ...]) -> Footprint:
-    """What its containers hold; while some stand in for others, with the room for those, too."""
-    whole = box.held(*(replica.state for replica in seen.replicas))
-    if not kept:
-        return whole
-    return whole.at_least(want.record.footprint + box.held(*(each.state for each in kept)))
 
 
 def _fixes(
