@@ -225,13 +225,18 @@ def check(namespace: str, variables: tuple[SecretVariables, ...]) -> tuple[Check
 def pull(
     reference: str, steps: Iterable[object], states: Iterable[ContainerState], *, here: bool
 ) -> tuple[EnsureImage | StartContainer, ...]:
-    """What must come before `steps` for one of them to find its image. Until it is there, which may
-    be never, those in `states` that were stopped run."""
+    """What must come before `steps` for one of them to find its image. Until it is there, those in
+    `states` that were stopped run."""
     if here or not any(isinstance(step, RunContainer) for step in steps):
         return ()
+    return (*starts(states), EnsureImage(reference))
+
+
+def starts(states: Iterable[ContainerState]) -> tuple[StartContainer, ...]:
+    """Those that were stopped run until others can take their place, which may be never."""
     able = [s for s in states if not s.dead]
     stopped = [s for s in able if s.paused or not (s.running or s.restarting or s.error)]
-    return (*(StartContainer(state.id) for state in stopped), EnsureImage(reference))
+    return tuple(StartContainer(state.id) for state in stopped)
 
 
 def _in_place(

@@ -200,8 +200,11 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
                 for slot in todo.makes
             ]
         states = [replica.state for replica in seen.replicas]
-        pull = box.pull(want.record.spec.image, makes, states, here=seen.image_here)
-        return (*steps, *(step for step in pull if step not in steps), *makes)
+        before: tuple[box.ContainerStep, ...]
+        before = box.pull(want.record.spec.image, makes, states, here=seen.image_here)
+        if not before and (not inputs.complete or (makes and inputs.variables)):
+            before = box.starts(states)
+        return (*steps, *(step for step in before if step not in steps), *makes)
 
     def _spec(
         self, want: Want[App], inputs: Inputs, slot: int, replica: Replica | None

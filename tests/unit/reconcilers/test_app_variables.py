@@ -108,6 +108,48 @@ async def test_one_that_runs_is_not_stopped_for_variables_that_cannot_be(
     assert {c.secret_env["KEY"] for c in slots(made).values()} == {"two"}
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("harm", ["kill", "pause"])
+async def test_one_that_stops_is_started_while_its_variables_cannot_be(
+    harm: str, replicas: int
+) -> None:
+    made, wanted = await with_variables(replicas=replicas)
+    before = slots(made)
+    made.values.data[("Secret", "s")] = {"1st": b"x"}
+    with pytest.raises(TerminalError):
+        await made.settle(wanted)
+    for slot in before:
+        getattr(made.engine, harm)(f"{NAME}-{slot}")
+    with pytest.raises(TerminalError):
+        await made.settle(wanted)
+    after = slots(made)
+    assert {slot: c.state.id for slot, c in after.items()} == {
+        slot: c.state.id for slot, c in before.items()
+    }
+    assert all(c.state.running and not c.state.paused for c in after.values())
+
+
+async def test_one_that_stops_is_started_while_another_cannot_be_made() -> None:
+    made, wanted = await with_variables(replicas=2)
+    made.values.data[("Secret", "s")] = {"1st": b"x"}
+    made.engine.remove(f"{NAME}-0")
+    made.engine.kill(f"{NAME}-1")
+    with pytest.raises(TerminalError):
+        await made.settle(wanted)
+    assert slots(made)["1"].state.running
+
+
+async def test_one_that_stops_is_started_while_its_successor_waits_for_a_secret() -> None:
+    made, _ = await with_variables()
+    before = slots(made)["0"].state.id
+    del made.values.data[("Secret", "s")]
+    made.engine.kill(f"{NAME}-0")
+    edited = app(image="shop:2", envFrom=[{"secretRef": {"name": "s"}}])
+    report = await made.settle(edited)
+    assert report.ready
+    assert slots(made)["0"].state.id == before
+
+
 async def test_one_that_runs_is_not_stopped_for_a_secret_that_goes_just_then() -> None:
     made, wanted = await with_variables()
     before = slots(made)
