@@ -143,7 +143,9 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         spec = want.record.spec
         specs: dict[str, ContainerSpec] = {}
         outdated = set()
-        for replica in seen.replicas if not _portless(want) else ():
+        # of a second one nothing is corrected: by the name of its slot, that would be the first
+        first = {replica.slot: replica for replica in reversed(seen.replicas)}
+        for replica in first.values() if not _portless(want) else ():
             made = self._spec(want, inputs, replica.slot, replica)
             if box.current(made, replica.state):
                 specs[replica.state.id] = made

@@ -1,7 +1,7 @@
 """App: while one size becomes another, its containers never get more than it holds."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from controlplane.plan import Plan
 from drivers.containers import ContainerState, Limits
+from drivers.fake.engine import Container
 from drivers.probe import Target
 from resources.app import App
 from resources.meta import Footprint
@@ -318,6 +319,25 @@ async def test_one_that_was_given_more_by_hand_is_brought_back_and_takes_room_un
     plan, _ = await made.world.look(wanted)
     made.world.held = wanted.footprint
     assert names(plan) == ["FixContainer", "RunContainer"]
+    assert (await made.until_it_rests(wanted)).converged
+    assert made.is_as_wanted(wanted)
+
+
+async def test_a_second_one_of_a_slot_changes_nothing_of_the_first_until_it_goes() -> None:
+    """Someone renamed it, say, and another took its place."""
+    made = await running(sized(1, 4, domains=DOMAIN), routed=True)
+    (first,) = slots(made.world).values()
+    second = replace(first.state, id="second", name="zz", networks={NETWORK: "10.201.0.77"})
+    made.world.engine.containers["second"] = Container(second, first.spec)
+    backends = [f"{state.networks[NETWORK]}:80" for state in made.states()]
+    made.world.services = {"ingress": ingress_with(backends)}
+    made.world.held = sized(2, 4).footprint
+    wanted = sized(1, 1, domains=DOMAIN)
+    assert (await made.until_it_rests(wanted)).wait is not None
+    assert made.done == ["FixContainer"]
+    found = {state.name: state.limits.memory_bytes // MIB for state in made.states()}
+    assert found == {f"{NAME}-0": 64, "zz": 256}
+    assert made.world.held.memory_bytes == 320 * MIB
     assert (await made.until_it_rests(wanted)).converged
     assert made.is_as_wanted(wanted)
 
