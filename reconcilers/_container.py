@@ -101,6 +101,8 @@ class CheckVariables:
 
     namespace: str
     variables: tuple[SecretVariables, ...]
+    own: tuple[str, ...] = ()
+    """Those that are set by the record itself, whatever these say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +215,16 @@ def _anew(
     spec: ContainerSpec, state: ContainerState, variables: tuple[SecretVariables, ...]
 ) -> tuple[ContainerStep, ...]:
     remove = RemoveContainer(state.id, spec.stop_timeout_s)
-    return (*check(spec.owner.namespace, variables), remove, RunContainer(spec, variables))
+    first = check(spec.owner.namespace, variables, spec.env)
+    return (*first, remove, RunContainer(spec, variables))
 
 
-def check(namespace: str, variables: tuple[SecretVariables, ...]) -> tuple[CheckVariables, ...]:
+def check(
+    namespace: str, variables: tuple[SecretVariables, ...], own: Iterable[str]
+) -> tuple[CheckVariables, ...]:
     """What must come before a container is removed for one with `variables`: they may be such that
     it can't be made, and what runs stays then."""
-    return (CheckVariables(namespace, variables),) if variables else ()
+    return (CheckVariables(namespace, variables, tuple(own)),) if variables else ()
 
 
 def pull(
@@ -328,9 +333,9 @@ class ContainerSteps:
 
     async def _run(self, step: CheckVariables | RunContainer | FixContainer) -> None:
         if isinstance(step, CheckVariables):
-            await self._env(step.namespace, step.variables)
+            await self._env(step.namespace, step.variables, step.own)
             return
-        env = await self._env(step.spec.owner.namespace, step.variables)
+        env = await self._env(step.spec.owner.namespace, step.variables, step.spec.env)
         state = await self.containers.ensure_container(step.spec, secret_env=env)
         await self.containers.start_container(state.id)
 
@@ -358,10 +363,15 @@ class ContainerSteps:
                 )
         await self.files.ensure_files(step.owner_uid, content, version=step.version, user=step.user)
 
-    async def _env(self, namespace: str, variables: tuple[SecretVariables, ...]) -> dict[str, str]:
+    async def _env(
+        self, namespace: str, variables: tuple[SecretVariables, ...], own: Iterable[str]
+    ) -> dict[str, str]:
         env: dict[str, str] = {}
-        for item in variables:
+        for item in reversed(variables):  # the last one that sets a variable wins
             values = await self._read(namespace, item.source)
             where = f"{item.source.kind} '{item.source.name}'"
-            env |= variables_of(where, values, names=item.names, prefix=item.prefix)
+            more = variables_of(
+                where, values, names=item.names, prefix=item.prefix, over={*own, *env}
+            )
+            env = more | env
         return env

@@ -195,7 +195,8 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         makes = [step for each in fixes if _anew(each) for step in each]
         if inputs.complete:
             if todo.leaving:
-                makes += box.check(want.record.metadata.namespace, inputs.variables)
+                space = want.record.metadata.namespace
+                makes += box.check(space, inputs.variables, env_of(want))
             makes += [_remove(replica) for replica in todo.leaving]
             makes += [
                 box.RunContainer(self._spec(want, inputs, slot, None), inputs.variables)

@@ -1,5 +1,7 @@
 """App: variables from Secrets and ConfigMaps, and a container that needs them anew."""
 
+from typing import Any
+
 import pytest
 
 from controlplane.errors import RetryableError, TerminalError
@@ -181,6 +183,39 @@ async def test_a_variable_may_be_as_long_as_the_kernel_takes() -> None:
     made.values.data[("Secret", "s")] = {"KEY": LONGEST}
     await made.settle(wanted)
     assert slots(made)["0"].secret_env == {"KEY": LONGEST.decode()}
+
+
+@pytest.mark.parametrize("by", ["env", "envFrom", "databaseRefs"])
+async def test_one_that_is_too_long_does_no_harm_where_another_value_is_given(by: str) -> None:
+    made = await world()
+    made.bind("db")
+    made.values.data[("Secret", "s")] = {"DB_HOST": LONGEST, "KEY": b"one"}
+    made.values.data[("ConfigMap", "c")] = {"DB_HOST": b"other"}
+    sources = [{"secretRef": {"name": "s"}}]
+    spec: dict[str, Any] = {"envFrom": sources}
+    spec |= {
+        "env": {"env": [{"name": "DB_HOST", "value": "other"}]},
+        "envFrom": {"envFrom": [*sources, {"configMapRef": {"name": "c"}}]},
+        "databaseRefs": {"databaseRefs": [{"name": "db", "envPrefix": "DB"}]},
+    }[by]
+    for image in ("shop:1", "shop:2"):
+        wanted = app(image=image, **spec)
+        assert (await made.settle(wanted)).ready
+        (container,) = slots(made).values()
+        assert container.state.image == image
+        assert container.secret_env["KEY"] == "one"
+        if by != "env":
+            assert container.secret_env["DB_HOST"] in ("other", "db")
+
+
+async def test_one_that_is_too_long_is_refused_though_it_overrides_another() -> None:
+    made = await world()
+    made.values.data[("Secret", "s")] = {"KEY": LONGEST + b"x"}
+    made.values.data[("ConfigMap", "c")] = {"KEY": b"one"}
+    sources = [{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "s"}}]
+    with pytest.raises(TerminalError, match="too long"):
+        await made.settle(app(envFrom=sources))
+    assert not made.engine.containers
 
 
 async def test_keys_that_no_variable_can_be_called_are_given_all_the_same() -> None:
