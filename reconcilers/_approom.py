@@ -6,12 +6,13 @@ first, and what gets more, and what is made anew, waits until it fits. In the en
 old one is left and none has more than it shall have, all of them fit.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.plan import Want
 from drivers.containers import ContainerState, Limits
+from reconcilers import _container as box
 from resources.app import App
 from resources.meta import Footprint
 
@@ -28,9 +29,9 @@ class Room:
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """What those that can stay get for now, by id, in this order; `free` is what is left then."""
 
-    def many(self, most: int, without: ContainerState | None = None) -> int:
-        """How many new ones fit, of `most`; in the place of one that goes, too."""
-        free = self.free if without is None else self.free + taken(self.each, (without,))
+    def many(self, most: int, without: Iterable[ContainerState] = ()) -> int:
+        """How many new ones fit, of `most`; in the place of those that go, too."""
+        free = self.free + taken(self.each, without)
         size = _footprint(self.each)
         return next((many for many in range(most, 0, -1) if size.times(many).fits(free)), 0)
 
@@ -74,6 +75,22 @@ def shared(
         free += _footprint(has) - _footprint(gets)
         limits[state.id] = gets
     return Room(free, each, limits)
+
+
+def in_use(
+    want: Want[App],
+    states: Iterable[ContainerState],
+    kept: Sequence[ContainerState],
+    *,
+    exchanging: bool,
+) -> Footprint:
+    """What its containers hold; while some in `kept` stand in for others, with the room for those,
+    too; and all that it holds until the exchange is over: at some moment there may be few and small
+    ones, and the next one needs the room."""
+    whole = box.held(*states)
+    if kept:
+        whole = whole.at_least(want.record.footprint + box.held(*kept))
+    return whole.at_least(want.held) if exchanging else whole
 
 
 def _counted(limits: Limits, each: Limits) -> Limits:

@@ -101,6 +101,8 @@ class CheckVariables:
 
     namespace: str
     variables: tuple[SecretVariables, ...]
+    own: tuple[str, ...] = ()
+    """Those that are set by the record itself, whatever these say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,25 +215,33 @@ def _anew(
     spec: ContainerSpec, state: ContainerState, variables: tuple[SecretVariables, ...]
 ) -> tuple[ContainerStep, ...]:
     remove = RemoveContainer(state.id, spec.stop_timeout_s)
-    return (*check(spec.owner.namespace, variables), remove, RunContainer(spec, variables))
+    first = check(spec.owner.namespace, variables, spec.env)
+    return (*first, remove, RunContainer(spec, variables))
 
 
-def check(namespace: str, variables: tuple[SecretVariables, ...]) -> tuple[CheckVariables, ...]:
+def check(
+    namespace: str, variables: tuple[SecretVariables, ...], own: Iterable[str]
+) -> tuple[CheckVariables, ...]:
     """What must come before a container is removed for one with `variables`: they may be such that
     it can't be made, and what runs stays then."""
-    return (CheckVariables(namespace, variables),) if variables else ()
+    return (CheckVariables(namespace, variables, tuple(own)),) if variables else ()
 
 
 def pull(
     reference: str, steps: Iterable[object], states: Iterable[ContainerState], *, here: bool
 ) -> tuple[EnsureImage | StartContainer, ...]:
-    """What must come before `steps` for one of them to find its image. Until it is there, which may
-    be never, those in `states` that were stopped run."""
+    """What must come before `steps` for one of them to find its image. Until it is there, those in
+    `states` that were stopped run."""
     if here or not any(isinstance(step, RunContainer) for step in steps):
         return ()
+    return (*starts(states), EnsureImage(reference))
+
+
+def starts(states: Iterable[ContainerState]) -> tuple[StartContainer, ...]:
+    """Those that were stopped run until others can take their place, which may be never."""
     able = [s for s in states if not s.dead]
     stopped = [s for s in able if s.paused or not (s.running or s.restarting or s.error)]
-    return (*(StartContainer(state.id) for state in stopped), EnsureImage(reference))
+    return tuple(StartContainer(state.id) for state in stopped)
 
 
 def _in_place(
@@ -323,9 +333,9 @@ class ContainerSteps:
 
     async def _run(self, step: CheckVariables | RunContainer | FixContainer) -> None:
         if isinstance(step, CheckVariables):
-            await self._env(step.namespace, step.variables)
+            await self._env(step.namespace, step.variables, step.own)
             return
-        env = await self._env(step.spec.owner.namespace, step.variables)
+        env = await self._env(step.spec.owner.namespace, step.variables, step.spec.env)
         state = await self.containers.ensure_container(step.spec, secret_env=env)
         await self.containers.start_container(state.id)
 
@@ -353,10 +363,15 @@ class ContainerSteps:
                 )
         await self.files.ensure_files(step.owner_uid, content, version=step.version, user=step.user)
 
-    async def _env(self, namespace: str, variables: tuple[SecretVariables, ...]) -> dict[str, str]:
+    async def _env(
+        self, namespace: str, variables: tuple[SecretVariables, ...], own: Iterable[str]
+    ) -> dict[str, str]:
         env: dict[str, str] = {}
-        for item in variables:
+        for item in reversed(variables):  # the last one that sets a variable wins
             values = await self._read(namespace, item.source)
             where = f"{item.source.kind} '{item.source.name}'"
-            env |= variables_of(where, values, names=item.names, prefix=item.prefix)
+            more = variables_of(
+                where, values, names=item.names, prefix=item.prefix, over={*own, *env}
+            )
+            env = more | env
         return env

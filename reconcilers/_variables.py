@@ -1,7 +1,7 @@
 """What keys of a Secret or ConfigMap are as environment variables. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
 from controlplane.errors import TerminalError
@@ -17,11 +17,22 @@ def variables_of(
     *,
     names: tuple[tuple[str, str], ...] | None = None,
     prefix: str = "",
+    over: Container[str] = (),
 ) -> dict[str, str]:
     """Of the keys in `names`, by the variables there; None: of all, with `prefix` before each.
-    `where` is told in errors, as in "Secret 'shop'". Raises TerminalError (SecretInvalid)."""
+    Those in `over` get another value in the end, and this one may be of any length. `where` is told
+    in errors, as in "Secret 'shop'". Raises TerminalError (SecretInvalid)."""
     chosen = names or _named(where, values, prefix)
-    return {name: _value(where, key, name, values) for key, name in chosen}
+    env = {name: _value(where, key, name, values) for key, name in chosen}
+    for key, name in chosen:
+        if name not in over and len(name) + len(values[key]) > MOST_BYTES:
+            raise TerminalError(
+                f"cannot set variable '{name}': key '{key}' of {where} is too long: no process"
+                f" starts with a variable of more than {MOST_BYTES} bytes, its name included;"
+                " shorten it",
+                reason="SecretInvalid",
+            )
+    return env
 
 
 def _named(where: str, keys: Iterable[str], prefix: str) -> tuple[tuple[str, str], ...]:
@@ -51,10 +62,4 @@ def _value(where: str, key: str, name: str, values: Mapping[str, bytes]) -> str:
         raise TerminalError(f"{what} is not text", reason="SecretInvalid") from None
     if "\0" in text:
         raise TerminalError(f"{what} contains a NUL character", reason="SecretInvalid")
-    if len(name) + len(values[key]) > MOST_BYTES:
-        raise TerminalError(
-            f"{what} is too long: no process starts with a variable of more than {MOST_BYTES}"
-            " bytes, its name included; shorten it",
-            reason="SecretInvalid",
-        )
     return text

@@ -25,7 +25,7 @@ from drivers.containers import (
 from drivers.probe import Probe
 from drivers.secretfiles import SecretFiles
 from reconcilers import _container as box
-from reconcilers._approom import shared
+from reconcilers._approom import in_use, shared
 from reconcilers._bindings import Inputs, env_of, inputs_of, missing
 from reconcilers._domains import children_of, name_steps, names_of, published
 from reconcilers._lifecycle import has_image, host_address, not_placed, removal
@@ -42,7 +42,6 @@ from reconcilers._rollout import (
     strangers_of,
 )
 from resources.app import App, AppStatus, HealthCheck
-from resources.meta import Footprint
 
 STOP_TIMEOUT_S: Final = 10
 KEEP_CAPS: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
@@ -144,7 +143,9 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         spec = want.record.spec
         specs: dict[str, ContainerSpec] = {}
         outdated = set()
-        for replica in seen.replicas if not _portless(want) else ():
+        # of a second one nothing is corrected: by the name of its slot, that would be the first
+        first = {replica.slot: replica for replica in reversed(seen.replicas)}
+        for replica in first.values() if not _portless(want) else ():
             made = self._spec(want, inputs, replica.slot, replica)
             if box.current(made, replica.state):
                 specs[replica.state.id] = made
@@ -194,15 +195,19 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         makes = [step for each in fixes if _anew(each) for step in each]
         if inputs.complete:
             if todo.leaving:
-                makes += box.check(want.record.metadata.namespace, inputs.variables)
+                space = want.record.metadata.namespace
+                makes += box.check(space, inputs.variables, env_of(want))
             makes += [_remove(replica) for replica in todo.leaving]
             makes += [
                 box.RunContainer(self._spec(want, inputs, slot, None), inputs.variables)
                 for slot in todo.makes
             ]
         states = [replica.state for replica in seen.replicas]
-        pull = box.pull(want.record.spec.image, makes, states, here=seen.image_here)
-        return (*steps, *(step for step in pull if step not in steps), *makes)
+        before: tuple[box.ContainerStep, ...]
+        before = box.pull(want.record.spec.image, makes, states, here=seen.image_here)
+        if not before and (not inputs.complete or (makes and inputs.variables)):
+            before = box.starts(states)
+        return (*steps, *(step for step in before if step not in steps), *makes)
 
     def _spec(
         self, want: Want[App], inputs: Inputs, slot: int, replica: Replica | None
@@ -284,7 +289,12 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             reason,
             message,
             published(want),
-            in_use=_in_use(want, seen, kept),
+            in_use=in_use(
+                want,
+                (replica.state for replica in seen.replicas),
+                [each.state for each in kept],
+                exchanging=updated < len(live),
+            ),
             recheck_after_s=float(check.interval_seconds) if probed else None,
         )
 
@@ -309,14 +319,6 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
 
 def _name(want: Want[App], slot: int) -> str:
     return f"{want.record.owned_name}-{slot}"
-
-
-def _in_use(want: Want[App], seen: AppSeen, kept: tuple[Replica, ...]) -> Footprint:
-    """What its containers hold; while some stand in for others, with the room for those, too."""
-    whole = box.held(*(replica.state for replica in seen.replicas))
-    if not kept:
-        return whole
-    return whole.at_least(want.record.footprint + box.held(*(each.state for each in kept)))
 
 
 def _fixes(

@@ -1,7 +1,7 @@
 """App: while one size becomes another, its containers never get more than it holds."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from controlplane.plan import Plan
 from drivers.containers import ContainerState, Limits
+from drivers.fake.engine import Container
+from drivers.probe import Target
 from resources.app import App
 from resources.meta import Footprint
 from tests.unit.reconcilers.apps import NAME, slots
@@ -26,6 +28,11 @@ def sized(replicas: int, memory: int, cpu: int = 100, **spec: Any) -> App:
     """Of 64 MiB and millicores, each."""
     size = {"cpu": f"{cpu}m", "memory": f"{64 * memory}Mi"}
     return app(replicas=replicas, resources=size, **spec)
+
+
+def of_2(wanted: App) -> App:
+    """The same of another image."""
+    return wanted.model_copy(update={"spec": wanted.spec.model_copy(update={"image": "shop:2"})})
 
 
 @dataclass(slots=True)
@@ -61,6 +68,7 @@ class Stepped:
         if not plan.steps:
             assert report.in_use is not None
             self.world.held = wanted.footprint.at_least(report.in_use)
+            assert self.used().fits(self.world.held)
             if self.routed:
                 told = report.status.model_dump()["backends"]
                 self.world.services = {"ingress": ingress_with(list(told))}
@@ -79,6 +87,20 @@ class Stepped:
         for slot in slots_:
             if found := slots(self.world).get(str(slot)):
                 self.world.probe.hanging.add((found.state.networks[NETWORK], 80))
+
+    def without_an_answer(self, image: str) -> None:
+        """None of this image serves."""
+
+        def refuses(target: Target) -> bool:
+            found = [each for each in self.states() if each.image == image]
+            return target.address in {each.networks[NETWORK] for each in found}
+
+        self.world.probe.refuses = refuses
+
+    def serving(self) -> list[str]:
+        """What it is that serves, by image."""
+        found = [(each.image, Target(each.networks[NETWORK], 80)) for each in self.states()]
+        return sorted(image for image, target in found if not self.world.probe.refuses(target))
 
     def is_as_wanted(self, wanted: App) -> bool:
         spec = wanted.spec
@@ -198,13 +220,80 @@ async def test_limits_that_block_each_other_are_brought_down_before_any_is_raise
     assert set(made.done) == {"FixContainer"}
 
 
-async def test_one_that_lacks_the_room_to_serve_gets_it_from_an_old_one() -> None:
-    """Killed for want of memory, it is given more, and the one that serves has that."""
-    made = await running(sized(2, 3))
-    await made.look(sized(2, 1, image="shop:2"))
-    (starved,) = [state for state in made.states() if state.image == "shop:2"]
-    made.sick(int(starved.name[-1]))
-    assert (await made.until_it_rests(sized(2, 1, image="shop:2"))).wait is not None
+@pytest.mark.parametrize(
+    ("old", "new", "larger", "serve"),
+    [
+        pytest.param(sized(2, 16), sized(2, 8), sized(2, 12), 1, id="memory"),
+        pytest.param(sized(2, 2, 200), sized(2, 2, 100), sized(2, 2, 150), 1, id="CPU"),
+        pytest.param(
+            sized(1, 16, surge=1), sized(1, 8, surge=1), sized(1, 12, surge=1), 1, id="surge"
+        ),
+        pytest.param(sized(3, 16), sized(3, 8), sized(3, 13), 2, id="three"),
+        pytest.param(sized(2, 16), sized(2, 8), sized(1, 12), 1, id="fewer, as a stand-in"),
+    ],
+)
+async def test_what_serves_stays_over_a_second_edit_while_the_new_ones_do_not_serve(
+    old: App, new: App, larger: App, serve: int
+) -> None:
+    """The room of the first exchange is kept until it is over."""
+    made = await running(old)
+    made.without_an_answer("shop:2")
+    for wanted in (of_2(new), of_2(larger)):
+        assert (await made.until_it_rests(wanted)).wait is not None
+        assert made.serving() == ["shop:1"] * serve
+    assert made.world.held == of_2(larger).footprint.at_least(old.footprint)
+    made.world.probe.refuses = lambda _: False
+    assert (await made.until_it_rests(of_2(larger))).converged
+    assert made.is_as_wanted(of_2(larger))
+    assert made.world.held == larger.footprint
+
+
+async def test_the_room_for_surge_is_kept_while_an_exchange_waits_for_a_secret() -> None:
+    made = await running(sized(1, 4, surge=1))
+    made.fewest = 99
+    wanted = sized(1, 3, surge=1, image="shop:2", envFrom=[{"secretRef": {"name": "s"}}])
+    assert (await made.until_it_rests(wanted)).wait is not None
+    made.world.values.data[("Secret", "s")] = {"KEY": b"one"}
+    assert (await made.until_it_rests(wanted)).converged
+    assert made.is_as_wanted(wanted)
+    assert made.fewest == 1
+    assert made.done.index("RunContainer") < made.done.index("RemoveContainer")
+    assert made.world.held == wanted.footprint
+
+
+async def test_one_that_was_given_more_by_hand_is_charged_for_it_until_it_is_exchanged() -> None:
+    made = await running(sized(2, 2))
+    made.without_an_answer("shop:2")
+    wanted = sized(2, 2, image="shop:2")
+    await made.until_it_rests(wanted)
+    made.world.engine.update(f"{NAME}-1", Limits(300, 9 * 64 * MIB))
+    await made.until_it_rests(wanted)
+    assert made.serving() == ["shop:1"]
+    made.world.probe.refuses = lambda _: False
+    assert (await made.until_it_rests(wanted)).converged
+    assert made.world.held == wanted.footprint
+
+
+async def test_one_that_lacks_the_room_to_serve_gets_it_from_others_like_it() -> None:
+    """Killed for want of memory, say; the old one is the only one that serves."""
+    made = await running(sized(2, 6))
+    made.without_an_answer("shop:2")
+    await made.until_it_rests(sized(4, 3, image="shop:2"))
+    assert len(made.states()) == 3
+    wanted = sized(3, 4, image="shop:2")
+    assert (await made.until_it_rests(wanted)).wait is not None
+    found = sorted((state.image, state.limits.memory_bytes // MIB) for state in made.states())
+    assert found == [("shop:1", 384), ("shop:2", 256)]
+    made.world.probe.refuses = lambda _: False
+    assert (await made.until_it_rests(wanted)).converged
+    assert made.is_as_wanted(wanted)
+
+
+async def test_where_no_other_has_the_room_to_serve_it_comes_from_an_old_one() -> None:
+    made = await running(sized(1, 4))
+    made.without_an_answer("shop:2")
+    await made.until_it_rests(sized(5, 1, image="shop:2"))
+    assert len(made.states()) == 2
     wanted = sized(2, 2, image="shop:2")
     await made.until_it_rests(wanted)
     assert made.is_as_wanted(wanted)
@@ -230,6 +319,25 @@ async def test_one_that_was_given_more_by_hand_is_brought_back_and_takes_room_un
     plan, _ = await made.world.look(wanted)
     made.world.held = wanted.footprint
     assert names(plan) == ["FixContainer", "RunContainer"]
+    assert (await made.until_it_rests(wanted)).converged
+    assert made.is_as_wanted(wanted)
+
+
+async def test_a_second_one_of_a_slot_changes_nothing_of_the_first_until_it_goes() -> None:
+    """Someone renamed it, say, and another took its place."""
+    made = await running(sized(1, 4, domains=DOMAIN), routed=True)
+    (first,) = slots(made.world).values()
+    second = replace(first.state, id="second", name="zz", networks={NETWORK: "10.201.0.77"})
+    made.world.engine.containers["second"] = Container(second, first.spec)
+    backends = [f"{state.networks[NETWORK]}:80" for state in made.states()]
+    made.world.services = {"ingress": ingress_with(backends)}
+    made.world.held = sized(2, 4).footprint
+    wanted = sized(1, 1, domains=DOMAIN)
+    assert (await made.until_it_rests(wanted)).wait is not None
+    assert made.done == ["FixContainer"]
+    found = {state.name: state.limits.memory_bytes // MIB for state in made.states()}
+    assert found == {f"{NAME}-0": 64, "zz": 256}
+    assert made.world.held.memory_bytes == 320 * MIB
     assert (await made.until_it_rests(wanted)).converged
     assert made.is_as_wanted(wanted)
 
@@ -269,10 +377,11 @@ def test_any_edits_end_as_the_last_one_says_and_never_take_more_than_is_held(
                 await made.look(last)
         await made.until_it_rests(last)
         made.world.probe.hanging.clear()
+        plan = await made.until_it_rests(last)
         for _ in range(MOST_LOOKS):
-            plan = await made.until_it_rests(last)
             if plan.wait is None or plan.wait.reason != "Draining":
                 break
+            plan = await made.until_it_rests(last)
         assert plan.converged, plan
         assert made.is_as_wanted(last)
 

@@ -110,6 +110,48 @@ async def test_one_that_runs_is_not_stopped_for_variables_that_cannot_be(
     assert {c.secret_env["KEY"] for c in slots(made).values()} == {"two"}
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("harm", ["kill", "pause"])
+async def test_one_that_stops_is_started_while_its_variables_cannot_be(
+    harm: str, replicas: int
+) -> None:
+    made, wanted = await with_variables(replicas=replicas)
+    before = slots(made)
+    made.values.data[("Secret", "s")] = {"1st": b"x"}
+    with pytest.raises(TerminalError):
+        await made.settle(wanted)
+    for slot in before:
+        getattr(made.engine, harm)(f"{NAME}-{slot}")
+    with pytest.raises(TerminalError):
+        await made.settle(wanted)
+    after = slots(made)
+    assert {slot: c.state.id for slot, c in after.items()} == {
+        slot: c.state.id for slot, c in before.items()
+    }
+    assert all(c.state.running and not c.state.paused for c in after.values())
+
+
+async def test_one_that_stops_is_started_while_another_cannot_be_made() -> None:
+    made, wanted = await with_variables(replicas=2)
+    made.values.data[("Secret", "s")] = {"1st": b"x"}
+    made.engine.remove(f"{NAME}-0")
+    made.engine.kill(f"{NAME}-1")
+    with pytest.raises(TerminalError):
+        await made.settle(wanted)
+    assert slots(made)["1"].state.running
+
+
+async def test_one_that_stops_is_started_while_its_successor_waits_for_a_secret() -> None:
+    made, _ = await with_variables()
+    before = slots(made)["0"].state.id
+    del made.values.data[("Secret", "s")]
+    made.engine.kill(f"{NAME}-0")
+    edited = app(image="shop:2", envFrom=[{"secretRef": {"name": "s"}}])
+    report = await made.settle(edited)
+    assert report.ready
+    assert slots(made)["0"].state.id == before
+
+
 async def test_one_that_runs_is_not_stopped_for_a_secret_that_goes_just_then() -> None:
     made, wanted = await with_variables()
     before = slots(made)
@@ -141,6 +183,39 @@ async def test_a_variable_may_be_as_long_as_the_kernel_takes() -> None:
     made.values.data[("Secret", "s")] = {"KEY": LONGEST}
     await made.settle(wanted)
     assert slots(made)["0"].secret_env == {"KEY": LONGEST.decode()}
+
+
+@pytest.mark.parametrize("by", ["env", "envFrom", "databaseRefs"])
+async def test_one_that_is_too_long_does_no_harm_where_another_value_is_given(by: str) -> None:
+    made = await world()
+    made.bind("db")
+    made.values.data[("Secret", "s")] = {"DB_HOST": LONGEST, "KEY": b"one"}
+    made.values.data[("ConfigMap", "c")] = {"DB_HOST": b"other"}
+    sources = [{"secretRef": {"name": "s"}}]
+    spec: dict[str, Any] = {"envFrom": sources}
+    spec |= {
+        "env": {"env": [{"name": "DB_HOST", "value": "other"}]},
+        "envFrom": {"envFrom": [*sources, {"configMapRef": {"name": "c"}}]},
+        "databaseRefs": {"databaseRefs": [{"name": "db", "envPrefix": "DB"}]},
+    }[by]
+    for image in ("shop:1", "shop:2"):
+        wanted = app(image=image, **spec)
+        assert (await made.settle(wanted)).ready
+        (container,) = slots(made).values()
+        assert container.state.image == image
+        assert container.secret_env["KEY"] == "one"
+        if by != "env":
+            assert container.secret_env["DB_HOST"] in ("other", "db")
+
+
+async def test_one_that_is_too_long_is_refused_though_it_overrides_another() -> None:
+    made = await world()
+    made.values.data[("Secret", "s")] = {"KEY": LONGEST + b"x"}
+    made.values.data[("ConfigMap", "c")] = {"KEY": b"one"}
+    sources = [{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "s"}}]
+    with pytest.raises(TerminalError, match="too long"):
+        await made.settle(app(envFrom=sources))
+    assert not made.engine.containers
 
 
 async def test_keys_that_no_variable_can_be_called_are_given_all_the_same() -> None:
