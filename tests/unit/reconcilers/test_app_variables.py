@@ -192,12 +192,12 @@ async def test_one_that_is_too_long_does_no_harm_where_another_value_is_given(by
     made.values.data[("Secret", "s")] = {"DB_HOST": LONGEST, "KEY": b"one"}
     made.values.data[("ConfigMap", "c")] = {"DB_HOST": b"other"}
     sources = [{"secretRef": {"name": "s"}}]
-    spec: dict[str, Any] = {"envFrom": sources}
-    spec |= {
-        "env": {"env": [{"name": "DB_HOST", "value": "other"}]},
-        "envFrom": {"envFrom": [*sources, {"configMapRef": {"name": "c"}}]},
-        "databaseRefs": {"databaseRefs": [{"name": "db", "envPrefix": "DB"}]},
-    }[by]
+    overriding: dict[str, Any] = {
+        "env": [{"name": "DB_HOST", "value": "other"}],
+        "envFrom": [*sources, {"configMapRef": {"name": "c"}}],
+        "databaseRefs": [{"name": "db", "envPrefix": "DB"}],
+    }
+    spec = {"envFrom": sources, by: overriding[by]}
     for image in ("shop:1", "shop:2"):
         wanted = app(image=image, **spec)
         assert (await made.settle(wanted)).ready
