@@ -283,18 +283,14 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         reason, message = _readiness(want, seen, serving, ready)
         check = record.spec.health_check or HealthCheck()
         probed = ready and total > 0 and record.spec.probe_port is not None
+        states, standing = ([each.state for each in of] for of in (seen.replicas, kept))
         return Report(
             status,
             ready,
             reason,
             message,
             published(want),
-            in_use=in_use(
-                want,
-                (replica.state for replica in seen.replicas),
-                [each.state for each in kept],
-                exchanging=updated < len(live),
-            ),
+            in_use=in_use(want, states, standing, exchanging=updated < len(live)),
             recheck_after_s=float(check.interval_seconds) if probed else None,
         )
 
