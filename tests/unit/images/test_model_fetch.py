@@ -2,42 +2,21 @@
 
 import contextlib
 import hashlib
-import importlib
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from tests.support.files import Files, file_server, serving
+from tests.unit.images.beside import load
 
-FOLDER = Path(__file__).resolve().parents[3] / "manifests/images/llamacpp"
-NAMES = ("engine", "fetch", "registry", "shelf")
 DATA = b"GGUF" + bytes(range(256)) * 8
 DIGEST = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
 
 
-@contextlib.contextmanager
-def _beside() -> Iterator[None]:
-    """The container's modules find each other by bare names, and nobody else finds them."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in NAMES:
-            sys.modules.pop(name, None)
-
-
-def _load() -> tuple[ModuleType, ...]:
-    with _beside():
-        return tuple(importlib.import_module(name) for name in NAMES)
-
-
-engine, fetch, registry, shelf = _load()
+engine, fetch, registry, shelf = load("llamacpp", "engine", "fetch", "registry", "shelf")
 
 
 class Loads:

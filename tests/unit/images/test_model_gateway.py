@@ -1,13 +1,9 @@
 """The gateway before an Ollama has it keep a model for as long as the record says."""
 
 import asyncio
-import contextlib
-import importlib
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import aiohttp
@@ -18,31 +14,13 @@ from drivers.ollama import Ollama
 from reconcilers._modelserver import Place, env_of, inner_name, lives_as_wanted
 from tests.support.files import serving
 from tests.support.ollama import DEFAULT_KEEP_ALIVE_S, Manifest, OllamaServer, full
+from tests.unit.images.beside import load
 from tests.unit.reconcilers.models import ollama
 
-FOLDER = Path(__file__).resolve().parents[3] / "manifests/images/llamacpp"
-NAMES = ("engine", "fetch", "gateway", "modelhost", "registry", "shelf")
 DAY_S = 86_400.0
 
 
-@contextlib.contextmanager
-def _beside() -> Iterator[None]:
-    """The container's modules find each other by bare names, and nobody else finds them."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in NAMES:
-            sys.modules.pop(name, None)
-
-
-def _load() -> tuple[ModuleType, ModuleType]:
-    with _beside():
-        return importlib.import_module("gateway"), importlib.import_module("modelhost")
-
-
-gateway, modelhost = _load()
+gateway, modelhost = load("llamacpp", "gateway", "modelhost")
 
 
 class Chats:

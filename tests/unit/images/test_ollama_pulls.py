@@ -3,13 +3,10 @@
 import asyncio
 import contextlib
 import hashlib
-import importlib
 import json
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import aiohttp
@@ -19,32 +16,14 @@ from aiohttp import web
 from drivers.models import ModelOrder, ModelServer, ModelState
 from drivers.ollama import Ollama
 from tests.support.files import Files, file_server, serving
+from tests.unit.images.beside import load
 
-FOLDER = Path(__file__).resolve().parents[3] / "manifests/images/ollama"
-NAMES = ("engine", "fetch", "library", "registry", "serve")
 OLDER, NEWER = b"GGUF" + bytes(20_000), b"GGUF" + b"n" * 20_000
 CHUNK = 1000
 ONE, OTHER = "bunker/one:a", "bunker/one:b"
 
 
-@contextlib.contextmanager
-def _beside() -> Iterator[None]:
-    """The container's modules find each other by bare names, and nobody else finds them."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in NAMES:
-            sys.modules.pop(name, None)
-
-
-def _load() -> tuple[ModuleType, ModuleType]:
-    with _beside():
-        return importlib.import_module("library"), importlib.import_module("serve")
-
-
-library, serve = _load()
+library, serve = load("ollama", "library", "serve")
 
 
 def digest_of(data: bytes) -> str:
