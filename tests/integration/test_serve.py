@@ -182,15 +182,21 @@ async def test_an_agent_renews_its_lease_on_a_connection_of_its_own(
     assert process.returncode == 0, told
 
 
+async def still_starting(folder: Path) -> tuple[EmbeddedPostgres, int]:
+    """A bundled PostgreSQL that answers once there is a file `go` in its data, and its pid."""
+    cluster = await slow_to_start(bundled(folder).home)
+    with pytest.raises(StoreUnavailableError):
+        await asyncio.to_thread(EmbeddedPostgres(cluster.home, start_timeout_s=3).start)
+    pid = cluster.pid()
+    assert pid is not None
+    return cluster, pid
+
+
 @pytest.mark.postgres
 async def test_a_bundled_postgresql_that_ends_while_it_is_waited_for_is_started_again(
     folder: Path,
 ) -> None:
-    cluster = await slow_to_start(bundled(folder).home)
-    with pytest.raises(StoreUnavailableError):
-        await asyncio.to_thread(EmbeddedPostgres(cluster.home, start_timeout_s=3).start)
-    first = cluster.pid()
-    assert first is not None
+    cluster, first = await still_starting(folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -211,11 +217,7 @@ async def test_a_bundled_postgresql_that_ends_while_it_is_waited_for_is_started_
 
 @pytest.mark.postgres
 async def test_a_command_waits_for_a_bundled_postgresql_that_ends_meanwhile(folder: Path) -> None:
-    cluster = await slow_to_start(bundled(folder).home)
-    with pytest.raises(StoreUnavailableError):
-        await asyncio.to_thread(EmbeddedPostgres(cluster.home, start_timeout_s=3).start)
-    first = cluster.pid()
-    assert first is not None
+    cluster, first = await still_starting(folder)
     process = await begun(folder, "", "audit", "head")
     assert process.stderr is not None
     try:
