@@ -89,6 +89,12 @@ def test_nothing_names_a_path_of_one_machine() -> None:
     assert found == []
 
 
+def test_what_needs_an_engine_is_left_out_where_there_is_none() -> None:
+    """`scripts/test --fast` needs only Python; it goes by this marker."""
+    needy = (ROOT / "tests/contract/docker").glob("test_*.py")
+    assert not [p.name for p in needy if "pytestmark = pytest.mark.docker" not in p.read_text()]
+
+
 def test_decisions_are_all_in_the_index() -> None:
     folder = ROOT / "docs/decisions"
     index = (folder / "README.md").read_text()

@@ -2,8 +2,12 @@
 
 from ipaddress import ip_network
 
+import pytest
+
 from drivers.containers import ContainerState, NetworkAttachment, NetworkState
 from tests.contract.worlds import DockerWorld, observed, spec, with_network
+
+pytestmark = pytest.mark.docker
 
 
 def _hosts(network: NetworkState) -> list[str]:

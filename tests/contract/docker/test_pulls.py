@@ -20,6 +20,7 @@ from drivers.docker_calls import DockerConfig
 from drivers.docker_images import PULLS
 from tests.support.files import serving
 
+pytestmark = pytest.mark.docker
 GIVE_UP_S = 60.0
 
 
