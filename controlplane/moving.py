@@ -63,9 +63,10 @@ class Mover:
         write_master_key(self.master_file, master)
         if load_master_key(self.master_file, may_create=False).secret != master.secret:
             raise _differs("the master key")
+        own = await self.vault.owner() in (None, await self.table.identity())
         count = 0
         for _ in range(ROUNDS):
-            uids = await self.vault.uids()
+            uids = await self._kept_in_vault(own=own)
             for uid in uids:
                 await self._copy(uid, to="embedded")
             await self.table.set_backend("embedded")
@@ -73,10 +74,21 @@ class Mover:
                 if await self.vault.get(uid) == await self.table.get(uid):
                     await self.vault.delete(uid)
                     count += 1
-            if not await self.vault.uids():
-                await self.vault.delete_master()
+            if not await self._kept_in_vault(own=own):
+                if own:
+                    await self.vault.delete_master()
                 return count
         raise _restless()
+
+    async def _kept_in_vault(self, *, own: bool) -> tuple[str, ...]:
+        """Those of this installation. In the folder of another one they are those of the Secrets
+        that there are: an earlier release let a second one begin in it, under the same master key.
+        """
+        uids = await self.vault.uids()
+        if own:
+            return uids
+        sealed = await self.table.sealed_uids()
+        return tuple(uid for uid in uids if uid in sealed)
 
     async def _copy(self, uid: str, *, to: Backend) -> None:
         source, target = (self.table, self.vault) if to == "vault" else (self.vault, self.table)

@@ -285,10 +285,12 @@ async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Back
     secrets = await table.sealed_uids()  # before the keys: another may be making the first ones
     held = {*await table.uids(), *await keys.uids()}
     if kept is not None:
-        none_here = secrets and secrets.isdisjoint(held)
         # in its own folder they are lost, and each is told so: this Vault is of an older backup
-        if none_here and await keys.owner() != await table.identity():
-            raise _elsewhere(keys, "what is there is of other Secrets than the database has")
+        if secrets.isdisjoint(held) and (owner := await keys.owner()) != await table.identity():
+            if secrets:
+                raise _elsewhere(keys, "what is there is of other Secrets than the database has")
+            if owner is not None:
+                raise _elsewhere(keys, "what is there is another database's")
         return MasterKey(kept)
     if held:
         raise SecretsUnavailableError(

@@ -226,6 +226,39 @@ async def test_another_installations_master_key_is_not_taken_for_its_own(
     assert place.vault.kept == before
 
 
+async def test_a_new_installation_begins_nothing_in_the_folder_of_another(
+    place: Place, tmp_path: Path
+) -> None:
+    blobs = await sealed(place, "vault")
+    assert await place.keys.claimed("this")
+    before = dict(place.vault.kept)
+    for name in ("other", None):
+        other = VaultSealer(place.keys, FakeTable(name=name), tmp_path / "none")
+        with pytest.raises(SecretsUnavailableError, match=r"secret/bunker/x.*another.*CP_VAULT_PATH"):
+            await other.seal("of the other", b"x")
+    assert place.vault.kept == before
+    await opens(place.vaulted(), blobs)
+
+
+async def test_one_that_began_in_the_folder_of_another_takes_only_its_own_keys_back(
+    place: Place, tmp_path: Path
+) -> None:
+    """As an earlier release let it."""
+    blobs = await sealed(place, "vault")
+    other = Place(tmp_path / "other")
+    other.vault, other.keys, other.table.name = place.vault, place.keys, "other"
+    other.file.parent.mkdir()
+    blob = await other.vaulted().seal("of the other", b"x")
+    other.table.secrets.add("of the other")
+    assert await place.keys.claimed("this")
+    before = {path: kept for path, kept in place.vault.kept.items() if "other" not in path}
+
+    assert await other.move("embedded") == 1
+    assert place.vault.kept == before
+    assert await (await other.embedded()).open("of the other", blob) == b"x"
+    await opens(place.vaulted(), blobs)
+
+
 async def test_in_its_own_folder_lost_keys_are_lost_and_new_ones_made(place: Place) -> None:
     blobs = await sealed(place, "vault")
     assert await place.keys.claimed("this")
