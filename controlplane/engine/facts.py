@@ -5,6 +5,7 @@ from typing import Final
 from controlplane.conditions import Fact, Reason, find, truth
 from controlplane.plan import Plan, Report, Wait
 from controlplane.records import Stored
+from controlplane.store.shape import PROPAGATION_FINALIZERS
 
 DESTRUCTIVE: Final = ("Remove", "Drop", "Replace", "Delete")
 """Steps whose names begin so can lose something: the record is read again before."""
@@ -28,6 +29,13 @@ def doing(plan: Plan[object]) -> str:
 def is_destructive(step: object) -> bool:
     """Whether it can lose something."""
     return type(step).__name__.startswith(DESTRUCTIVE)
+
+
+def asked_for(stored: Stored) -> tuple[int, frozenset[str]]:
+    """Changes with what is asked of it: with an edit, and with what is to become of the rest while
+    it is being deleted, which is no edit of it."""
+    finalizers = frozenset(stored.meta.get("finalizers") or ())
+    return stored.generation, finalizers.intersection(PROPAGATION_FINALIZERS.values())
 
 
 def soon_over(wait: Wait, stored: Stored) -> bool:

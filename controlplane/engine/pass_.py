@@ -11,7 +11,7 @@ from controlplane import events
 from controlplane.budget import Refused
 from controlplane.conditions import Fact, Reason, Summary, find
 from controlplane.engine.admission import allocation
-from controlplane.engine.facts import doing, is_destructive, ready_fact, soon_over
+from controlplane.engine.facts import asked_for, doing, is_destructive, ready_fact, soon_over
 from controlplane.engine.held import first_start
 from controlplane.engine.parts import Parts
 from controlplane.engine.queue import CAP_S
@@ -371,7 +371,7 @@ class Pass:
         """Before something is lost: by the store itself, as a view may be behind."""
         assert self.base is not None
         live = await self.parts.live(self.base)
-        if live is None or live.generation != self.base.generation:
+        if live is None or asked_for(live) != asked_for(self.base):
             raise ConflictError(f"cannot go on with {self.key}: it has changed meanwhile")
 
     def _check_unchanged(self, base: Stored) -> None:

@@ -1,11 +1,16 @@
 """The real kinds under the real engine on fake drivers: made, healed, adopted, deleted."""
 
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from api.qualified import is_value
 from controlplane.engine.children import CLAIM_LABEL
 from controlplane.errors import ControlPlaneError, RetryableError, TerminalError
 from controlplane.records import Key, Write
+from controlplane.seam import Call
 from drivers.containers import NetworkState
 from drivers.fake.engine import Container
 from resources.database import Database
@@ -149,6 +154,38 @@ async def test_who_asks_for_orphans_keeps_the_data_whatever_its_policy() -> None
             assert set(platform.engine.volumes) == volumes
             again = (await platform.records.read(platform.get(secret)))["data"]["password"]
             assert again == password
+
+
+class Slow:
+    """Each removal of a container takes its time, as a server's that is shut down."""
+
+    def opened(self, port: str, verbs: Sequence[str], /) -> None:
+        pass
+
+    async def __call__(self, call: Call, /) -> Any:
+        if (call.port, call.verb) == ("containers", "delete_container"):
+            await asyncio.sleep(5)
+        return await call.go()
+
+
+@in_virtual_time
+async def test_orphans_may_be_asked_for_while_the_server_is_shut_down() -> None:
+    async with Platform(seam=Slow()).running() as platform:
+        await platform.settle(1)
+        pg = await platform.apply("Database", "pg", engine="postgres", deletionPolicy="Delete")
+        await platform.settle(30)
+        secret = Key("Secret", "shop", platform.status(pg)["secretRef"]["name"])
+        volumes = set(platform.engine.volumes)
+        assert len(volumes) == 1
+        await platform.delete(pg)
+        await platform.settle(1)
+        assert platform.of(pg)
+        await platform.delete(pg, "Orphan")
+        await platform.settle(1300)
+        assert platform.find(pg) is None
+        assert set(platform.engine.volumes) == volumes
+        assert platform.find(secret) is not None
+        assert [each.owner_uids for each in platform.store.cache.list("Volume")] == [()]
 
 
 @in_virtual_time
