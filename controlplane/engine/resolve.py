@@ -89,8 +89,9 @@ def allocation_of(stored: Stored) -> Allocation | None:
 
 def former(model: type[Record], stored: Stored) -> Record | None:
     """The record by the spec that its allocation was committed for: an earlier one while an edit
-    waits to be admitted, else its own, of which a new release may ask more than it holds. None if
-    there is none, or nothing is to be done by it."""
+    waits to be admitted, else its own, where that is as large: an earlier release kept none, and a
+    new one may ask for more than was given. None if there is none, or nothing is to be done by it.
+    """
     held = allocation_of(stored)
     if held is None:
         return None
@@ -98,6 +99,8 @@ def former(model: type[Record], stored: Stored) -> Record | None:
     try:
         record = model.model_validate(obj, context=STORED)
     except ValidationError:
+        return None
+    if held.spec is None and not record.footprint.fits(held.footprint):
         return None
     spec = getattr(record, "spec", None)
     return None if isinstance(spec, Spec) and spec.paused else record

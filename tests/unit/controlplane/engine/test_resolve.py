@@ -1,6 +1,7 @@
 """What is read of a record, and what of that is kept."""
 
 import orjson
+import pytest
 
 from controlplane.engine import resolve
 from controlplane.engine.resolve import allocation_of, former
@@ -49,3 +50,20 @@ def test_a_record_is_read_by_the_spec_that_it_was_admitted_with() -> None:
     assert older.spec.cpu == 1000
     odd = {**obj, "status": {"allocation": {**held, "cpu": "many"}}}
     assert allocation_of(Stored(A, "u", 1, 1, orjson.dumps(odd))) is None
+
+
+@pytest.mark.parametrize(("cpu", "goes_on"), [("1", True), ("2", False)])
+def test_one_of_an_earlier_release_that_waits_to_grow_is_not_given_what_it_asks_for(
+    cpu: str, goes_on: bool
+) -> None:
+    """It kept no spec with what it was given, so that what was admitted isn't known."""
+    meta = {"name": "a", "namespace": "shop", "uid": "u", "resourceVersion": "1"}
+    obj = {
+        "apiVersion": "bunker.cloud/v1",
+        "kind": "Box",
+        "metadata": meta,
+        "spec": {"cpu": cpu},
+        "status": {"allocation": {"cpu": "1", "memory": "0", "disk": "0"}},
+    }
+    found = former(Box, Stored(A, "u", 1, 1, orjson.dumps(obj)))
+    assert (found is not None) is goes_on
