@@ -120,23 +120,28 @@ def granted_bytes(volume: Owned) -> int | None:
 def release(
     want: Want[Any], names: tuple[tuple[str, str], ...], *, retain: bool
 ) -> tuple[RecordStep, ...]:
-    """Children kept for the next record of this name, or destroyed with it."""
+    """Children kept for the next record of this name, or destroyed with it.
+
+    A Volume keeps what it has: no growth that waits for room outlives who asked for it.
+    """
     owned = [
         child
         for child in (want.children.get(name) for name in names)
         if child is not None and child.owned and not child.deleting
     ]
-    return tuple(
-        OrphanChild(child.kind, child.name)
-        if retain and not _never_made(child)
-        else RemoveChild(child.kind, child.name)
+    if not retain or any(_never_made(child) for child in owned):
+        return tuple(RemoveChild(child.kind, child.name) for child in owned)
+    cut = tuple(
+        EnsureChild(child.kind, child.name, {"size": format_bytes(held_bytes(child))})
         for child in owned
+        if child.kind == "Volume" and held_bytes(child) < parse_bytes(child.spec.get("size", 0))
     )
+    return (*cut, *(OrphanChild(child.kind, child.name) for child in owned))
 
 
 def _never_made(child: Owned) -> bool:
     """A Volume that was refused room from the start holds nothing, and kept it would make the next
-    record of this name ask for as much, for ever."""
+    record of this name ask for as much, for ever. What goes with it opens nothing."""
     made = child.status.get("allocation") or child.status.get("dockerName")
     named = child.spec.get("dockerName")
     return child.kind == "Volume" and not (made or named) and refusal(child.status) is not None

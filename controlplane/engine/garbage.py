@@ -17,6 +17,7 @@ from controlplane.clock import Clock, parse_time
 from controlplane.engine.children import CLAIM_LABEL, without_owner
 from controlplane.engine.port import AGENT, RecordsPort
 from controlplane.engine.queue import Priority, Queue
+from controlplane.engine.limits import BUDGET_KINDS
 from controlplane.engine.resolve import NAMESPACE, forget_parsed
 from controlplane.engine.slices import in_slices
 from controlplane.errors import ConflictError, ControlPlaneError, NotFoundError, StaleEpochError
@@ -274,7 +275,8 @@ class Garbage:
 
     async def _empty(self, job: Key) -> None:
         """Delete what is in a namespace that goes, or has gone: first what refers to other
-        records, then what it referred to, and plain data last (a teardown may need it)."""
+        records, then what it referred to, and plain data last (a teardown may need it), with the
+        limits: what goes must not grow meanwhile."""
         namespace = job.name
         await self.records.catch_up(5.0)
         home = self.view.get(Key(NAMESPACE, "", namespace))
@@ -297,10 +299,15 @@ class Garbage:
         return [k for k, i in self.infos.items() if i.namespaced and i.reconciled and i.refs]
 
     def _reconciled(self) -> list[str]:
-        return [k for k, i in self.infos.items() if i.namespaced and i.reconciled and not i.refs]
+        last = self._data()
+        return [k for k, i in self.infos.items() if i.namespaced and not i.refs and k not in last]
 
     def _data(self) -> list[str]:
-        return [k for k, i in self.infos.items() if i.namespaced and not i.reconciled]
+        return [
+            k
+            for k, i in self.infos.items()
+            if i.namespaced and (not i.reconciled or k in BUDGET_KINDS)
+        ]
 
     def contents(self, namespace: str) -> int:
         """How many records a namespace still has, events left out."""

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from controlplane.records import Key
 from drivers.fake.models import FakeFile
 from resources.kinds import MODELS
@@ -331,6 +333,40 @@ async def test_a_database_that_never_had_room_leaves_no_volume() -> None:
         await platform.settle(10)
         assert not platform.store.cache.list("Volume")
         assert platform.ready(await database(platform, "db", "40Gi"))
+
+
+@in_virtual_time
+async def test_nor_a_secret_that_would_be_in_the_way_of_another_engine() -> None:
+    async with Platform().running() as platform:
+        await begun(platform)
+        key = await database(platform, "db", "500Gi")
+        await platform.delete(key)
+        await platform.settle(10)
+        assert not platform.store.cache.list("Secret", "shop")
+        await platform.apply("Database", "db", engine="postgres", storage="40Gi")
+        await platform.settle(30)
+        assert platform.ready(key)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("goes", ["database", "namespace"])
+async def test_a_growth_that_waits_goes_with_its_database(goes: str) -> None:
+    """The Volume is kept with the disk that it has: nobody is there who wanted more."""
+    async with Platform().running() as platform:
+        await begun(platform)
+        key = await database(platform, "db", "10Gi")
+        kept = volume_of(platform, key)
+        await database(platform, "db", "60Gi")
+        assert platform.condition(kept, "Admitted")["reason"] == "QuotaExceeded"
+        await platform.delete(key if goes == "database" else SPACE)
+        await platform.settle(120)
+        assert platform.find(key) is None
+        if goes == "database":
+            await platform.apply("Quota", "limit", disk="100Gi")
+            await platform.settle(30)
+        assert platform.get(kept).obj["spec"]["size"] == "10Gi"
+        assert platform.status(kept)["allocation"]["disk"] == "10Gi"
+        assert platform.condition(kept, "Admitted")["status"] == "True"
 
 
 @in_virtual_time
