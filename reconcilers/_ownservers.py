@@ -22,7 +22,7 @@ class Own:
     secret: str
     """Name of the Secret with its keys."""
     container: str
-    """Id of its container; "" while that is not known."""
+    """Id of its container."""
 
 
 async def s3_server(values: SecretReader, platform: Own) -> S3Server | None:
@@ -40,14 +40,17 @@ async def login(values: SecretReader, platform: Own, *keys: str) -> tuple[str, .
 
 def own_servers(view: View, service: str, port: str) -> list[Own]:
     """The Platform records of a service that run. One that somebody else runs is not among them:
-    it may have things of another installation."""
+    it may have things of another installation. By its spec, and by the container that its status
+    must tell of: while an edit that takes `external` away waits, the rest of it is the other's."""
     found = []
     for stored in view.list(PLATFORM, PLATFORM_NAMESPACE):
         spec, status = stored.obj["spec"], stored.obj.get("status") or {}
         address = (status.get("endpoints") or {}).get(port)
         secret = (status.get("secretRef") or {}).get("name")
-        if spec.get("service") == service and not spec.get("external") and address and secret:
+        container = status.get("containerId")
+        if spec.get("service") != service or spec.get("external"):
+            continue
+        if address and secret and container:
             url = address if "://" in address else f"http://{address}"
-            container = str(status.get("containerId") or "")
-            found.append(Own(stored.key.name, url, secret, container))
+            found.append(Own(stored.key.name, url, secret, str(container)))
     return found

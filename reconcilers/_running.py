@@ -19,6 +19,7 @@ from reconcilers._composed import holds_values
 from reconcilers._images import ImageChoice, Source, service_image
 from reconcilers._service import Facts, Routing, ServiceContainer, ServiceDef, ServiceFile
 from reconcilers._services import SERVICES
+from reconcilers._volumes import granted_of, volume_name
 from resources.network import service_claims
 from resources.platform import Platform
 
@@ -43,11 +44,12 @@ def definition(record: Platform) -> ServiceDef:
 def facts_of(want: Want[Platform]) -> Facts:
     """What the service may look at."""
     spec = want.record.spec
+    name = volume_name(want.record, want.namespace_uid, spec.service)
     return Facts(
         want.record.metadata.name,
         spec.settings,
         spec.limits,
-        spec.storage_bytes,
+        granted_of(want.children.get(("Volume", name)), spec.storage_bytes),
         published_of(want),
     )
 

@@ -24,7 +24,7 @@ class Facts:
     resources: Resources
     """What all its containers share."""
     storage_bytes: int
-    """Size of its Volume; 0: it has none."""
+    """Size of its Volume, without a growth that it was not given; 0: it has none."""
     published: Mapping[str, str] = field(default_factory=dict)
     """By name of the port: `address:port` on the host."""
 

@@ -117,6 +117,12 @@ def granted_bytes(volume: Owned) -> int | None:
     return None if held is None else parse_bytes(held.get("disk", 0))
 
 
+def granted_of(volume: Owned | None, asked_bytes: int) -> int:
+    """Disk in bytes that a server may be told of: no more than its Volume was given so far."""
+    granted = None if volume is None else granted_bytes(volume)
+    return asked_bytes if granted is None else min(asked_bytes, granted)
+
+
 def release(
     want: Want[Any], names: tuple[tuple[str, str], ...], *, retain: bool
 ) -> tuple[RecordStep, ...]:

@@ -189,4 +189,4 @@ class LifecycleChore:
             if stored.obj["spec"].get("lifecycle")
         }
         servers = own_servers(self.view, "s3", "s3")
-        return [each for each in servers if each.container and each.name in ruled]
+        return [each for each in servers if each.name in ruled]

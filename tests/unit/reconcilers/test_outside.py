@@ -33,7 +33,11 @@ def stored(kind: str, name: str, uid: str, **body: Any) -> Stored:
 
 
 def platform(**spec: Any) -> Stored:
-    status = {"endpoints": {"s3": "10.0.0.2:8333"}, "secretRef": {"name": "s3-credentials"}}
+    status = {
+        "endpoints": {"s3": "10.0.0.2:8333"},
+        "secretRef": {"name": "s3-credentials"},
+        "containerId": "c0ffee",
+    }
     return stored("Platform", "s3", "p", spec={"service": "s3", **spec}, status=status)
 
 
@@ -62,6 +66,14 @@ async def test_users_of_buckets_that_are_gone_are_swept(server: FakeS3Server) ->
 async def test_a_server_of_somebody_else_is_not_swept(server: FakeS3Server) -> None:
     external = platform(external={"endpoint": "10.0.0.2:8333"})
     assert await sweeper(server, external).list_owned() == []
+
+
+async def test_nor_while_the_edit_that_lets_go_of_it_waits(server: FakeS3Server) -> None:
+    """The status is of the server that was: it tells of no container."""
+    was = platform()
+    status = {key: value for key, value in was.obj["status"].items() if key != "containerId"}
+    let_go = stored("Platform", "s3", "p", spec=was.obj["spec"], status=status)
+    assert await sweeper(server, let_go).list_owned() == []
 
 
 async def test_a_server_that_is_away_keeps_no_other_sweep(server: FakeS3Server) -> None:
@@ -95,7 +107,11 @@ async def test_a_server_whose_key_cannot_be_read_keeps_no_other_sweep(
             service,
             service,
             spec={"service": service},
-            status={"endpoints": {port: "10.0.0.2:1"}, "secretRef": {"name": "login"}},
+            status={
+                "endpoints": {port: "10.0.0.2:1"},
+                "secretRef": {"name": "login"},
+                "containerId": "c0ffee",
+            },
         )
         for service, port in (("dns", "api"), ("s3", "s3"))
     ]

@@ -211,6 +211,33 @@ async def test_it_tells_why_its_volume_may_not_grow() -> None:
     assert plan.wait == Wait("QuotaExceeded", f"Volume '{VOLUME}' has no room: full")
 
 
+async def test_a_server_is_told_of_no_storage_that_its_volume_was_refused() -> None:
+    """Prometheus would fill the host's disk."""
+    world = await settled(platform("metrics", storage="5Gi"))
+    before = world.engine.by_name(NAME).state.id
+    name = ("Volume", "platform-platform-shop-metrics-nnnnnnnn")
+    child = world.children[name]
+    refused = {"type": "Admitted", "status": "False", "reason": "QuotaExceeded", "message": "full"}
+    held = {"cpu": "0", "memory": "0", "disk": "5Gi"}
+    status = {**child.status, "allocation": held, "conditions": [refused]}
+    grown = {**child.spec, "size": "50Gi"}
+    world.children[name] = replace(child, spec=grown, status=status)
+    wanted = platform("metrics", storage="50Gi")
+    plan, report = await world.look(wanted)
+    assert (plan.steps, report.ready) == ((), True)
+    assert plan.wait is not None
+    assert plan.wait.reason == "QuotaExceeded"
+
+    world.children[name] = replace(child, spec=grown, status={**status, "allocation": {
+        **held, "disk": "50Gi"
+    }, "conditions": []})  # fmt: skip
+    await world.settle(wanted)
+    found = world.engine.by_name(NAME)
+    assert found.state.id != before
+    assert found.spec is not None
+    assert f"--storage.tsdb.retention.size={50 * 1024 * 3 // 4}MB" in found.spec.command
+
+
 async def test_it_serves_on_while_the_image_it_runs_from_has_lost_its_name() -> None:
     world = await settled()
     world.engine.images.clear()

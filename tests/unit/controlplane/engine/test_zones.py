@@ -1,5 +1,6 @@
 """Zones and RecordSets under the real engine on a fake DNS server."""
 
+from base64 import b64encode
 from dataclasses import replace
 from typing import Any
 
@@ -108,6 +109,35 @@ async def test_a_zone_whose_record_was_lost_is_swept_and_nothing_else_is() -> No
             zones[f"{name}.test."] = other(zones[DOMAIN], f"{name}.test.", account)
         await platform.settle(1300)
         assert sorted(zones) == ["hand.test.", "kept.test.", "other.test.", DOMAIN]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("waits", [{"paused": True}, {"resources": {"cpu": "999"}}])
+async def test_a_server_of_somebody_else_is_not_swept_before_ours_is_there(
+    waits: dict[str, Any],
+) -> None:
+    """Its address and login are in the status until then."""
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        await dns_service(platform)
+        await platform.records.create("Secret", {
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": "theirs", "namespace": "platform"},
+            "data": {"api-key": b64encode(b"of theirs").decode()},
+        }, actor=USER)  # fmt: skip
+        away = {"endpoint": "dns.test:8081", "secretRef": {"name": "theirs"}}
+        await platform.apply("Platform", "dns", within="platform", external=away)
+        await platform.settle(30)
+        await zone(platform)
+        await platform.settle(5)
+        zones = server(platform).zones
+        zones["dead.test."] = other(zones[DOMAIN], "dead.test.", DEAD)
+        await platform.settle(1300)
+        assert "dead.test." in zones
+        await platform.apply("Platform", "dns", within="platform", external=None, **waits)
+        await platform.settle(1300)
+        assert platform.status(DNS)["secretRef"] == {"name": "theirs"}
+        assert "dead.test." in zones
 
 
 @in_virtual_time
