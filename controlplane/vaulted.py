@@ -285,12 +285,8 @@ async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Back
     secrets = await table.sealed_uids()  # before the keys: another may be making the first ones
     held = {*await table.uids(), *await keys.uids()}
     if kept is not None:
-        # in its own folder they are lost, and each is told so: this Vault is of an older backup
-        if secrets.isdisjoint(held) and (owner := await keys.owner()) != await table.identity():
-            if secrets:
-                raise _elsewhere(keys, "what is there is of other Secrets than the database has")
-            if owner is not None:
-                raise _elsewhere(keys, "what is there is another database's")
+        if secrets.isdisjoint(held):
+            await _check_owner(keys, table, sealed=bool(secrets))
         return MasterKey(kept)
     if held:
         raise SecretsUnavailableError(
@@ -303,6 +299,18 @@ async def find_master(keys: VaultKeys, table: KeyTable, file: Path, prefer: Back
     if prefer == "embedded":
         return load_master_key(file, may_create=True)
     return MasterKey(await keys.put_master(new_master()))
+
+
+async def _check_owner(keys: VaultKeys, table: KeyTable, *, sealed: bool) -> None:
+    """Of a folder with no key of the Secrets here. In its own one they are lost, and each is told
+    so: this Vault is of an older backup. In another's, nothing is begun."""
+    owner = await keys.owner()
+    if owner == await table.identity():
+        return
+    if sealed:
+        raise _elsewhere(keys, "what is there is of other Secrets than the database has")
+    if owner is not None:
+        raise _elsewhere(keys, "what is there is another database's")
 
 
 def _elsewhere(keys: VaultKeys, found: str) -> SecretsUnavailableError:

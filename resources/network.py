@@ -4,10 +4,10 @@ message that says how. No I/O."""
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
-from resources.meta import NameClaim
-from resources.text import Matches
+from resources.meta import STORED, NameClaim
+from resources.text import HOST, PORT, Matches
 
 NET_EXAMPLE: Final = "such as '192.168.7.0/24'"
 _MAX_PORT: Final = 65535
@@ -41,14 +41,25 @@ Cidr = Annotated[str, AfterValidator(_network)]
 Address = Annotated[str, AfterValidator(_address)]
 """An IPv4 address in canonical form."""
 
+_HOST_PORT: Final = Matches(
+    f"{HOST}(:{PORT})?",
+    "a host: write a name or an IPv4 address, with ':port' if the port differs from the one "
+    "listened on, such as 'vpn.example.org'",
+    260,
+)
+
+
+def _host_port(value: str, info: ValidationInfo) -> str:
+    """A stored one may be of an earlier release, which took more."""
+    return value if info.context == STORED else _HOST_PORT(value)
+
+
 HostPort = Annotated[
     str,
     Matches(
-        r"[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?(?::[1-9][0-9]{0,4})?",
-        "a host: write a name or an IPv4 address, with ':port' if the port differs from the one "
-        "listened on, such as 'vpn.example.org'",
-        260,
+        r"[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?(?::[1-9][0-9]{0,4})?", _HOST_PORT.rule, 260
     ),
+    AfterValidator(_host_port),
 ]
 """A host name or an IPv4 address, and perhaps a port."""
 

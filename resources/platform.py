@@ -25,11 +25,10 @@ from resources.meta import Spec as BaseSpec
 from resources.meta import Status as BaseStatus
 from resources.network import service_claims
 from resources.quantity import Bytes, at_least
-from resources.text import PORT, DnsLabel, ImageReference, Matches, Text
+from resources.text import HOST, PORT, DnsLabel, ImageReference, Matches, Text
 
-_LABEL: Final = "[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 _ENDPOINT: Final = Matches(
-    f"(https?://)?{_LABEL}([.]{_LABEL})*[.]?:{PORT}",
+    f"(https?://)?{HOST}:{PORT}",
     "an endpoint: write host:port, or http(s)://host:port, such as 'https://s3.example.org:443'",
     300,
 )

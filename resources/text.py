@@ -56,6 +56,9 @@ PORT: Final = (
     "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 )
 """Part of a pattern: the number of a port, 1 to 65535."""
+_HOST_LABEL: Final = "[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+HOST: Final = f"{_HOST_LABEL}([.]{_HOST_LABEL})*[.]?"
+"""Part of a pattern: the name of a host, or an IPv4 address."""
 
 DnsLabel = Annotated[
     str,

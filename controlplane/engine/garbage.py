@@ -15,9 +15,9 @@ import structlog
 from controlplane import events
 from controlplane.clock import Clock, parse_time
 from controlplane.engine.children import CLAIM_LABEL, without_owner
+from controlplane.engine.limits import BUDGET_KINDS
 from controlplane.engine.port import AGENT, RecordsPort
 from controlplane.engine.queue import Priority, Queue
-from controlplane.engine.limits import BUDGET_KINDS
 from controlplane.engine.resolve import NAMESPACE, forget_parsed
 from controlplane.engine.slices import in_slices
 from controlplane.errors import ConflictError, ControlPlaneError, NotFoundError, StaleEpochError

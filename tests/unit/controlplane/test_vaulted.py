@@ -234,7 +234,9 @@ async def test_a_new_installation_begins_nothing_in_the_folder_of_another(
     before = dict(place.vault.kept)
     for name in ("other", None):
         other = VaultSealer(place.keys, FakeTable(name=name), tmp_path / "none")
-        with pytest.raises(SecretsUnavailableError, match=r"secret/bunker/x.*another.*CP_VAULT_PATH"):
+        with pytest.raises(
+            SecretsUnavailableError, match=r"secret/bunker/x.*another.*CP_VAULT_PATH"
+        ):
             await other.seal("of the other", b"x")
     assert place.vault.kept == before
     await opens(place.vaulted(), blobs)

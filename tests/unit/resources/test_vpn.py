@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from resources.kinds import MODELS
-from resources.meta import Footprint, Record, Reference
+from resources.meta import STORED, Footprint, Record, Reference
 from resources.vpnnetwork import VpnNetwork
 from resources.vpnpeer import VpnPeer
 
@@ -40,6 +40,15 @@ def peer(**spec: Any) -> VpnPeer:
             "VpnNetwork", {"endpoint": "a\nPostUp = x"}, "spec.endpoint", "a host", id="injection"
         ),
         pytest.param("VpnNetwork", {"endpoint": "a:0"}, "spec.endpoint", ":port", id="port 0"),
+        pytest.param(
+            "VpnNetwork", {"endpoint": "a.example:99999"}, "spec.endpoint", ":port", id="port 99999"
+        ),
+        pytest.param(
+            "VpnNetwork", {"endpoint": "a..example"}, "spec.endpoint", "a host", id="dots"
+        ),
+        pytest.param(
+            "VpnNetwork", {"endpoint": "a" * 64}, "spec.endpoint", "a host", id="long label"
+        ),
         pytest.param("VpnNetwork", {"subnet": "10.9.0.1/24"}, "spec.subnet", "first", id="host"),
         pytest.param("VpnNetwork", {"subnet": "10.9.0.0/16"}, "spec.subnet", "/24", id="large"),
         pytest.param("VpnNetwork", {"subnet": "10.9.0.0/30"}, "spec.subnet", "/29", id="small"),
@@ -116,3 +125,9 @@ def test_what_others_rely_on_may_not_change() -> None:
     assert error.field == "spec.networkRef"
     assert not network(mtu=1300).check_update(network())
     assert not peer(address="10.99.0.9").check_update(peer())
+
+
+@pytest.mark.parametrize("endpoint", ["vpn.example.org:99999", "a..example"])
+def test_a_stored_endpoint_of_an_earlier_release_is_read(endpoint: str) -> None:
+    body = {"metadata": {"name": "office", "namespace": "shop"}, "spec": {"endpoint": endpoint}}
+    assert VpnNetwork.model_validate(body, context=STORED).spec.endpoint == endpoint
