@@ -168,6 +168,14 @@ class Footprint:
             max(self.disk_bytes, other.disk_bytes),
         )
 
+    def at_most(self, other: "Footprint") -> "Footprint":
+        """Component-wise minimum."""
+        return Footprint(
+            min(self.cpu_millicores, other.cpu_millicores),
+            min(self.memory_bytes, other.memory_bytes),
+            min(self.disk_bytes, other.disk_bytes),
+        )
+
     def fits(self, room: "Footprint") -> bool:
         """True if no component exceeds that of `room`."""
         return (

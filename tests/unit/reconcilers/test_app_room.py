@@ -248,6 +248,15 @@ async def test_what_serves_stays_over_a_second_edit_while_the_new_ones_do_not_se
     assert made.world.held == larger.footprint
 
 
+async def test_an_exchange_that_cannot_end_keeps_no_room_for_those_that_went() -> None:
+    made = await running(sized(10, 1))
+    made.without_an_answer("shop:2")
+    for wanted in (of_2(sized(10, 1)), of_2(sized(2, 1))):
+        assert (await made.until_it_rests(wanted)).wait is not None
+    assert made.serving() == ["shop:1"] * 2
+    assert made.world.held.memory_bytes <= 5 * 64 * MIB
+
+
 async def test_the_room_for_surge_is_kept_while_an_exchange_waits_for_a_secret() -> None:
     made = await running(sized(1, 4, surge=1))
     made.fewest = 99
