@@ -230,6 +230,7 @@ async def test_limits_that_block_each_other_are_brought_down_before_any_is_raise
         ),
         pytest.param(sized(3, 16), sized(3, 8), sized(3, 13), 2, id="three"),
         pytest.param(sized(2, 16), sized(2, 8), sized(1, 12), 1, id="fewer, as a stand-in"),
+        pytest.param(sized(3, 16, 200), sized(6, 8), sized(4, 12), 2, id="more, then fewer"),
     ],
 )
 async def test_what_serves_stays_over_a_second_edit_while_the_new_ones_do_not_serve(
