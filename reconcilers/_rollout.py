@@ -40,6 +40,8 @@ class Rollout:
     """Replicas to remove, before the slots are filled."""
     surplus: bool = False
     """The leaving ones are too many, whatever else is the matter."""
+    short: bool = False
+    """Fewer than there shall be are left: others come in the room of the leaving ones."""
 
 
 def rollout(
@@ -107,14 +109,15 @@ def _exchange(
     serving = sum(replica.serves for replica in replicas)
     settled = serving + len(lacking) == len(replicas)
     goes = broken or (old if settled else [])
+    short = len(replicas) <= total
     waits = old and lacking and settled and not broken
     if waits and room.many(1, [each.state for each in lacking]):
-        return Rollout(leaving=(lacking[-1],))
-    if len(replicas) <= total:  # a surplus one is not made anew in its slot
+        return Rollout(leaving=(lacking[-1],), short=short)
+    if short:  # a surplus one is not made anew in its slot
         for replica in goes:
             if room.many(1, [replica.state]):
                 return Rollout((replica.slot,), (replica,))
-    return Rollout(leaving=tuple(goes[:1]))
+    return Rollout(leaving=tuple(goes[:1]), short=short and bool(goes))
 
 
 def strangers_of(replicas: tuple[Replica, ...], slots: range) -> list[Replica]:
