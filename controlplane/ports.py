@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from controlplane.errors import RetryableError
+from resources.meta import ANY_FREE
 
 DEFAULT_POOL: Final = range(30000, 32768)
 """Kubernetes' NodePort range: above the usual services, below Linux's ephemeral ports."""
@@ -43,20 +44,24 @@ class PortPool:
         return frozenset((*self._held, *self._left))
 
     def assign(self, uid: str, wanted: tuple[int | None, ...]) -> tuple[int, ...]:
-        """One port for each of `wanted`: that number, or for None the one already held in that
-        place, else the lowest free one of the pool. Those it had are nobody else's until `settle`:
-        what was assigned may never get into the store.
+        """One port for each of `wanted`: that number; for None the one already held in that place,
+        else the lowest free one of the pool; for ANY_FREE that, and none that it had. Those are
+        nobody else's until `settle`: what was assigned may never get into the store.
 
         Raises RetryableError when a number is another record's, or the pool is exhausted;
         nothing changes then.
         """
         before = self.held(uid)
+        had = (*before, *self._left.get(uid, ()))
         free = self._free(uid)
+        told = tuple(number for number in wanted if number)
         chosen: list[int] = []
         for place, number in enumerate(wanted):
             if number is None:
                 kept = before[place] if place < len(before) else None
-                number = self._pick(kept, free, (*chosen, *(n for n in wanted if n is not None)))
+                number = self._pick(kept, free, (*chosen, *told))
+            elif number == ANY_FREE:
+                number = self._pick(None, free, (*chosen, *told, *had))
             elif self._owner.get(number, uid) != uid:
                 raise RetryableError(
                     f"cannot publish port {number}: another record holds it; choose another, "
@@ -65,7 +70,6 @@ class PortPool:
                     retry_after_s=30.0,
                 )
             chosen.append(number)
-        had = (*before, *self._left.get(uid, ()))
         self._set(uid, tuple(chosen), left=tuple(port for port in had if port not in chosen))
         return tuple(chosen)
 

@@ -4,6 +4,7 @@ import pytest
 
 from controlplane.errors import RetryableError
 from controlplane.ports import PortPool
+from resources.meta import ANY_FREE
 
 
 def test_assign_gives_the_lowest_free_port_and_keeps_it() -> None:
@@ -35,6 +36,14 @@ def test_assign_refuses_a_number_that_another_record_holds() -> None:
     with pytest.raises(RetryableError) as refused:
         pool.assign("b", (30000,))
     assert refused.value.reason == "PortTaken"
+
+
+def test_what_is_asked_for_by_no_place_is_given_none_that_the_record_has_for_another() -> None:
+    pool = PortPool(range(30000, 30003))
+    pool.assign("a", (25, None))
+    assert pool.assign("a", (ANY_FREE, 30000))[:2] == (30001, 30000)
+    pool.settle("a", (25, 30000))
+    assert pool.assign("a", (ANY_FREE, ANY_FREE))[:2] == (30001, 30002)
 
 
 @pytest.mark.parametrize("stored", [True, False])
