@@ -50,7 +50,7 @@ def test_a_published_port_keeps_its_number_by_its_name(
 ) -> None:
     names = ("smtp", "submission")
     spec = [{"name": n, "port": port} for n, port in zip(names, publish, strict=False)]
-    published = {n: f"0.0.0.0:{port}" for n, port in zip(names, told or (), strict=False)}
+    published = {n: f"0.0.0.0:{port}" for n, port in zip(names, told or [], strict=False)}
     address = None if told is None else "mail:25"
     status = PlatformStatus(address=address, published=published, allocation=Allocation(ports=held))
     found = platform("mail", publish=spec).model_copy(update={"status": status})
