@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from controlplane.errors import RetryableError
+from resources.meta import ANY_FREE
 
 DEFAULT_POOL: Final = range(30000, 32768)
 """Kubernetes' NodePort range: above the usual services, below Linux's ephemeral ports."""
@@ -23,14 +24,12 @@ class PortPool:
         self._busy = busy
         """Ports that are listened on now, by whomever."""
         self._held: dict[str, tuple[int, ...]] = {}
-        self._left: dict[str, tuple[int, ...]] = {}
-        """What the store may still say of a record that was given others."""
+        """Those it asks for, and after them what it had before and may still listen on."""
         self._owner: dict[int, str] = {}
 
     def load(self, held: Iterable[tuple[str, tuple[int, ...]]]) -> None:
         """Start over from (uid, ports) pairs, as the store has them."""
         self._held.clear()
-        self._left.clear()
         self._owner.clear()
         for uid, ports in held:
             self._set(uid, ports)
@@ -40,23 +39,27 @@ class PortPool:
 
     def uids(self) -> frozenset[str]:
         """Of all that hold a port."""
-        return frozenset((*self._held, *self._left))
+        return frozenset(self._held)
 
     def assign(self, uid: str, wanted: tuple[int | None, ...]) -> tuple[int, ...]:
-        """One port for each of `wanted`: that number, or for None the one already held in that
-        place, else the lowest free one of the pool. Those it had are nobody else's until `settle`:
-        what was assigned may never get into the store.
+        """One port for each of `wanted`: that number; for None the one already held in that place,
+        else the lowest free one of the pool; for ANY_FREE that, and none that it had. Returns all
+        it has then, these first: those it had are nobody else's until `settle`, as what was
+        assigned may never get into the store, and its container may still be the one before.
 
         Raises RetryableError when a number is another record's, or the pool is exhausted;
         nothing changes then.
         """
-        before = self.held(uid)
+        had = self.held(uid)
         free = self._free(uid)
+        told = tuple(number for number in wanted if number)
         chosen: list[int] = []
         for place, number in enumerate(wanted):
             if number is None:
-                kept = before[place] if place < len(before) else None
-                number = self._pick(kept, free, (*chosen, *(n for n in wanted if n is not None)))
+                kept = had[place] if place < len(had) else None
+                number = self._pick(kept, free, (*chosen, *told))
+            elif number == ANY_FREE:
+                number = self._pick(None, free, (*chosen, *told, *had))
             elif self._owner.get(number, uid) != uid:
                 raise RetryableError(
                     f"cannot publish port {number}: another record holds it; choose another, "
@@ -65,9 +68,9 @@ class PortPool:
                     retry_after_s=30.0,
                 )
             chosen.append(number)
-        had = (*before, *self._left.get(uid, ()))
-        self._set(uid, tuple(chosen), left=tuple(port for port in had if port not in chosen))
-        return tuple(chosen)
+        ports = (*chosen, *(port for port in had if port not in chosen))
+        self._set(uid, ports)
+        return ports
 
     def _free(self, uid: str) -> Iterator[int]:
         """The pool's ports that nobody has, lowest first; read only when one is asked for."""
@@ -95,12 +98,10 @@ class PortPool:
             retry_after_s=60.0,
         )
 
-    def _set(self, uid: str, ports: tuple[int, ...], *, left: tuple[int, ...] = ()) -> None:
-        for port in (*self._held.pop(uid, ()), *self._left.pop(uid, ())):
+    def _set(self, uid: str, ports: tuple[int, ...]) -> None:
+        for port in self._held.pop(uid, ()):
             if self._owner.get(port) == uid:
                 del self._owner[port]
         if ports:
             self._held[uid] = ports
-        if left:
-            self._left[uid] = left
-        self._owner.update(dict.fromkeys((*ports, *left), uid))
+        self._owner.update(dict.fromkeys(ports, uid))

@@ -85,12 +85,16 @@ def in_use(
     exchanging: bool,
 ) -> Footprint:
     """What its containers hold; while some in `kept` stand in for others, with the room for those,
-    too; and all that it holds until the exchange is over: at some moment there may be few and small
-    ones, and the next one needs the room."""
+    too. Until an exchange is over nothing goes back that it may need: at some moment there may be
+    few and small ones, and the next one needs the room. More than all the new ones beside what is
+    there it never needs, and it may never end."""
     whole = box.held(*states)
     if kept:
         whole = whole.at_least(want.record.footprint + box.held(*kept))
-    return whole.at_least(want.held) if exchanging else whole
+    if not exchanging:
+        return whole
+    most = want.record.footprint + box.held(*states)
+    return whole.at_least(want.held.at_most(most))
 
 
 def _counted(limits: Limits, each: Limits) -> Limits:

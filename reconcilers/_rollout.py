@@ -40,6 +40,8 @@ class Rollout:
     """Replicas to remove, before the slots are filled."""
     surplus: bool = False
     """The leaving ones are too many, whatever else is the matter."""
+    short: bool = False
+    """Fewer than there shall be are left: others come in the room of the leaving ones."""
 
 
 def rollout(
@@ -97,8 +99,8 @@ def stand_ins(want: Want[App], replicas: tuple[Replica, ...]) -> tuple[Replica, 
 def _exchange(
     replicas: tuple[Replica, ...], old: list[Replica], free: tuple[int, ...], total: int, room: Room
 ) -> Rollout:
-    """One replica: a broken one at once, a serving one only while all serve. The last one that
-    serves makes no room for others that they can have from each other."""
+    """One replica: a broken one at once, a serving one only while all serve. None that serves makes
+    room for others that they can have from each other."""
     broken = [replica for replica in old if not replica.serves]
     if old and free and not broken and room.many(1):
         return Rollout(free[:1])
@@ -107,14 +109,15 @@ def _exchange(
     serving = sum(replica.serves for replica in replicas)
     settled = serving + len(lacking) == len(replicas)
     goes = broken or (old if settled else [])
-    last = settled and not broken and serving == len(old) == 1
-    if last and lacking and room.many(1, [each.state for each in lacking]):
-        return Rollout(leaving=(lacking[-1],))
-    if len(replicas) <= total:  # a surplus one is not made anew in its slot
+    short = len(replicas) <= total
+    waits = old and lacking and settled and not broken
+    if waits and room.many(1, [each.state for each in lacking]):
+        return Rollout(leaving=(lacking[-1],), short=short)
+    if short:  # a surplus one is not made anew in its slot
         for replica in goes:
             if room.many(1, [replica.state]):
                 return Rollout((replica.slot,), (replica,))
-    return Rollout(leaving=tuple(goes[:1]))
+    return Rollout(leaving=tuple(goes[:1]), short=short and bool(goes))
 
 
 def strangers_of(replicas: tuple[Replica, ...], slots: range) -> list[Replica]:

@@ -205,6 +205,8 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
         states = [replica.state for replica in seen.replicas]
         before: tuple[box.ContainerStep, ...]
         before = box.pull(want.record.spec.image, makes, states, here=seen.image_here)
+        if makes and todo.short and not seen.image_here:
+            before = (*box.starts(states), box.EnsureImage(want.record.spec.image))
         if not before and (not inputs.complete or (makes and inputs.variables)):
             before = box.starts(states)
         return (*steps, *(step for step in before if step not in steps), *makes)

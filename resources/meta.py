@@ -168,6 +168,14 @@ class Footprint:
             max(self.disk_bytes, other.disk_bytes),
         )
 
+    def at_most(self, other: "Footprint") -> "Footprint":
+        """Component-wise minimum."""
+        return Footprint(
+            min(self.cpu_millicores, other.cpu_millicores),
+            min(self.memory_bytes, other.memory_bytes),
+            min(self.disk_bytes, other.disk_bytes),
+        )
+
     def fits(self, room: "Footprint") -> bool:
         """True if no component exceeds that of `room`."""
         return (
@@ -410,6 +418,10 @@ class KindInfo:
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
+ANY_FREE: Final = 0
+"""As a host port: one of the pool that the record doesn't have yet, for something else."""
+
+
 @lru_cache(maxsize=1024)
 def _snake(name: str) -> str:
     """Field paths are few and asked for in every pass."""
@@ -455,7 +467,8 @@ class Record(Model):
 
     @property
     def host_ports(self) -> tuple[int | None, ...]:
-        """Host ports wanted on 127.0.0.1 or wider: a number, or None for one of the pool."""
+        """Host ports wanted on 127.0.0.1 or wider: a number; None for the one that it has in that
+        place, else one of the pool; or ANY_FREE."""
         return ()
 
     @property

@@ -8,6 +8,7 @@ from resources._offers import OFFERS, Offer, Service
 from resources.changes import fixed, only_grows, size_to_keep
 from resources.columns import AGE, CPU, MEMORY, REASON, Column, ready
 from resources.meta import (
+    ANY_FREE,
     MAP_BY_NAME,
     PLATFORM_NAMESPACE,
     STORED,
@@ -236,7 +237,19 @@ class Platform(Resource[PlatformSpec, PlatformStatus]):
     def host_ports(self) -> tuple[int | None, ...]:
         if self.spec.external is not None or not self.at_home:
             return ()
-        return tuple(port.port for port in self.spec.publish)
+        return tuple(self._host_port(port) for port in self.spec.publish)
+
+    def _host_port(self, port: PublishedPort) -> int | None:
+        """Without a number of its own, the one told by its name: as what is published is a map by
+        name, places in it mean nothing."""
+        if port.port is not None:
+            return port.port
+        if self.status.address is None:
+            return None  # nothing was told yet, or by a release that told it otherwise
+        told = self.status.published.get(port.name, "").rpartition(":")[2]
+        held = self.status.allocation.ports if self.status.allocation else ()
+        others = {each.port for each in self.spec.publish}
+        return next((each for each in held if str(each) == told and each not in others), ANY_FREE)
 
     def check_update(self, old: Self, /) -> tuple[FieldError, ...]:
         least = size_to_keep(old, lambda spec: spec.storage_bytes, old.status.storage)

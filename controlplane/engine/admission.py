@@ -170,6 +170,14 @@ def allocation(
     )
 
 
+def still_wanted(record: Record, held: Allocation) -> Allocation:
+    """Of `held` no name and no port but what `record` asks for: nothing else leads to anything
+    outside any more."""
+    claims, ports = record.claims, held.ports[: len(record.host_ports)]
+    names = tuple(name for name in held.names if name in claims)
+    return allocation(held.footprint, ports, held.subnet, names, held.spec)
+
+
 def scope_of(view: View, namespace: str) -> Scope:
     """What the namespace of this name that there is now is charged as."""
     if not namespace:

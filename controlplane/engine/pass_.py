@@ -10,7 +10,7 @@ from typing import Final
 from controlplane import events
 from controlplane.budget import Refused
 from controlplane.conditions import Fact, Reason, Summary, find
-from controlplane.engine.admission import allocation
+from controlplane.engine.admission import allocation, still_wanted
 from controlplane.engine.facts import asked_for, doing, is_destructive, ready_fact, soon_over
 from controlplane.engine.held import first_start
 from controlplane.engine.parts import Parts
@@ -229,8 +229,9 @@ class Pass:
         in_use = look.report.in_use
         if in_use is None:
             in_use = Footprint() if look.plan.converged else granted.footprint
-        # a name that is wanted no more may still lead to something outside until it converged
-        names = record.claims if look.plan.converged else granted.names
+        # what is wanted no more may still lead to something outside until it converged
+        granted = still_wanted(record, granted) if look.plan.converged else granted
+        names = granted.names
         return allocation(record.footprint.at_least(in_use), granted.ports, granted.subnet, names)
 
     async def _let_go(self, look: _Look) -> Result:
@@ -391,5 +392,5 @@ def _less(record: Record, look: _Look, held: Allocation) -> Allocation:
     size = record.footprint.at_least(look.report.in_use or Footprint())
     if not look.plan.converged or not size.fits(held.footprint):
         return held
-    names = tuple(name for name in held.names if name in record.claims)
-    return allocation(size, held.ports, held.subnet, names, held.spec)
+    held = still_wanted(record, held)
+    return allocation(size, held.ports, held.subnet, held.names, held.spec)

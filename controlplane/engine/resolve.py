@@ -193,7 +193,7 @@ class Resolver:
             dependents=tuple(self._dependent(each) for each in sources),
             secrets={r: content_hmac(self._view.get(self._read_key(key, r))) for r in reads},
             children=self._children(children, meta.uid),
-            ports=held.ports,
+            ports=held.ports[: len(record.host_ports)],
             subnet=held.subnet,
             held=held.footprint,
         )

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from controlplane.errors import RetryableError
 from controlplane.plan import Plan
 from drivers.containers import LABEL_SLOT, Limits
 from drivers.fake.engine import Container
 from resources.meta import Footprint
 from tests.unit.reconcilers.apps import NAME, slots
+from tests.unit.reconcilers.test_app_room import of_2, running, sized
 from tests.unit.reconcilers.world import NETWORK, UID, World, app, names, world
 
 
@@ -277,6 +279,24 @@ async def test_an_image_is_fetched_before_one_that_does_not_start_is_made_anew()
     assert found["1"].limits == found["2"].limits
     made.engine.add_image("shop:1")
     assert (await made.settle(wanted)).ready
+
+
+async def test_an_image_is_looked_for_before_one_goes_for_others_to_have_its_room() -> None:
+    made = await running(sized(2, 16))
+    made.without_an_answer("shop:2")
+    await made.until_it_rests(of_2(sized(4, 8)))
+    before = made.states()
+    assert [state.image for state in before].count("shop:2") == 2
+    made.world.containers = type(made.world.containers)(made.world.engine, images="local")
+    wanted = sized(3, 10, image="shop:absent")
+    for _ in range(3):
+        with pytest.raises(RetryableError) as failed:
+            await made.look(wanted)
+        assert failed.value.reason == "ImageNotFound"
+    assert made.states() == before
+    made.world.engine.add_image("shop:absent")
+    assert (await made.until_it_rests(wanted)).converged
+    assert made.is_as_wanted(wanted)
 
 
 async def test_a_container_of_somebody_else_is_not_touched() -> None:

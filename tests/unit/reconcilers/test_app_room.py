@@ -230,6 +230,7 @@ async def test_limits_that_block_each_other_are_brought_down_before_any_is_raise
         ),
         pytest.param(sized(3, 16), sized(3, 8), sized(3, 13), 2, id="three"),
         pytest.param(sized(2, 16), sized(2, 8), sized(1, 12), 1, id="fewer, as a stand-in"),
+        pytest.param(sized(3, 16, 200), sized(6, 8), sized(4, 12), 2, id="more, then fewer"),
     ],
 )
 async def test_what_serves_stays_over_a_second_edit_while_the_new_ones_do_not_serve(
@@ -246,6 +247,15 @@ async def test_what_serves_stays_over_a_second_edit_while_the_new_ones_do_not_se
     assert (await made.until_it_rests(of_2(larger))).converged
     assert made.is_as_wanted(of_2(larger))
     assert made.world.held == larger.footprint
+
+
+async def test_an_exchange_that_cannot_end_keeps_no_room_for_those_that_went() -> None:
+    made = await running(sized(10, 1))
+    made.without_an_answer("shop:2")
+    for wanted in (of_2(sized(10, 1)), of_2(sized(2, 1))):
+        assert (await made.until_it_rests(wanted)).wait is not None
+    assert made.serving() == ["shop:1"] * 2
+    assert made.world.held.memory_bytes <= 5 * 64 * MIB
 
 
 async def test_the_room_for_surge_is_kept_while_an_exchange_waits_for_a_secret() -> None:

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from controlplane.errors import TerminalError
 from controlplane.plan import Plan
 from reconcilers import _services
-from resources.meta import STORED, Footprint
-from resources.platform import Platform
+from resources.meta import ANY_FREE, STORED, Allocation, Footprint
+from resources.platform import Platform, PlatformStatus
 from tests.unit.reconcilers.platforms import NAME, VOLUME, platform, settled
 from tests.unit.reconcilers.world import UID, World
 
@@ -28,6 +28,35 @@ async def test_it_runs_in_the_namespace_of_the_platform_alone() -> None:
     assert stray.host_ports == ()
     plan, _ = await world.look(platform(namespace="shop", deleting=True))
     assert plan == Plan()
+
+
+@pytest.mark.parametrize(
+    ("told", "held", "publish", "wanted"),
+    [
+        pytest.param(None, (25, 30000), [25, None], (25, None), id="not told of any yet"),
+        pytest.param([25, 30000], (25, 30000), [25, None], (25, 30000), id="as it was"),
+        pytest.param([25, 30000], (25, 30000), [None, None], (25, 30000), id="a number left out"),
+        pytest.param([25], (25,), [25, None], (25, ANY_FREE), id="one more"),
+        pytest.param([], (), [None], (ANY_FREE,), id="the first"),
+        pytest.param([25, 30000], (25,), [25, None], (25, ANY_FREE), id="held no more"),
+        pytest.param([25, 30000], (25, 30000), [30000, None], (30000, ANY_FREE), id="another's"),
+    ],
+)
+def test_a_published_port_keeps_its_number_by_its_name(
+    told: list[int] | None,
+    held: tuple[int, ...],
+    publish: list[int | None],
+    wanted: tuple[int | None, ...],
+) -> None:
+    names = ("smtp", "submission")
+    spec = [{"name": n, "port": port} for n, port in zip(names, publish, strict=False)]
+    published = {n: f"0.0.0.0:{port}" for n, port in zip(names, told or [], strict=False)}
+    address = None if told is None else "mail:25"
+    status = PlatformStatus(address=address, published=published, allocation=Allocation(ports=held))
+    found = platform("mail", publish=spec).model_copy(update={"status": status})
+    assert found.host_ports == wanted
+    other = platform("mail", publish=[{"name": "imaps"}]).model_copy(update={"status": status})
+    assert other.host_ports == ((None,) if told is None else (ANY_FREE,))
 
 
 async def test_a_service_that_this_release_has_not_says_so(monkeypatch: Any) -> None:
