@@ -125,11 +125,13 @@ def _listen(path: Path) -> socket.socket:
     aside = path.with_name(f".{os.getpid()}.sock")
     aside.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # on Linux what bind makes has the socket's own mode. No chmod after it: the folder's owner, who
+    # isn't root, could have put a link to another file in its place by then
+    os.fchmod(listener.fileno(), stat.S_IRUSR | stat.S_IWUSR)
     listener.bind(str(aside))
-    aside.chmod(stat.S_IRUSR | stat.S_IWUSR)
     owner = path.parent.stat()
     if owner.st_uid != os.geteuid():
-        os.chown(aside, owner.st_uid, owner.st_gid)
+        os.chown(aside, owner.st_uid, owner.st_gid, follow_symlinks=False)
     listener.listen(_BACKLOG)
     aside.replace(path)
     return listener

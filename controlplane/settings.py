@@ -243,6 +243,15 @@ class Settings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _bundled_is_found(self) -> Self:
+        if self.database_url is None and "," in str(self.data_dir):
+            raise ValueError(
+                "CP_DATA_DIR: to PostgreSQL's clients a ',' in it is between two servers: choose a "
+                "folder without, or set CP_DATABASE_URL"
+            )
+        return self
+
     @property
     def ports(self) -> range:
         """The port pool as a range."""

@@ -260,7 +260,14 @@ class HostSecretFiles:
                 " choose a folder on a tmpfs",
                 reason="SecretsOnDisk",
             )
-        self._root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        around = self._root.parent
+        around.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        if not _kept_from_others(around):
+            raise TerminalError(
+                f"cannot write secret files '{key}': others may change what is in {around}; let it"
+                " be this user's or root's, written by nobody else (chmod go-w), and no link",
+                reason="SecretsNotPrivate",
+            )
         for folder in (self._root, self._root / _STAGING, self._root / _MADE):
             folder.mkdir(mode=_PRIVATE, exist_ok=True)
             found = folder.lstat()
@@ -318,6 +325,22 @@ class _Made:
     version: str
     digest: str
     access: Access
+
+
+def _kept_from_others(folder: Path) -> bool:
+    """Whether nobody but this user and root can put another folder in the place of one that is in
+    it. In /dev/shm anybody may have made it first."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {0, os.geteuid()}:
+        return False
+    # sticky: who may write there moves only what is theirs
+    if not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or found.st_mode & stat.S_ISVTX:
+        return True
+    if found.st_uid == 0:  # others may be meant to write there
+        return False
+    # made by an earlier version, whose umask let the group in
+    folder.chmod(stat.S_IMODE(found.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+    return True
 
 
 def _make_folder(folder: Path, access: Access) -> None:

@@ -64,6 +64,11 @@ def base_tree(target: Path, name: str) -> None:
 def _ensure_debootstrap(name: str) -> None:
     if shutil.which("debootstrap"):
         return
+    if os.environ.get("INSTALL") == "no":
+        raise BuildError(
+            "debootstrap is not installed, and --no-install was given: "
+            "apt-get install debootstrap debian-archive-keyring"
+        )
     say(name, "installing debootstrap from the distribution")
     # 300 s: for the upgrades that a fresh host makes by itself, as in scripts/lib.sh
     install = ["apt-get", "-qq", "-y", "-o", "DPkg::Lock::Timeout=300", "install"]

@@ -1,13 +1,13 @@
 # One installation on this host: its data folder and what it was started with; source it after
-# lib.sh. Sets DATA and exports CP_*; creates nothing until installation_create.
+# lib.sh. Sets DATA and exports CP_*; creates nothing until installation_open.
 # shellcheck shell=bash
 
 # What the scripts themselves read; never remembered, nor taken up.
 _SCRIPT_ONLY='^CP_(DATA_DIR|VENV|TEST_[A-Z_]*)='
+_MADE_FOLDER=no
 
-# installation_load: find the data folder and take up remembered settings. What the environment
-# says now wins.
-installation_load() {
+# installation_find: where the data folder is. Reads nothing in it.
+installation_find() {
   DATA=$(data_dir)
   case $DATA in
     /*) ;;
@@ -17,13 +17,65 @@ installation_load() {
     "$ROOT"/*) die "CP_DATA_DIR lies inside the checkout" "it holds secrets: choose a folder outside" ;;
   esac
   export CP_DATA_DIR=$DATA
+}
+
+# installation_lock: wait for whoever else is at work on the data folder, and keep others waiting until
+# this script ends. Before anything in it is read: a first scripts/up takes minutes until it remembers
+# what it was given, and who read before that would take it for another installation.
+# Fails where the folder was removed meanwhile, and so the lock of those that come later is another.
+installation_lock() {
+  # >>: who waits writes nothing
+  exec 9>>"$DATA/up.lock" || die "cannot write to the data folder $DATA"
+  has flock || return 0
+  # 2 s: what is over sooner is not worth a word
+  flock -w 2 9 || {
+    note "another scripts/up or scripts/down is at work on $DATA; waiting"
+    flock -w 900 9 || die "another scripts/up or scripts/down is still at work on $DATA"
+  }
+  [ "$DATA/up.lock" -ef /proc/self/fd/9 ]
+}
+
+# installation_open: the data folder, made if there is none, and locked.
+installation_open() {
+  installation_find
+  until
+    make_data_folder
+    installation_lock
+  do :; done
+}
+
+# make_data_folder: or take an empty one; refuse a stranger's.
+make_data_folder() {
+  local found
+  check_instance_name "${CP_INSTANCE:-bunker}"
+  if [ ! -d "$DATA" ]; then
+    mkdir -p "$DATA" 2>/dev/null || die "cannot make the data folder $DATA" \
+      "choose one you may write to: CP_DATA_DIR=/path scripts/up"
+    _MADE_FOLDER=yes
+  fi
+  # what is in it first: another scripts/up that just begins writes `installation` before the rest
+  found=$(ls -A "$DATA")
+  [ -f "$DATA/installation" ] || [ -z "$found" ] || [ "$found" = up.lock ] \
+    || die "$DATA is not empty and not an installation's data folder" \
+      "choose another: CP_DATA_DIR=/path scripts/up"
+  chmod 700 "$DATA" || exit 1
+}
+
+check_instance_name() {
+  [[ $1 =~ ^[a-z0-9]([-a-z0-9]*[a-z0-9])?$ ]] \
+    || die "CP_INSTANCE must be lower case letters, digits and '-', not '$1'"
+}
+
+# installation_load [named]: take up remembered settings; what the environment says now wins. Needs
+# the lock. With `named` the name that the folder has is its name before the first start, too.
+installation_load() {
   if [ -f "$DATA/environment" ]; then
     load_remembered
   elif [ -L "$DATA/environment" ]; then
     die "$DATA/environment is a link to a file that isn't there: $(readlink "$DATA/environment")" \
       "with the defaults this may be another installation: bring that file back, or remove the link"
   fi
-  installation_check_name
+  installation_check_name "${1:-}"
   export CP_INSTANCE=${CP_INSTANCE:-bunker} CP_API_PORT=${CP_API_PORT:-8443}
   if [ -n "${CP_DOCKER_HOST:-}" ]; then export DOCKER_HOST=$CP_DOCKER_HOST; fi
 }
@@ -62,7 +114,7 @@ has_started() { [ -f "$DATA/environment" ] || [ -f "$DATA/control-plane.log" ]; 
 # another installation's.
 installation_check_name() {
   local kept=""
-  has_started || return 0
+  has_started || [ "$1" = named ] || return 0
   [ -f "$DATA/installation" ] && kept=$(sed -n 's/^instance=//p' "$DATA/installation")
   [ -n "$kept" ] || kept=$(remembered CP_INSTANCE)
   [ -n "$kept" ] || return 0
@@ -72,24 +124,14 @@ installation_check_name() {
   CP_INSTANCE=$kept
 }
 
-# installation_create: make the data folder, or take an empty one; refuse a stranger's.
+# installation_create: say whose folder it is. Needs the lock.
 installation_create() {
-  local made=no
-  [[ $CP_INSTANCE =~ ^[a-z0-9]([-a-z0-9]*[a-z0-9])?$ ]] \
-    || die "CP_INSTANCE must be lower case letters, digits and '-', not '$CP_INSTANCE'"
-  if [ ! -d "$DATA" ]; then
-    mkdir -p "$DATA" 2>/dev/null || die "cannot make the data folder $DATA" \
-      "choose one you may write to: CP_DATA_DIR=/path scripts/up"
-    made=yes
-  fi
-  if [ ! -f "$DATA/installation" ]; then
-    [ -z "$(ls -A "$DATA")" ] || die "$DATA is not empty and not an installation's data folder" \
-      "choose another: CP_DATA_DIR=/path scripts/up"
-  else
+  local made=$_MADE_FOLDER
+  check_instance_name "$CP_INSTANCE"
+  if [ -f "$DATA/installation" ]; then
     made=$(sed -n 's/^made_folder=//p' "$DATA/installation")
   fi
   has_started || printf 'instance=%s\nmade_folder=%s\n' "$CP_INSTANCE" "$made" >"$DATA/installation"
-  chmod 700 "$DATA"
 }
 
 # installation_engine: the control plane has the engine that the docker command has, by DOCKER_HOST

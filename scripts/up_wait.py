@@ -258,6 +258,8 @@ def main() -> None:
     if options.manifest:
         if options.apply:
             apply(here, options.manifest)
+            # now, not once it is Ready: until then its user may have edited or deleted of it
+            (here.data / "quickstart.applied").touch()
         items, late = wait_until_ready(here, options.manifest)
     say("ready" if not late else "the control plane is up, and this is not Ready:")
     for line in late:

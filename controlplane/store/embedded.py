@@ -23,13 +23,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from controlplane.errors import StoreUnavailableError, TerminalError
 from controlplane.store.layout import Layout, package
 
 SYSTEM_USER: Final = "bunker-postgres"
 DATABASE: Final = "bunker"
-_SOCKET: Final = ".s.PGSQL.5432"
+_PORT: Final = 5432
+_SOCKET: Final = f".s.PGSQL.{_PORT}"
 _SOCKET_PATH_MAX: Final = 107
 """sizeof(sockaddr_un.sun_path) - 1, unix(7)."""
 _START_TIMEOUT_S: Final = 60
@@ -67,8 +69,10 @@ class EmbeddedPostgres:
 
     @property
     def dsn(self) -> str:
-        """For asyncpg and libpq: this user, by peer authentication, is `postgres` inside."""
-        return f"postgresql://postgres@/{DATABASE}?host={self.home / 'run'}"
+        """For asyncpg and libpq: this user, by peer authentication, is `postgres` inside. With its
+        port, which the socket's name ends with: the environment's PGPORT is another server's."""
+        place = quote(str(self.home / "run"))
+        return f"postgresql://postgres@/{DATABASE}?host={place}&port={_PORT}"
 
     @property
     def log_path(self) -> Path:

@@ -4,6 +4,7 @@ Whether a sentence is true can't be told by a test; whether what it sends people
 """
 
 import ast
+import configparser
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ BARE = re.compile(r"`(\w+\.(?:py|sh))`")
 MODULE = re.compile(r"python -m ([\w.]+)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED = re.compile(r"```.*?```", re.DOTALL)
+INI = re.compile(r"```ini\n(.*?)```", re.DOTALL)
 SETTING = re.compile(rf"\b{PREFIX}[A-Z_]+")
 SCRIPT = re.compile(r"scripts/([a-z-]+)((?: (?:--)?[\w.:,-]+)+)")
 # a command ends with its code span, its line, a comment or a pipe
@@ -285,3 +287,23 @@ def test_who_applies_a_service_of_the_platform_applies_its_namespace_too(page: P
     for line in page.read_text().splitlines():
         if re.search(r"kubectl apply .*manifests/platform/[a-z]", line):
             assert "manifests/platform/00-namespace.yaml" in line
+
+
+def test_no_unit_is_kept_down_by_failures_at_boot() -> None:
+    """By systemd's own default five within ten seconds are enough, with RestartSec=1."""
+    shown = [
+        parsed
+        for page in PAGES
+        for text in INI.findall(page.read_text())
+        if "Service" in (parsed := unit(text))
+    ]
+    assert shown
+    for each in shown:
+        assert each["Service"]["Restart"] == "always"
+        assert each["Unit"].get("StartLimitIntervalSec") == "0"
+
+
+def unit(text: str) -> configparser.ConfigParser:
+    parsed = configparser.ConfigParser(interpolation=None, strict=False)
+    parsed.read_string(text)
+    return parsed

@@ -58,6 +58,28 @@ async def test_it_starts_under_a_private_folder_and_opens_nothing(private: Path)
     assert [stat.S_IMODE(path.stat().st_mode) for path in sockets] == [0o700]
 
 
+async def test_it_is_found_whatever_its_folder_is_called_and_the_environment_says(
+    private: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By asyncpg, and by the libpq of migrations in a process of their own."""
+    monkeypatch.setenv("PGPORT", "6543")
+    home = private / "a+b%41&c"
+    home.mkdir(mode=0o700)
+    cluster = EmbeddedPostgres(home / "postgres")
+    try:
+        dsn = await asyncio.to_thread(cluster.start)
+        async with asyncio.timeout(60):
+            await ensure_schema(Database(dsn))
+        conn = await asyncpg.connect(dsn)
+        try:
+            assert await conn.fetchval("SHOW port") == "5432"
+            assert await conn.fetchval("SELECT count(*) FROM alembic_version") == 1
+        finally:
+            await conn.close()
+    finally:
+        cluster.destroy()
+
+
 UNDER_MNT = """
 import sys
 from pathlib import Path

@@ -121,6 +121,31 @@ async def test_only_its_folders_owner_may_open_it(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+async def test_no_file_of_others_is_given_away_for_a_link_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder's owner, who isn't root, may put one there at any moment."""
+    folder, others = tmp_path / "data", tmp_path / "others"
+    folder.mkdir()
+    others.touch()
+    others.chmod(0o644)
+    if os.geteuid() == 0:
+        os.chown(folder, 65534, 65534)
+    before = others.stat()
+    bind = socket.socket.bind
+
+    def replaced(listener: socket.socket, address: str) -> None:
+        bind(listener, address)
+        Path(address).unlink()
+        Path(address).symlink_to(others)
+
+    monkeypatch.setattr(socket.socket, "bind", replaced)
+    agent = Agent()
+    async with offering(folder / "agent.sock", agent, agent, SystemClock()):
+        found = others.stat()
+        assert (found.st_mode, found.st_uid) == (before.st_mode, before.st_uid)
+
+
 async def test_a_successor_takes_the_socket_over(tmp_path: Path) -> None:
     door, first, second = tmp_path / "agent.sock", Agent(), Agent()
     second.show("b")

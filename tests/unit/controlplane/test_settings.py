@@ -84,6 +84,7 @@ def test_values_are_read_from_the_environment() -> None:
         ("CP_HISTORY_VERSIONS", str(10**19)),
         ("CP_VAULT_MOUNT", "schlüssel"),
         ("CP_DATA_DIR", "data"),
+        ("CP_DATA_DIR", "/srv/a,b"),
         ("CP_RUNTIME_DIR", "run"),
         ("CP_DOCKER_HOST", "ssh://host"),
         ("CP_DOCKER_HOST", "tcp://10.0.0.2:2375"),
@@ -133,6 +134,12 @@ def test_an_engine_of_another_host_is_refused_wherever_it_is_named() -> None:
     with pytest.raises(TerminalError, match="DOCKER_HOST: 'tcp://h:1' is not") as caught:
         docker_url(settings, env)
     assert caught.value.reason == "InvalidSettings"
+
+
+def test_a_folder_with_a_comma_holds_all_but_the_bundled_database() -> None:
+    """Its clients would take it for two servers."""
+    env = {"CP_DATA_DIR": "/srv/a,b", "CP_DATABASE_URL": "postgresql://db/cp"}
+    assert Settings.from_env(env, uid=0).data_dir == Path("/srv/a,b")
 
 
 def test_database_url_is_not_shown() -> None:

@@ -53,7 +53,7 @@ def as_somebody_else() -> Iterator[None]:
 
 
 async def test_who_is_not_root_lets_all_users_of_the_container_read(root: Path) -> None:
-    root.parent.chmod(0o777)
+    root.parent.chmod(0o1777)  # as /dev/shm is
     with as_somebody_else():
         files = files_in(root)
         await files.ensure_files("uid-1", {"a": b"1"}, version="v", user=(999, 999))
@@ -129,6 +129,70 @@ async def test_root_that_is_a_link_is_refused(root: Path, tmp_path: Path) -> Non
     with pytest.raises(TerminalError) as caught:
         await files_in(root).ensure_files("uid-1", {}, version="v", user=ME)
     assert caught.value.reason == "SecretsNotPrivate"
+
+
+async def refused(root: Path) -> TerminalError:
+    with pytest.raises(TerminalError) as caught:
+        await files_in(root).ensure_files("uid-1", {"a": b"1"}, version="v", user=None)
+    return caught.value
+
+
+@pytest.mark.skipif(ME[0] != 0, reason="only root can give a folder to somebody")
+@pytest.mark.parametrize(
+    ("uid", "bits"),
+    [
+        pytest.param(12345, 0o777, id="another's"),
+        pytest.param(12345, 0o700, id="another's, of whom nobody else has it"),
+        pytest.param(12345, 0o1777, id="another's, sticky"),
+        pytest.param(0, 0o775, id="a group's"),
+        pytest.param(0, 0o777, id="everybody's"),
+    ],
+)
+async def test_a_folder_around_it_that_others_can_change_is_refused(
+    root: Path, uid: int, bits: int
+) -> None:
+    """Whoever made /dev/shm/bunker first could have put another folder in the place of the root
+    right after that was looked at."""
+    around = root.parent / "bunker"
+    around.mkdir()
+    os.chown(around, uid, uid)
+    around.chmod(bits)
+    found = await refused(around / "secrets")
+    assert found.reason == "SecretsNotPrivate"
+    assert str(around) in str(found)
+    assert list(around.iterdir()) == []
+
+
+async def test_a_folder_around_it_that_is_a_link_is_refused(root: Path) -> None:
+    around, elsewhere = root.parent / "bunker", root.parent / "elsewhere"
+    elsewhere.mkdir()
+    around.symlink_to(elsewhere)
+    assert (await refused(around / "secrets")).reason == "SecretsNotPrivate"
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_the_folder_around_it_is_made_private(root: Path) -> None:
+    files = files_in(root.parent / "bunker" / "secrets")
+    before = os.umask(0)
+    try:
+        await files.ensure_files("uid-1", {"a": b"1"}, version="v", user=ME)
+    finally:
+        os.umask(before)
+    assert mode(root.parent / "bunker") == 0o700
+
+
+async def test_one_that_was_made_under_another_umask_is_closed(root: Path) -> None:
+    """By a version that didn't mind, and it is there until the host restarts."""
+    around = root.parent / "bunker"
+    around.mkdir()
+    root.parent.chmod(0o755)
+    around.chmod(0o775)
+    if ME[0] == 0:
+        os.chown(around, 65534, 65534)
+    with as_somebody_else():
+        files = files_in(around / "secrets")
+        await files.ensure_files("uid-1", {"a": b"1"}, version="v", user=None)
+    assert mode(around) == 0o755
 
 
 async def test_errors_of_the_host_are_retryable_and_say_no_path(root: Path) -> None:

@@ -44,6 +44,17 @@ class Host:
         command = [str(SCRIPTS / name), *args]
         return self._run(command, {**self.env, **env})
 
+    def begin(self, name: str, *args: str, **env: str) -> "subprocess.Popen[str]":
+        """A script that is still at work when this returns."""
+        return subprocess.Popen(
+            [str(SCRIPTS / name), *args],
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def shell(self, code: str, **env: str) -> "subprocess.CompletedProcess[str]":
         """Code with what scripts/up has at hand, in which `python` is this one."""
         names = "".join(f"source {SCRIPTS / name}; " for name in ("lib.sh", "installation.sh"))
@@ -58,7 +69,9 @@ class Host:
 
     def make(self, more: str = ":", **env: str) -> "subprocess.CompletedProcess[str]":
         """What scripts/up does first."""
-        return self.shell(f"installation_load; installation_create; {more}", **env)
+        return self.shell(
+            f"installation_open; installation_load; installation_create; {more}", **env
+        )
 
     @property
     def removed(self) -> bool:

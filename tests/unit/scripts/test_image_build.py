@@ -185,6 +185,20 @@ def test_a_slow_registry_is_one_and_a_silent_one_is_none(
     assert "within 0.1 s" in capsys.readouterr().err
 
 
+def test_debootstrap_is_not_installed_where_nothing_may_be(
+    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """scripts/up --no-install says so."""
+    apt = tmp_path / "apt-get"
+    apt.write_text(f"#!/bin/sh\n: >{tmp_path}/asked\n")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("INSTALL", "no")
+    with pytest.raises(build.BuildError, match="apt-get install debootstrap"):
+        build.image_payloads._ensure_debootstrap("base")
+    assert not (tmp_path / "asked").exists()
+
+
 def test_debootstrap_is_installed_once_others_are_done_installing(
     build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,8 @@
 """scripts/up and scripts/down before and after the cloud: whose folder, whose things, where."""
 
+import fcntl
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -131,6 +133,50 @@ def test_one_from_before_names_were_kept_is_known_by_what_it_remembers(
     assert host.filters == {"label=bunker.cloud/instance=staging"}
 
 
+def during_a_first_start(host: Host, *command: str, **env: str) -> str:
+    """What a command says that is given while the first scripts/up of `staging` is at work: that
+    has the lock, and remembers what it was given only minutes later."""
+    with (host.data / "up.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        begun = host.begin(*command, **env)
+        assert begun.stderr is not None
+        select.select([begun.stderr], [], [], 10)  # until it says that it waits
+        (host.data / "environment").write_text("CP_API_PORT=9443\nCP_INSTANCE=staging\n")
+    return begun.communicate(timeout=60)[1]
+
+
+def test_an_installation_that_first_starts_is_destroyed_by_its_own_name(host: Host) -> None:
+    """Not by the default one, which is another installation's."""
+    host.make(CP_INSTANCE="staging")
+    said = during_a_first_start(host, "down", "--destroy")
+    assert host.removed
+    assert host.filters == {"label=bunker.cloud/instance=staging"}
+    assert "waiting" in said
+    assert not host.data.exists()
+
+
+def test_what_was_never_started_has_its_name_as_well(host: Host) -> None:
+    host.make(CP_INSTANCE="staging")
+    done = host.script("down", "--destroy", CP_INSTANCE="other")
+    assert done.returncode == 1
+    assert "'staging'" in done.stderr
+    assert host.data.exists()
+
+
+def test_a_folder_removed_meanwhile_is_made_anew(host: Host, tmp_path: Path) -> None:
+    """By the scripts/down --destroy that was waited for: the lock went with it."""
+    host.make()
+    with (host.data / "up.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        begun = host.begin("up")
+        assert begun.stderr is not None
+        select.select([begun.stderr], [], [], 10)
+        host.data.rename(tmp_path / "gone")
+    said = begun.communicate(timeout=60)[1]
+    assert "whose data folder is not" in said, "it goes as far as the engine, which has things"
+    assert (host.data / "installation").read_text() == "instance=bunker\nmade_folder=yes\n"
+
+
 def test_a_folder_that_is_not_there_destroys_nothing_by_default(host: Host) -> None:
     done = host.script("down", "--destroy")
     assert done.returncode == 1
@@ -241,6 +287,21 @@ def test_one_that_runs_is_looked_for_where_it_listens(running: Running) -> None:
     assert "--address 127.0.0.1 --port 8443" in running.waited
 
 
+def test_a_second_one_during_the_first_start_takes_up_what_that_was_given(
+    running: Running,
+) -> None:
+    data = running.host.data
+    whose = "instance=staging\nmade_folder=yes\n"
+    (data / "installation").write_text(whose)
+    (data / "environment").unlink()
+    env = {"CP_VENV": str(running.venv), "CP_IMAGES": "local"}
+    during_a_first_start(running.host, "up", **env)
+    assert (data / "installation").read_text() == whose
+    kept = (data / "environment").read_text().splitlines()
+    assert {"CP_API_PORT=9443", "CP_INSTANCE=staging"} <= set(kept)
+    assert running.called.exists(), "it went on to the end"
+
+
 @pytest.mark.parametrize("first", [(), ("--no-quickstart",)], ids=["applied", "left out"])
 def test_the_quickstart_is_applied_at_the_first_start_or_never(
     running: Running, first: tuple[str, ...]
@@ -276,11 +337,11 @@ def test_a_taken_port_leaves_the_environment_and_the_settings_as_they_are(
 
 
 def test_wrong_settings_are_not_remembered(host: Host) -> None:
-    remember = "installation_load; installation_create; check_settings; installation_remember"
-    done = host.shell(remember, CP_LOG_LEVEL="loud")
+    remember = "check_settings; installation_remember"
+    done = host.make(remember, CP_LOG_LEVEL="loud")
     assert done.returncode == 1
     assert "CP_LOG_LEVEL" in done.stderr
-    assert host.shell(remember).returncode == 0
+    assert host.make(remember).returncode == 0
     assert "CP_LOG_LEVEL" not in (host.data / "environment").read_text()
 
 
@@ -302,5 +363,6 @@ def test_the_control_plane_has_the_engine_that_the_docker_command_has(
     tmp_path: Path, context: str, given: dict[str, str], remembered: str
 ) -> None:
     host = Host(tmp_path, context)
-    told = host.shell("installation_load; installation_engine; echo ${CP_DOCKER_HOST:-}", **given)
+    ask = "installation_find; installation_load; installation_engine; echo ${CP_DOCKER_HOST:-}"
+    told = host.shell(ask, **given)
     assert told.stdout.strip() == remembered.format(context=context)

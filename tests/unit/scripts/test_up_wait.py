@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -114,3 +114,68 @@ def test_what_it_prints_can_be_pasted_wherever_the_data_is(
     up_wait.reach(here, [])
     first = capsys.readouterr().out.splitlines()[0]
     assert shlex.split(first) == ["export", "KUBECONFIG=/data of mine/kubeconfig"]
+
+
+KUBECTL = """#!/bin/sh
+case "$*" in
+  *" apply "*) echo app/shop created; exit {applies} ;;
+  *" get -f "*) cat "{records}" ;;
+esac
+"""
+
+
+@pytest.fixture
+def first_start(
+    up_wait: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., int]:
+    """Runs the second half of a first scripts/up, with a kubectl that finds one App; its code."""
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    def run(conditions: dict[str, tuple[str, str]], *, applies: int = 0) -> int:
+        records, kubectl = tmp_path / "records", tmp_path / "bin" / "kubectl"
+        records.write_text(json.dumps(app(conditions)))
+        kubectl.parent.mkdir()
+        kubectl.write_text(KUBECTL.format(applies=applies, records=records))
+        kubectl.chmod(0o755)
+        (tmp_path / "kubeconfig").touch()
+        monkeypatch.setenv("PATH", f"{kubectl.parent}:{os.environ['PATH']}")
+        monkeypatch.setenv("KUBECONFIG", "")
+        monkeypatch.setattr(up_wait, "answers", lambda _: "")
+        monkeypatch.setattr(up_wait, "STUCK_S", -1)
+        monkeypatch.setattr(up_wait.time, "sleep", interrupted)
+        where = ["--data", str(tmp_path), "--address", "127.0.0.1", "--port", "8443"]
+        monkeypatch.setattr(sys, "argv", ["up_wait", *where, "--manifest", "m.yaml", "--apply"])
+        try:
+            up_wait.main()
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1
+        except KeyboardInterrupt:
+            return 130
+        return 0
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        pytest.param(READY, 0, id="Ready"),
+        pytest.param(FULL, 1, id="has no room"),
+        pytest.param(STARTS, 130, id="interrupted while it starts"),
+    ],
+)
+def test_the_quickstart_is_its_users_as_soon_as_it_is_applied(
+    first_start: Callable[..., int], tmp_path: Path, found: dict[str, tuple[str, str]], code: int
+) -> None:
+    """Whatever becomes of it: a later run would undo what they did about that."""
+    assert first_start(found) == code
+    assert (tmp_path / "quickstart.applied").exists()
+
+
+def test_a_quickstart_that_could_not_be_applied_is_tried_again(
+    first_start: Callable[..., int], tmp_path: Path
+) -> None:
+    assert first_start(READY, applies=1) == 1
+    assert not (tmp_path / "quickstart.applied").exists()
