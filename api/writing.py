@@ -258,7 +258,7 @@ def draft_update(
 ) -> Draft:
     """The object after an update or patch, with ownership moved to whoever changed what."""
     check_body(sent)  # a patch can nest deeper than any body
-    managed = client_managed(sent, base)
+    managed = client_managed(call, sent, base)
     obj = prepare_update(call, served, base, sent, options)
     managed = fields.after_update(
         managed,
@@ -282,14 +282,17 @@ def _as_read_now(served: Served, base: Base, obj: Mapping[str, Any]) -> Mapping[
     return {**base.obj, **{name: now[name] for name in changed if name in now}}
 
 
-def client_managed(sent: Mapping[str, Any], base: Base) -> bytes:
+def client_managed(call: Call, sent: Mapping[str, Any], base: Base) -> bytes:
     """managedFields as the client wants them: clients may rewrite ownership (kubectl does, when
-    it moves from client-side to server-side apply). Absent keeps what is stored."""
+    it moves from client-side to server-side apply), but not through a subresource. None, as an
+    empty list is, keeps what is stored; one empty entry wipes it."""
     given = (sent.get("metadata") or {}).get("managedFields")
     if given is None:
         return base.managed_fields
     if not isinstance(given, list) or not all(isinstance(e, dict) for e in given):
         raise errors.bad_request("metadata.managedFields must be a list of objects")
+    if not given or call.target.subresource:
+        return base.managed_fields
     moments.check_owned(given, orjson.loads(base.managed_fields))
     owners = fields.parse(given)
     if fields.ownership(owners) == fields.ownership(fields.parse(base.managed_fields)):

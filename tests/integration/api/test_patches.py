@@ -162,6 +162,23 @@ async def test_clients_may_rewrite_ownership(admin: Client) -> None:
     assert stale.code == 409
 
 
+async def test_ownership_is_wiped_by_one_empty_entry_and_by_nothing_else(admin: Client) -> None:
+    path = DATABASES + "/db"
+    await _apply(admin, database_obj(priority=1), "me")
+    other = [{"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {"f:engine": {}}}}]
+    for at, given in ((path, []), (path + "/status", other), (path + "/status", [{}])):
+        patch = {"metadata": {"managedFields": given}}
+        kept = await admin("PATCH", at, patch, type=MERGE)
+        assert kept.code == 200
+        (entry,) = kept.body["metadata"]["managedFields"]
+        assert (entry["manager"], entry["operation"]) == ("me", "Apply")
+    for given in ({}, "", "x", False):
+        refused = await admin("PATCH", path, {"metadata": {"managedFields": given}}, type=MERGE)
+        assert refused.code == 400, given
+    wiped = await admin("PATCH", path, {"metadata": {"managedFields": [{}]}}, type=MERGE)
+    assert (wiped.code, "managedFields" in wiped.body["metadata"]) == (200, False)
+
+
 @pytest.mark.parametrize("time", ["yesterday", "", "2026-01-31", "2026-13-01T00:00:00Z", 5])
 async def test_nobody_writes_ownership_at_no_time(admin: Client, time: object) -> None:
     """A typed client fails a whole list over one of these."""
