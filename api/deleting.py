@@ -107,7 +107,7 @@ def _given(options: Mapping[str, Any], name: str, type_: type) -> Any:
 
 def _propagation(call: Call, body: Mapping[str, Any]) -> Propagation:
     given = body.get("propagationPolicy") or call.query.get("propagationPolicy")
-    orphan = _given(body, "orphanDependents", bool)
+    orphan = _orphans(call, body)
     if given and orphan is not None:
         told = "Invalid value: orphanDependents and propagationPolicy cannot be both set"
         raise refused(call, "propagationPolicy", "FieldValueInvalid", told)
@@ -118,6 +118,17 @@ def _propagation(call: Call, body: Mapping[str, Any]) -> Propagation:
             raise not_supported(
                 call, "propagationPolicy", other, "Background", "Foreground", "Orphan"
             )
+
+
+def _orphans(call: Call, body: Mapping[str, Any]) -> bool | None:
+    """Whether owned records are to stay; None: nothing is said. Raises StatusError 400."""
+    orphan: bool | None = _given(body, "orphanDependents", bool)
+    asked = call.query.get("orphanDependents")
+    if orphan is not None or asked is None:
+        return orphan
+    if asked.lower() not in ("true", "false", "1", "0"):
+        raise errors.bad_request("orphanDependents must be true or false")
+    return call.flag("orphanDependents")
 
 
 HANDLERS: Final[dict[tuple[str, str], Handler]] = {("delete", ""): delete}

@@ -213,6 +213,9 @@ SHARED: Final[dict[str, Schema]] = {
         ),
         gracePeriodSeconds=_whole("Accepted and ignored: deletion starts at once."),
         kind=KIND,
+        orphanDependents=_flag(
+            "True: as `propagationPolicy: Orphan`, beside which it may not be. Default: false."
+        ),
         preconditions={
             "allOf": [ref(f"{META}.Preconditions")],
             "description": "What must hold, else 409.",

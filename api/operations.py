@@ -59,6 +59,7 @@ _DELETING: Final = (
     _parameter("dryRun", "All: check everything, change nothing."),
     _parameter("gracePeriodSeconds", "Accepted and ignored.", "integer"),
     _parameter("propagationPolicy", "Owned records: Background, Foreground or Orphan."),
+    _parameter("orphanDependents", "True: as propagationPolicy Orphan; not with it.", "boolean"),
 )
 
 

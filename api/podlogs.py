@@ -1,6 +1,5 @@
 """`kubectl logs`: a container's log as plain text, until its end, the client's, or the token's."""
 
-import asyncio
 from datetime import datetime
 from typing import Final
 
@@ -104,8 +103,7 @@ async def _send(
                 continue
             data = frame.data if left is None else frame.data[:left]
             left = None if left is None else left - len(data)
-            async with asyncio.timeout(call.ctx.limits.write_s):
-                await response.write(data)
+            await held.write(response.write(data), within_s=call.ctx.limits.write_s)
 
 
 ROUTES: Final = (Route("GET", pod_path("log"), log, streams=True, resource=f"{POD.plural}/log"),)

@@ -2,7 +2,8 @@
 
 A thousand idle watches must cost nearly nothing, so none has a timer or a task of its own: one
 loop looks at all of them each second and interrupts those with something to do. Revocation is
-noticed within five seconds: two between checks and two for which a token is believed.
+noticed within five seconds: two between checks and two for which a token is believed, and half a
+one for a write that hangs.
 """
 
 import asyncio
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 _BEAT_S: Final = 1.0
 _TOKENS_S: Final = 2.0
+_LAST_S: Final = 0.5
+"""For a write under way when its stream ends: long for a client that reads, and with the four
+seconds that a revocation takes to be noticed less than the five that are promised."""
 _CLOSE_S: Final = 2.0
 _CLOSE_POLL_S: Final = 0.02
 
@@ -45,6 +49,7 @@ class Lifeline:
     ended: bool = False
     bookmark_due: bool = False
     _patience: asyncio.Timeout | None = field(default=None, repr=False)
+    _writing: asyncio.Timeout | None = field(default=None, repr=False)
 
     async def wait(self, awaitable: Awaitable[T]) -> T | None:
         """Await it, or None as soon as the pulse has something to tell (`ended`, `bookmark_due`).
@@ -61,15 +66,33 @@ class Lifeline:
         finally:
             self._patience = None
 
+    async def write(self, writing: Awaitable[object], *, within_s: float) -> None:
+        """Await a write. Raises TimeoutError once it takes longer, or still hangs soon after the
+        stream has ended: its client doesn't take what there is."""
+        try:
+            async with asyncio.timeout(within_s) as self._writing:
+                if self.ended:
+                    self._hurry()
+                await writing
+        finally:
+            self._writing = None
+
+    def _hurry(self) -> None:
+        soon = asyncio.get_running_loop().time() + _LAST_S
+        # one that has run out already must not be moved
+        if self._writing is not None and soon < (self._writing.when() or soon):
+            self._writing.reschedule(soon)
+
     def interrupt(self) -> None:
         """Have `wait` return now."""
         if self._patience is not None and self._patience.when() is None:
             self._patience.reschedule(asyncio.get_running_loop().time())
 
     def end(self) -> None:
-        """Have the stream end cleanly, at once."""
+        """Have the stream end, at once, and cleanly unless its client takes nothing."""
         self.ended = True
         self.interrupt()
+        self._hurry()
 
     @property
     def idle(self) -> bool:

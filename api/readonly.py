@@ -21,7 +21,7 @@ from api.facade import served
 from api.routes import Handler, Route
 from api.selectors import Selector, of_query
 from api.served import Catalogue
-from api.watch import PULSE, lifeline
+from api.watch import lifeline, stream
 from api.watch_events import Encoder, line
 from api.watch_options import watch_options
 from controlplane.access import Attempt, allowed
@@ -108,20 +108,25 @@ class _Kind:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         encoder = Encoder(call.ctx, self.info, form, rows)
         held = lifeline(call, options)
-        with call.request.app[PULSE].holding(held):
-            await response.prepare(call.request)
-            if options.since is None:
-                for obj in found:
-                    now = call.ctx.clock.now()
-                    shown = tables.item(form, self.info, obj, now=now, include=rows)
-                    await response.write(line("ADDED", shown))
+
+        async def write(data: bytes) -> None:
+            if not held.ended:
+                await held.write(response.write(data), within_s=call.ctx.limits.write_s)
+
+        async def send() -> None:
+            for obj in found if options.since is None else ():
+                now = call.ctx.clock.now()
+                shown = tables.item(form, self.info, obj, now=now, include=rows)
+                await write(line("ADDED", shown))
             if options.marks_initial:
-                await response.write(encoder.bookmark(call.ctx.view.revision, ends_initial=True))
+                await write(encoder.bookmark(call.ctx.view.revision, ends_initial=True))
             while not held.ended:
                 await held.wait(asyncio.Event().wait())
-                if held.bookmark_due and not held.ended:
+                if held.bookmark_due:
                     held.bookmark_due = False
-                    await response.write(encoder.bookmark(call.ctx.view.revision))
+                    await write(encoder.bookmark(call.ctx.view.revision))
+
+        await stream(call, held, response, send)
         return response
 
 

@@ -43,7 +43,9 @@ class Pruned:
         self.unknown = unknown
 
 
-def prune(served: Served, obj: Mapping[str, Any], *, defaults: bool = True) -> Pruned:
+def prune(
+    served: Served, obj: Mapping[str, Any], *, defaults: bool = True, keeps_unknown: bool = False
+) -> Pruned:
     """Keep what the schema knows, drop nulls (null means "not given"), apply defaults.
 
     Values of a wrong type are left as they are: the model names them better.
@@ -51,7 +53,7 @@ def prune(served: Served, obj: Mapping[str, Any], *, defaults: bool = True) -> P
     """
     unknown: list[str] = []
     try:
-        out = _Pruner(unknown, defaults).map(obj, served.walked, "")
+        out = _Pruner(unknown, defaults, keeps_unknown).map(obj, served.walked, "")
     except _TooManyError as exc:
         meta = obj.get("metadata")
         name = meta.get("name") if isinstance(meta, dict) else ""
@@ -71,11 +73,12 @@ class _TooManyError(Exception):
 class _Pruner:
     """One walk over an object and its schema."""
 
-    __slots__ = ("_defaults", "_unknown")
+    __slots__ = ("_defaults", "_kept", "_unknown")
 
-    def __init__(self, unknown: list[str], defaults: bool) -> None:
+    def __init__(self, unknown: list[str], defaults: bool, kept: bool) -> None:
         self._unknown = unknown
         self._defaults = defaults
+        self._kept = kept
 
     def map(self, value: Mapping[str, Any], node: Node, path: str) -> dict[str, Any]:
         fields = node.fields
@@ -89,7 +92,7 @@ class _Pruner:
                     out[name] = self._value(sub, known, f"{path}.{name}" if path else name)
                 elif sub is not None:
                     out[name] = sub
-            elif node.preserve or (path == "metadata" and name in _SELF_SET):
+            elif self._kept or node.preserve or (path == "metadata" and name in _SELF_SET):
                 out[name] = sub
             else:
                 self._unknown.append(f"{path}.{name}" if path else name)

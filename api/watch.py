@@ -6,10 +6,10 @@ cache when too many changes wait and here when the socket takes nothing; it come
 last version it saw.
 """
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -56,15 +56,29 @@ async def watch(call: Call) -> web.StreamResponse:
         return response
     held = lifeline(call, options)
     try:
-        with call.request.app[PULSE].holding(held):
-            await response.prepare(call.request)
-            keep_alive(call.request)
-            await _Stream(call, options, held, response).run(start)
-    except (ConnectionError, TimeoutError):
-        abort(call.request)
+        run = partial(_Stream(call, options, held, response).run, start)
+        await stream(call, held, response, run)
     finally:
         start.changes.close()
     return response
+
+
+async def stream(
+    call: Call,
+    held: Lifeline,
+    response: web.StreamResponse,
+    send: Callable[[], Awaitable[None]],
+) -> None:
+    """Have `send` send an answer, under the pulse; who takes nothing of it is cut off. It returns
+    once `held.ended`, and writes by `held.write`."""
+    try:
+        with call.request.app[PULSE].holding(held):
+            await response.prepare(call.request)
+            keep_alive(call.request)
+            await send()
+            await held.write(response.write_eof(), within_s=call.ctx.limits.write_s)
+    except (ConnectionError, TimeoutError):
+        abort(call.request)
 
 
 def lifeline(call: Call, options: WatchOptions) -> Lifeline:
@@ -111,6 +125,8 @@ class _Stream:
         """Until the client, the clock, the pulse or the cache ends it."""
         try:
             async for chunk in self._initial(start):
+                if self._held.ended:
+                    return
                 await self._write(chunk)
             while not self._held.ended:
                 await self._next(start.changes)
@@ -160,8 +176,7 @@ class _Stream:
         if len(data) <= _CHUNK_BYTES and self._held.idle:
             await self._response.write(data)  # there is room for it: no timer for each watcher
             return
-        async with asyncio.timeout(self._write_s):
-            await self._response.write(data)
+        await self._held.write(self._response.write(data), within_s=self._write_s)
 
 
 class _ExpiredError(Exception):

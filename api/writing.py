@@ -150,10 +150,10 @@ def _new_wrongs(
     return [each for each in wrong if re.split(r"[.[]", each.field)[0] in judged_anew]
 
 
-def _pruned(served: Served, base: "Base") -> Pruned:
+def _pruned(served: Served, base: "Base", *, keeps_unknown: bool = False) -> Pruned:
     """What is stored, as a write of it is judged."""
     try:
-        return prune(served, base.obj)
+        return prune(served, base.obj, keeps_unknown=keeps_unknown)
     except errors.StatusError:  # a list longer than may be: then so is that of the write
         return Pruned({}, [])
 
@@ -258,11 +258,11 @@ def draft_update(
 ) -> Draft:
     """The object after an update or patch, with ownership moved to whoever changed what."""
     check_body(sent)  # a patch can nest deeper than any body
-    managed = client_managed(sent, base)
+    managed = client_managed(call, sent, base)
     obj = prepare_update(call, served, base, sent, options)
     managed = fields.after_update(
         managed,
-        base.obj,
+        _as_read_now(served, base, obj),
         obj,
         manager=options.actor.manager,
         api_version=served.info.api_version,
@@ -273,14 +273,26 @@ def draft_update(
     return drafted(call, obj, managed, base)
 
 
-def client_managed(sent: Mapping[str, Any], base: Base) -> bytes:
+def _as_read_now(served: Served, base: Base, obj: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is stored, with the defaults that came after it where `obj` differs: to have them
+    filled in is no change by whoever writes."""
+    changed = {name for name in {*obj} - {"metadata"} if obj[name] != base.obj.get(name)}
+    # what is not known any more stays in it: that goes with this write, and so do its owners
+    now = _pruned(served, base, keeps_unknown=True).obj if changed else {}
+    return {**base.obj, **{name: now[name] for name in changed if name in now}}
+
+
+def client_managed(call: Call, sent: Mapping[str, Any], base: Base) -> bytes:
     """managedFields as the client wants them: clients may rewrite ownership (kubectl does, when
-    it moves from client-side to server-side apply). Absent keeps what is stored."""
+    it moves from client-side to server-side apply), but not through a subresource. None, as an
+    empty list is, keeps what is stored; one empty entry wipes it."""
     given = (sent.get("metadata") or {}).get("managedFields")
     if given is None:
         return base.managed_fields
     if not isinstance(given, list) or not all(isinstance(e, dict) for e in given):
         raise errors.bad_request("metadata.managedFields must be a list of objects")
+    if not given or call.target.subresource:
+        return base.managed_fields
     moments.check_owned(given, orjson.loads(base.managed_fields))
     owners = fields.parse(given)
     if fields.ownership(owners) == fields.ownership(fields.parse(base.managed_fields)):
@@ -311,11 +323,22 @@ def prepare_update(
     pruned = judged(call, served, sent, options, base)
     if target.subresource == "status":
         _check_turns(served, base, pruned.obj)
-    obj = core_conventions(served, pruned.obj)
+    obj = core_conventions(served, {**pruned.obj, **_untouched(base, sent)})
     if obj != base.obj:
         _check_changes(served, base, pruned.model, obj)
         check_owners(call, served, base.obj["metadata"], obj["metadata"])
     return obj
+
+
+def _untouched(base: Base, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """What is sent just as it is stored. It stays so: filling in a default that came later would
+    be an edit of the spec, which has a generation and is admitted, by a label."""
+    stored = base.obj
+    return {
+        name: stored[name]
+        for name in sent
+        if name != "metadata" and name in stored and stored[name] == sent[name]
+    }
 
 
 def _check_turns(served: Served, base: Base, obj: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.postgres
 A = CONFIGS + "/a"
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
+BOTH = "orphanDependents=True&propagationPolicy=Orphan"
 NOT_SUPPORTED, FORBIDDEN = "FieldValueNotSupported", "FieldValueForbidden"
 
 OPTIONS: list[Any] = [
@@ -29,6 +30,8 @@ OPTIONS: list[Any] = [
     ("DELETE", A, "dryRun=", "DeleteOptions", "dryRun", NOT_SUPPORTED),
     ("DELETE", A, "propagationPolicy=x", "DeleteOptions", "propagationPolicy", NOT_SUPPORTED),
     ("DELETE", CONFIGS, "propagationPolicy=x", "DeleteOptions", "propagationPolicy", NOT_SUPPORTED),
+    ("DELETE", A, BOTH, "DeleteOptions", "propagationPolicy", "FieldValueInvalid"),
+    ("DELETE", CONFIGS, BOTH, "DeleteOptions", "propagationPolicy", "FieldValueInvalid"),
 ]
 
 
@@ -85,10 +88,35 @@ async def test_delete_options_that_cannot_be_read_delete_nothing(admin: Client) 
         for path in (A, CONFIGS):
             answer = await admin("DELETE", path, body)
             assert (answer.code, answer.body["kind"]) == (code, "Status"), body
-    assert (await admin("DELETE", A + "?gracePeriodSeconds=x")).code == 400
+    for query in ("gracePeriodSeconds=x", "orphanDependents=x", "orphanDependents="):
+        for path in (A, CONFIGS):
+            assert (await admin("DELETE", f"{path}?{query}")).code == 400, query
     assert (await admin("GET", A)).code == 200
     fine = {"kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": None}
     assert (await admin("DELETE", A + "?gracePeriodSeconds=0", fine)).code == 200
+
+
+@pytest.mark.parametrize("path", [A, CONFIGS])
+@pytest.mark.parametrize(
+    ("query", "body", "orphaned"),
+    [
+        ("True", None, True),  # as the Python client asks for it
+        ("1", {"gracePeriodSeconds": 0}, True),
+        ("false", None, False),
+        ("true", {"orphanDependents": False}, False),
+    ],
+)
+async def test_who_deletes_may_ask_by_query_to_keep_what_is_owned(
+    admin: Client, path: str, query: str, body: Any, orphaned: bool
+) -> None:
+    held = config("a")
+    held["metadata"]["finalizers"] = ["example.com/wait"]
+    await admin("POST", CONFIGS, held)
+    answer = await admin("DELETE", f"{path}?orphanDependents={query}", body)
+    assert answer.code == 200
+    marked = answer.body if path == A else answer.body["items"][0]
+    kept = ["example.com/wait", *(["orphan"] if orphaned else [])]
+    assert marked["metadata"]["finalizers"] == kept
 
 
 async def test_a_collection_is_deleted_as_far_as_was_asked(admin: Client) -> None:

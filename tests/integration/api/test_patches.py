@@ -162,6 +162,23 @@ async def test_clients_may_rewrite_ownership(admin: Client) -> None:
     assert stale.code == 409
 
 
+async def test_ownership_is_wiped_by_one_empty_entry_and_by_nothing_else(admin: Client) -> None:
+    path = DATABASES + "/db"
+    await _apply(admin, database_obj(priority=1), "me")
+    other = [{"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {"f:engine": {}}}}]
+    for at, given in ((path, []), (path + "/status", other), (path + "/status", [{}])):
+        patch = {"metadata": {"managedFields": given}}
+        kept = await admin("PATCH", at, patch, type=MERGE)
+        assert kept.code == 200
+        (entry,) = kept.body["metadata"]["managedFields"]
+        assert (entry["manager"], entry["operation"]) == ("me", "Apply")
+    for given in ({}, "", "x", False):
+        refused = await admin("PATCH", path, {"metadata": {"managedFields": given}}, type=MERGE)
+        assert refused.code == 400, given
+    wiped = await admin("PATCH", path, {"metadata": {"managedFields": [{}]}}, type=MERGE)
+    assert (wiped.code, "managedFields" in wiped.body["metadata"]) == (200, False)
+
+
 @pytest.mark.parametrize("time", ["yesterday", "", "2026-01-31", "2026-13-01T00:00:00Z", 5])
 async def test_nobody_writes_ownership_at_no_time(admin: Client, time: object) -> None:
     """A typed client fails a whole list over one of these."""
@@ -344,6 +361,46 @@ async def test_a_rule_that_came_later_keeps_no_metadata_from_being_changed(admin
     freed = await admin("PATCH", path, {"metadata": {"finalizers": None}}, type=MERGE)
     assert freed.code == 200
     assert (await admin("GET", path)).code == 404
+
+
+def _owners(record: dict[str, Any], path: str) -> set[str]:
+    """Managers with a field of that name in their part of the spec."""
+    entries = record["metadata"]["managedFields"]
+    return {e["manager"] for e in entries if path in e["fieldsV1"].get("f:spec", {})}
+
+
+async def test_a_default_that_came_later_is_no_edit_and_nobodys(admin: Client) -> None:
+    obj = app_obj()
+    obj["metadata"]["namespace"] = "default"
+    obj["spec"]["gone"] = 1
+    await admin.served.records.create("App", obj, actor=Actor("old", "old"))
+    stored = admin.served.cache.get(Key("App", "default", "app"))
+    assert stored is not None
+    await admin.served.records.update(
+        stored,
+        {**stored.obj, "status": {"allocation": {"names": []}}},
+        actor=Actor("agent", "agent"),
+        subresource="engine",
+        managed_fields=stored.managed_fields,
+    )
+    path = f"{APPS}/app"
+    label = {"metadata": {"labels": {"a": "b"}}}
+    labelled = (await admin("PATCH", path, label, type=MERGE)).body
+    assert labelled["metadata"]["generation"] == 1
+    assert labelled["spec"] == obj["spec"]
+    assert labelled["status"]["allocation"] == {"names": []}
+    turned = {"status": {"conditions": [{"type": "X", "status": "True", "reason": "R"}]}}
+    turned = (await admin("PATCH", f"{path}/status", turned, type=MERGE)).body
+    assert _owners(turned, "f:surge") == set()
+    assert _owners(turned, "f:gone") == {"old"}
+    scaled = (await admin("PATCH", path, {"spec": {"replicas": 2}}, type=MERGE)).body
+    assert (scaled["metadata"]["generation"], scaled["spec"]["surge"]) == (2, 0)
+    assert "spec" in scaled["status"]["allocation"]
+    assert (_owners(scaled, "f:surge"), _owners(scaled, "f:replicas")) == (set(), {"test"})
+    assert _owners(scaled, "f:gone") == set()
+    applied = await _apply(admin, app_obj(surge=1), "me", path=APPS)
+    assert (applied.code, applied.body.get("message")) == (200, None)
+    assert _owners(applied.body, "f:surge") == {"me"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,37 @@ async def test_revoked_token_ends_its_watch_within_five_seconds(served: Served) 
         await served.ctx.access.revoke(served.viewer)
         async with asyncio.timeout(5):
             assert await lines.rest() == []
+
+
+async def test_what_a_watch_begins_with_ends_with_its_token_and_with_its_time(
+    served: Served, client: Client
+) -> None:
+    """Its readers take little at a time, so that most of it is still to come by then."""
+    count, note = 60, "x" * 200_000  # 12 MB: more than the kernel holds for two that don't read
+    for number in range(count):
+        await client.create(f"db-{number}", annotations={"note": note})
+    path = f"{DATABASES}?watch=1"
+    async with (
+        deaf(served, path, served.viewer) as revoked,
+        deaf(served, path + "&timeoutSeconds=2") as timed,
+    ):
+        for reader in (revoked, timed):
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        await served.ctx.access.revoke(served.viewer)
+        await asyncio.sleep(5)
+        async with asyncio.timeout(30):
+            for reader in (revoked, timed):
+                assert (await _drained(reader)).count(b'"type":"ADDED"') < count
+    assert not _open_watches(served)
+
+
+async def _drained(reader: asyncio.StreamReader) -> bytes:
+    """All that still comes."""
+    found = b""
+    with suppress(ConnectionError):
+        while data := await reader.read(2**16):
+            found += data
+    return found
 
 
 async def test_closed_connection_ends_the_watch(served: Served, client: Client) -> None:

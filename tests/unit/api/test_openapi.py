@@ -16,6 +16,7 @@ from resources.kinds import KINDS
 CATALOGUE = Catalogue(KINDS)
 BUNKER = v3_document(CATALOGUE, "bunker.cloud", "v1")
 CORE = v3_document(CATALOGUE, "", "v1")
+BUNKER_APPS = "/apis/bunker.cloud/v1/namespaces/{namespace}/apps"
 
 
 def refs(value: object) -> Iterator[str]:
@@ -51,6 +52,16 @@ def test_strategic_merge_is_offered_for_core_kinds_alone() -> None:
     assert strategic not in BUNKER["paths"][item]["patch"]["requestBody"]["content"]
     item = "/api/v1/namespaces/{namespace}/secrets/{name}"
     assert strategic in CORE["paths"][item]["patch"]["requestBody"]["content"]
+
+
+def test_deletes_say_what_they_may_be_asked_with() -> None:
+    inside = f"{BUNKER_APPS}/{{name}}"
+    one, all_ = (BUNKER["paths"][path]["delete"]["parameters"] for path in (inside, BUNKER_APPS))
+    for parameters in (one, all_):
+        types = {p["name"]: p["schema"]["type"] for p in parameters}
+        assert (types["propagationPolicy"], types["orphanDependents"]) == ("string", "boolean")
+    options = BUNKER["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"]
+    assert options["properties"]["orphanDependents"]["type"] == "boolean"
 
 
 def test_paths_follow_scope_and_subresources() -> None:

@@ -15,6 +15,7 @@ from api.pulse import Lifeline, Pulse
 from controlplane.access import VIEWERS, Access, token_hash
 from controlplane.errors import StoreUnavailableError
 from tests.clock import ManualClock, settle
+from tests.support.virtual import in_virtual_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +138,36 @@ async def test_streams_go_on_while_their_tokens_cannot_be_looked_up(failing: Exc
             await world.tokens.drop(token_hash(token))
             await world.clock.advance(5.0)
             assert line.ended
+
+
+async def _end(line: Lifeline, after_s: float) -> None:
+    line.bookmark_due = True
+    line.interrupt()
+    await asyncio.sleep(after_s)
+    line.end()
+
+
+@in_virtual_time
+async def test_a_write_that_hangs_is_given_up_soon_after_its_stream_has_ended() -> None:
+    loop = asyncio.get_running_loop()
+    line = Lifeline(cast("web.Request", _Request()), "", "databases", 3600.0)
+    await line.write(asyncio.sleep(3), within_s=20)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_end(line, 1.0))
+        with pytest.raises(TimeoutError):
+            await line.write(asyncio.sleep(3600), within_s=20)
+    assert loop.time() == pytest.approx(4.5)
+    await line.write(asyncio.sleep(0.1), within_s=20)  # who takes what there is, gets it
+    with pytest.raises(TimeoutError):
+        await line.write(asyncio.sleep(3600), within_s=20)
+    assert loop.time() == pytest.approx(5.1)
+
+
+@in_virtual_time
+async def test_a_write_that_hangs_takes_no_longer_than_it_may() -> None:
+    line = Lifeline(cast("web.Request", _Request()), "", "databases", 3600.0)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_end(line, 19.9))
+        with pytest.raises(TimeoutError):
+            await line.write(asyncio.sleep(3600), within_s=20)
+    assert asyncio.get_running_loop().time() == pytest.approx(20)

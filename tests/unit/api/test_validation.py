@@ -64,6 +64,13 @@ def test_unknown_fields_are_dropped_and_named_wherever_they_are() -> None:
     assert found.obj["spec"]["env"] == {"ANY": "1"}
 
 
+def test_unknown_fields_can_be_kept_beside_defaults() -> None:
+    obj = _thing(bogus=1, parts=[{"x": 1}])
+    spec = prune(THING, {**obj, "extra": 1}, keeps_unknown=True).obj
+    assert (spec["extra"], spec["spec"]["bogus"], spec["spec"]["priority"]) == (1, 1, 0)
+    assert spec["spec"]["parts"] == [{"x": 1, "size": "1Ki"}]
+
+
 def test_free_form_fields_are_kept_whole() -> None:
     free = {"a": {"b": [None, 1]}}
     found = prune(THING, _thing(free=free))
