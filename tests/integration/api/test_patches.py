@@ -166,15 +166,19 @@ async def test_ownership_is_wiped_by_one_empty_entry_and_by_nothing_else(admin: 
     path = DATABASES + "/db"
     await _apply(admin, database_obj(priority=1), "me")
     other = [{"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {"f:engine": {}}}}]
-    for at, given in ((path, []), (path + "/status", other), (path + "/status", [{}])):
-        patch = {"metadata": {"managedFields": given}}
-        kept = await admin("PATCH", at, patch, type=MERGE)
+    harmless: list[tuple[str, object]] = [
+        (path, []),
+        (path + "/status", other),
+        (path + "/status", [{}]),
+    ]
+    for at, given in harmless:
+        kept = await admin("PATCH", at, {"metadata": {"managedFields": given}}, type=MERGE)
         assert kept.code == 200
         (entry,) = kept.body["metadata"]["managedFields"]
         assert (entry["manager"], entry["operation"]) == ("me", "Apply")
-    for given in ({}, "", "x", False):
-        refused = await admin("PATCH", path, {"metadata": {"managedFields": given}}, type=MERGE)
-        assert refused.code == 400, given
+    for wrong in ({}, "", "x", False):
+        refused = await admin("PATCH", path, {"metadata": {"managedFields": wrong}}, type=MERGE)
+        assert refused.code == 400, wrong
     wiped = await admin("PATCH", path, {"metadata": {"managedFields": [{}]}}, type=MERGE)
     assert (wiped.code, "managedFields" in wiped.body["metadata"]) == (200, False)
 

@@ -27,7 +27,7 @@ async def _watched_s(take: Callable[[bytes], Awaitable[None]], query: str = "") 
     """How long a watch lasts whose client takes what it is sent like that."""
     clock, app, nothing = LoopClock(), web.Application(), SimpleNamespace(revision=1)
     parts: dict[str, Any] = {"records": nothing, "view": nothing, "kinds": Catalogue(KINDS)}
-    access = Access(nothing, clock)  # type: ignore[arg-type]  # asked for no token
+    access = Access(nothing, clock)
     ctx = Context(access=access, clock=clock, registry=CollectorRegistry(), **parts)
     assert ctx.limits == Limits()
     pulse = app[PULSE] = Pulse(access, clock, CollectorRegistry())
