@@ -5,6 +5,7 @@ connection, so that backpressure and ends are the socket's own.
 """
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -128,13 +129,29 @@ def _listen(path: Path) -> socket.socket:
     # on Linux what bind makes has the socket's own mode. No chmod after it: the folder's owner, who
     # isn't root, could have put a link to another file in its place by then
     os.fchmod(listener.fileno(), stat.S_IRUSR | stat.S_IWUSR)
-    listener.bind(str(aside))
-    owner = path.parent.stat()
-    if owner.st_uid != os.geteuid():
-        os.chown(aside, owner.st_uid, owner.st_gid, follow_symlinks=False)
-    listener.listen(_BACKLOG)
-    aside.replace(path)
+    try:
+        listener.bind(str(aside))
+        owner = path.parent.stat()
+        if owner.st_uid != os.geteuid():
+            _give(aside, owner)
+        listener.listen(_BACKLOG)
+        aside.replace(path)
+    except OSError:
+        listener.close()
+        raise
     return listener
+
+
+def _give(aside: Path, owner: os.stat_result) -> None:
+    """What is there now: neither what a link leads to, nor another file under its name."""
+    handle = os.open(aside, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+            raise OSError(errno.ENOTSOCK, f"somebody put something else in the place of {aside}")
+        os.chown(f"/proc/self/fd/{handle}", owner.st_uid, owner.st_gid)
+    finally:
+        os.close(handle)
 
 
 @dataclass(frozen=True, slots=True)

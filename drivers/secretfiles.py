@@ -206,7 +206,7 @@ class HostSecretFiles:
 
     def _observe(self, key: str) -> SecretFilesState | None:
         folder = self._root / key
-        if not folder.is_dir() or folder.is_symlink():
+        if not self._is_ours() or not folder.is_dir() or folder.is_symlink():
             return None
         made = self._read_made(key)
         intact = made.digest != "" and made.digest == self._digest_now(folder, made.access)
@@ -270,9 +270,8 @@ class HostSecretFiles:
             )
         for folder in (self._root, self._root / _STAGING, self._root / _MADE):
             folder.mkdir(mode=_PRIVATE, exist_ok=True)
-            found = folder.lstat()
             # Somebody else's folder, or a link to it, would hand them every secret.
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            if not _is_own(folder):
                 raise TerminalError(
                     f"cannot write secret files '{key}': {folder} is not this user's folder",
                     reason="SecretsNotPrivate",
@@ -294,12 +293,21 @@ class HostSecretFiles:
             _remove(path)
         staged.replace(path)
 
+    def _is_ours(self) -> bool:
+        """Whether what is there was made here. Through the folder of somebody else, or a link,
+        nothing is looked at and nothing is removed: it may lead anywhere."""
+        try:
+            return _kept_from_others(self._root.parent) and _is_own(self._root)
+        except FileNotFoundError:
+            return False
+
     def _delete(self, key: str) -> None:
-        _remove(self._root / key)
-        _remove(self._root / _MADE / key)
+        if self._is_ours():
+            _remove(self._root / key)
+            _remove(self._root / _MADE / key)
 
     def _list(self) -> list[str]:
-        if not self._root.is_dir():
+        if not self._is_ours():
             return []
         return sorted(path.name for path in self._root.iterdir() if _KEY.fullmatch(path.name))
 
@@ -325,6 +333,11 @@ class _Made:
     version: str
     digest: str
     access: Access
+
+
+def _is_own(folder: Path) -> bool:
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _kept_from_others(folder: Path) -> bool:

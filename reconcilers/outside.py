@@ -75,8 +75,8 @@ class ContainerSweeper:
 
 @dataclass(frozen=True, slots=True)
 class FolderSweeper:
-    """Secret files of records that are gone. A folder has no labels: its name begins with the
-    uid of its record."""
+    """Secret files of records that are gone. A folder has no labels: its name is the uid of its
+    record."""
 
     files: SecretFiles
     view: View
@@ -86,11 +86,10 @@ class FolderSweeper:
     async def list_owned(self) -> Sequence[Outside]:
         folders = await self.files.list_files()
         live = {stored.uid for kind in self.kinds for stored in self.view.list(kind)}
-        found = [(key.partition("/")[0], key) for key in folders]
         return [
-            Outside(uid, kind="", namespace="", name=key, what=FOLDER, id=key)
-            for uid, key in found
-            if uid not in live
+            Outside(uid, kind="", namespace="", name=uid, what=FOLDER, id=uid)
+            for uid in folders
+            if UID.fullmatch(uid) and uid not in live
         ]
 
     async def remove(self, item: Outside, /) -> None:

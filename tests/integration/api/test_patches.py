@@ -176,7 +176,8 @@ async def test_ownership_is_wiped_by_one_empty_entry_and_by_nothing_else(admin: 
         assert kept.code == 200
         (entry,) = kept.body["metadata"]["managedFields"]
         assert (entry["manager"], entry["operation"]) == ("me", "Apply")
-    for wrong in ({}, "", "x", False):
+    wrongs: list[object] = [{}, "", "x", False]
+    for wrong in wrongs:
         refused = await admin("PATCH", path, {"metadata": {"managedFields": wrong}}, type=MERGE)
         assert refused.code == 400, wrong
     wiped = await admin("PATCH", path, {"metadata": {"managedFields": [{}]}}, type=MERGE)

@@ -131,6 +131,27 @@ async def test_root_that_is_a_link_is_refused(root: Path, tmp_path: Path) -> Non
     assert caught.value.reason == "SecretsNotPrivate"
 
 
+@pytest.mark.parametrize("link", ["the root", "around it"])
+async def test_nothing_is_removed_where_a_link_of_others_leads(
+    root: Path, tmp_path: Path, link: str
+) -> None:
+    """The first sweep comes before the first file is written."""
+    outside = tmp_path / "outside"
+    (outside / "secrets" / "uid-1").mkdir(parents=True)
+    (outside / "secrets" / "uid-1" / "a").write_bytes(b"keep")
+    around = root.parent / "bunker"
+    if link == "the root":
+        around.mkdir()
+        (around / "secrets").symlink_to(outside / "secrets")
+    else:
+        around.symlink_to(outside)
+    files = files_in(around / "secrets")
+    assert await files.list_files() == ()
+    assert await files.observe_files("uid-1") is None
+    await files.delete_files("uid-1")
+    assert (outside / "secrets" / "uid-1" / "a").read_bytes() == b"keep"
+
+
 async def refused(root: Path) -> TerminalError:
     with pytest.raises(TerminalError) as caught:
         await files_in(root).ensure_files("uid-1", {"a": b"1"}, version="v", user=None)

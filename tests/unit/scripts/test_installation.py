@@ -310,7 +310,18 @@ def test_the_quickstart_is_applied_at_the_first_start_or_never(
     running.up(*first)
     assert ("quickstart.yaml" in running.waited) is not bool(first)
     running.up()
+    assert not {"--apply", "--must"} & set(running.waited.split())
+
+
+def test_one_that_was_applied_and_never_ready_has_to_be_at_the_next_start(
+    running: Running,
+) -> None:
+    applied = running.host.data / "quickstart.applied"
+    applied.write_text("not Ready yet\n")
+    running.up()
+    assert "--must" in running.waited.split()
     assert "--apply" not in running.waited.split()
+    assert applied.read_bytes() == b""
 
 
 def test_a_taken_port_leaves_the_environment_and_the_settings_as_they_are(

@@ -133,10 +133,14 @@ def first_start(
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
-    def run(conditions: dict[str, tuple[str, str]], *, applies: int = 0) -> int:
+    def run(
+        conditions: dict[str, tuple[str, str]],
+        *options: str,
+        applies: int = 0,
+    ) -> int:
         records, kubectl = tmp_path / "records", tmp_path / "bin" / "kubectl"
         records.write_text(json.dumps(app(conditions)))
-        kubectl.parent.mkdir()
+        kubectl.parent.mkdir(exist_ok=True)
         kubectl.write_text(KUBECTL.format(applies=applies, records=records))
         kubectl.chmod(0o755)
         (tmp_path / "kubeconfig").touch()
@@ -146,7 +150,8 @@ def first_start(
         monkeypatch.setattr(up_wait, "STUCK_S", -1)
         monkeypatch.setattr(up_wait.time, "sleep", interrupted)
         where = ["--data", str(tmp_path), "--address", "127.0.0.1", "--port", "8443"]
-        monkeypatch.setattr(sys, "argv", ["up_wait", *where, "--manifest", "m.yaml", "--apply"])
+        given = options or ("--apply", "--must")
+        monkeypatch.setattr(sys, "argv", ["up_wait", *where, "--manifest", "m.yaml", *given])
         try:
             up_wait.main()
         except SystemExit as end:
@@ -171,7 +176,17 @@ def test_the_quickstart_is_its_users_as_soon_as_it_is_applied(
 ) -> None:
     """Whatever becomes of it: a later run would undo what they did about that."""
     assert first_start(found) == code
-    assert (tmp_path / "quickstart.applied").exists()
+    assert (tmp_path / "quickstart.applied").stat().st_size > 0, "scripts/up empties it"
+
+
+def test_one_that_was_never_ready_is_told_as_that_until_it_is(
+    first_start: Callable[..., int],
+) -> None:
+    """Else whoever runs it again until it succeeds would take the second time for a success."""
+    assert first_start(FULL, "--must") == 1
+    assert first_start(FULL) == 1
+    assert first_start(FULL, "--must") == 1
+    assert first_start(READY, "--must") == 0
 
 
 def test_a_quickstart_that_could_not_be_applied_is_tried_again(
