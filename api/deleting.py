@@ -121,10 +121,11 @@ def _propagation(call: Call, body: Mapping[str, Any]) -> Propagation:
 
 
 def _orphans(call: Call, body: Mapping[str, Any]) -> bool | None:
-    """Whether owned records are to stay; None: nothing is said. Raises StatusError 400."""
+    """Whether owned records are to stay; None: nothing is said. What the body says of that, in
+    either way, counts before the query. Raises StatusError 400."""
     orphan: bool | None = _given(body, "orphanDependents", bool)
     asked = call.query.get("orphanDependents")
-    if orphan is not None or asked is None:
+    if orphan is not None or asked is None or body.get("propagationPolicy"):
         return orphan
     if asked.lower() not in ("true", "false", "1", "0"):
         raise errors.bad_request("orphanDependents must be true or false")

@@ -110,8 +110,9 @@ class _Kind:
         held = lifeline(call, options)
 
         async def write(data: bytes) -> None:
-            if not held.ended:
-                await held.write(response.write(data), within_s=call.ctx.limits.write_s)
+            if held.ended:
+                raise TimeoutError  # broken off: nothing says what is still to come
+            await held.write(response.write(data), within_s=call.ctx.limits.write_s)
 
         async def send() -> None:
             for obj in found if options.since is None else ():
@@ -122,7 +123,7 @@ class _Kind:
                 await write(encoder.bookmark(call.ctx.view.revision, ends_initial=True))
             while not held.ended:
                 await held.wait(asyncio.Event().wait())
-                if held.bookmark_due:
+                if held.bookmark_due and not held.ended:
                     held.bookmark_due = False
                     await write(encoder.bookmark(call.ctx.view.revision))
 

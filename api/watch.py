@@ -126,7 +126,8 @@ class _Stream:
         try:
             async for chunk in self._initial(start):
                 if self._held.ended:
-                    return
+                    # broken off, not ended: of these no version says what is still to come
+                    raise TimeoutError
                 await self._write(chunk)
             while not self._held.ended:
                 await self._next(start.changes)

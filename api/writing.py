@@ -6,7 +6,7 @@ Every write (create, update, each patch, apply, scale) goes through `draft_creat
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -109,6 +109,8 @@ class Judged:
     obj: dict[str, Any]
     model: Record | None
     """None where only what is stored so already is not accepted."""
+    cut: frozenset[str]
+    """Sections (`spec`, `status`, ...) in which there was a field that nobody knows."""
 
 
 def judged(
@@ -135,7 +137,7 @@ def judged(
     if wrong:
         meta = found.obj.get("metadata") or {}
         raise errors.invalid(served.info, str(meta.get("name") or ""), wrong)
-    return Judged(found.obj, model)
+    return Judged(found.obj, model, frozenset(_section(path) for path in found.unknown))
 
 
 def _new_wrongs(
@@ -147,7 +149,11 @@ def _new_wrongs(
     if changed - {"metadata", "status"}:
         return wrong
     judged_anew = {"metadata", *changed}
-    return [each for each in wrong if re.split(r"[.[]", each.field)[0] in judged_anew]
+    return [each for each in wrong if _section(each.field) in judged_anew]
+
+
+def _section(path: str) -> str:
+    return re.split(r"[.[]", path)[0]
 
 
 def _pruned(served: Served, base: "Base", *, keeps_unknown: bool = False) -> Pruned:
@@ -285,7 +291,7 @@ def _as_read_now(served: Served, base: Base, obj: Mapping[str, Any]) -> Mapping[
 def client_managed(call: Call, sent: Mapping[str, Any], base: Base) -> bytes:
     """managedFields as the client wants them: clients may rewrite ownership (kubectl does, when
     it moves from client-side to server-side apply), but not through a subresource. None, as an
-    empty list is, keeps what is stored; one empty entry wipes it."""
+    empty list and one that can't be read is, keeps what is stored; one empty entry wipes it."""
     given = (sent.get("metadata") or {}).get("managedFields")
     if given is None:
         return base.managed_fields
@@ -293,9 +299,12 @@ def client_managed(call: Call, sent: Mapping[str, Any], base: Base) -> bytes:
         raise errors.bad_request("metadata.managedFields must be a list of objects")
     if not given or call.target.subresource:
         return base.managed_fields
+    if given == [{}]:
+        return fields.dump(())
     moments.check_owned(given, orjson.loads(base.managed_fields))
     owners = fields.parse(given)
-    if fields.ownership(owners) == fields.ownership(fields.parse(base.managed_fields)):
+    owned = fields.ownership(owners)
+    if not owned or owned == fields.ownership(fields.parse(base.managed_fields)):
         return base.managed_fields
     return fields.dump(owners)
 
@@ -323,22 +332,19 @@ def prepare_update(
     pruned = judged(call, served, sent, options, base)
     if target.subresource == "status":
         _check_turns(served, base, pruned.obj)
-    obj = core_conventions(served, {**pruned.obj, **_untouched(base, sent)})
+    obj = core_conventions(served, {**pruned.obj, **_untouched(base, sent, pruned.cut)})
     if obj != base.obj:
         _check_changes(served, base, pruned.model, obj)
         check_owners(call, served, base.obj["metadata"], obj["metadata"])
     return obj
 
 
-def _untouched(base: Base, sent: Mapping[str, Any]) -> dict[str, Any]:
+def _untouched(base: Base, sent: Mapping[str, Any], cut: Set[str]) -> dict[str, Any]:
     """What is sent just as it is stored. It stays so: filling in a default that came later would
-    be an edit of the spec, which has a generation and is admitted, by a label."""
-    stored = base.obj
-    return {
-        name: stored[name]
-        for name in sent
-        if name != "metadata" and name in stored and stored[name] == sent[name]
-    }
+    be an edit of the spec, which has a generation and is admitted, by a label. But for what has a
+    field of another release: nobody can read it, and any write mends it."""
+    stored, others = base.obj, {*sent} - {"metadata", *cut}
+    return {name: stored[name] for name in others if name in stored and stored[name] == sent[name]}
 
 
 def _check_turns(served: Served, base: Base, obj: Mapping[str, Any]) -> None:
@@ -384,7 +390,7 @@ found new finalizers {sorted(new)}"
             )
     if model is None:
         return  # what may be fixed is as it was
-    old, _ = validate(served, base.obj, stored=base.obj)
+    old, _ = validate(served, _pruned(served, base).obj, stored=base.obj)
     if old is None:
         return  # stored by an older version: an update is how it gets valid
     wrong = model.check_update(old)

@@ -104,6 +104,7 @@ async def test_delete_options_that_cannot_be_read_delete_nothing(admin: Client) 
         ("1", {"gracePeriodSeconds": 0}, True),
         ("false", None, False),
         ("true", {"orphanDependents": False}, False),
+        ("false", {"propagationPolicy": "Orphan"}, True),
     ],
 )
 async def test_who_deletes_may_ask_by_query_to_keep_what_is_owned(

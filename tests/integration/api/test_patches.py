@@ -168,6 +168,9 @@ async def test_ownership_is_wiped_by_one_empty_entry_and_by_nothing_else(admin: 
     other = [{"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {"f:engine": {}}}}]
     harmless: list[tuple[str, object]] = [
         (path, []),
+        (path, [{}, {}]),
+        (path, [{"manager": "x", "operation": "Apply"}]),
+        (path, [{"manager": "x", "fieldsType": "V2", "fieldsV1": {"f:a": {}}}]),
         (path + "/status", other),
         (path + "/status", [{}]),
     ]
@@ -377,7 +380,6 @@ def _owners(record: dict[str, Any], path: str) -> set[str]:
 async def test_a_default_that_came_later_is_no_edit_and_nobodys(admin: Client) -> None:
     obj = app_obj()
     obj["metadata"]["namespace"] = "default"
-    obj["spec"]["gone"] = 1
     await admin.served.records.create("App", obj, actor=Actor("old", "old"))
     stored = admin.served.cache.get(Key("App", "default", "app"))
     assert stored is not None
@@ -397,15 +399,35 @@ async def test_a_default_that_came_later_is_no_edit_and_nobodys(admin: Client) -
     turned = {"status": {"conditions": [{"type": "X", "status": "True", "reason": "R"}]}}
     turned = (await admin("PATCH", f"{path}/status", turned, type=MERGE)).body
     assert _owners(turned, "f:surge") == set()
-    assert _owners(turned, "f:gone") == {"old"}
     scaled = (await admin("PATCH", path, {"spec": {"replicas": 2}}, type=MERGE)).body
     assert (scaled["metadata"]["generation"], scaled["spec"]["surge"]) == (2, 0)
     assert "spec" in scaled["status"]["allocation"]
     assert (_owners(scaled, "f:surge"), _owners(scaled, "f:replicas")) == (set(), {"test"})
-    assert _owners(scaled, "f:gone") == set()
     applied = await _apply(admin, app_obj(surge=1), "me", path=APPS)
     assert (applied.code, applied.body.get("message")) == (200, None)
     assert _owners(applied.body, "f:surge") == {"me"}
+
+
+@pytest.mark.parametrize("section", ["spec", "status"])
+async def test_a_field_that_was_dropped_since_lets_nothing_change_that_may_not(
+    admin: Client, section: str
+) -> None:
+    """Any write takes it out of the spec: nobody can read the record until then."""
+    obj = database_obj()
+    obj["metadata"]["namespace"] = "default"
+    actor = Actor("old", "old")
+    old = await admin.served.records.create("Database", obj, actor=actor)
+    gone = {**old.obj, section: {**old.obj.get(section, {}), "gone": 1}}
+    subresource = "engine" if section == "status" else ""
+    await admin.served.records.update(old, gone, actor=actor, subresource=subresource)
+    path = f"{DATABASES}/{obj['metadata']['name']}"
+    another = {"spec": {"engine": "redis" if obj["spec"]["engine"] == "postgres" else "postgres"}}
+    assert (await admin("PATCH", path, another, type=MERGE)).code == 422
+    assert "gone" in (await admin("GET", path)).body[section]
+    label = {"metadata": {"labels": {"a": "b"}}}
+    labelled = await admin("PATCH", path, label, type=MERGE)
+    assert (labelled.code, "gone" in labelled.body["spec"]) == (200, False)
+    assert (await admin("PATCH", path, another, type=MERGE)).code == 422
 
 
 @pytest.mark.parametrize(
