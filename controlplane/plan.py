@@ -58,6 +58,8 @@ class Owned:
     owned: bool = True
     """False: it exists under that name but nobody (or somebody else) owns it yet."""
     deleting: bool = False
+    created: str = ""
+    """metadata.creationTimestamp, RFC 3339."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,10 @@ class Report:
     """At most two of the kind's own."""
     in_use: Footprint | None = None
     """What is observed to be held of the host now; None: as much as is allocated."""
+    exchanged: bool = False
+    """No container of an earlier spec is there any more, whatever else is waited for: none listens
+    on a port of the host that is wanted no more. False: not before it converged, as far as is
+    known."""
     recheck_after_s: float | None = None
     """Look again this soon even when converged (health checks); None: at the next resync."""
 

@@ -1,6 +1,6 @@
 """What is seen of a service of the platform, and what is said about it. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from controlplane.plan import Report, Want
@@ -84,13 +84,24 @@ def external_report(record: Platform, seen: PlatformSeen) -> Report:
         address=external.endpoint,
         secret_ref=external.secret_ref,
     )
-    in_use = box.held(*seen.containers.values(), *seen.doubles)
-    if seen.external_ok:
-        message = f"{external.endpoint} answers"
-        return Report(
-            status, True, "Serving", message, in_use=in_use, recheck_after_s=SERVED_RECHECK_S
-        )
-    return Report(status, False, "Unreachable", silence_external(record), in_use=in_use)
+    ours = (*seen.containers.values(), *seen.doubles)
+    report = Report(
+        status,
+        False,
+        "Unreachable",
+        silence_external(record),
+        in_use=box.held(*ours),
+        exchanged=not ours,
+    )
+    if not seen.external_ok:
+        return report
+    return replace(
+        report,
+        ready=True,
+        reason="Serving",
+        message=f"{external.endpoint} answers",
+        recheck_after_s=SERVED_RECHECK_S,
+    )
 
 
 def readiness(

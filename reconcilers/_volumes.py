@@ -135,19 +135,30 @@ def release(
         for child in (want.children.get(name) for name in names)
         if child is not None and child.owned and not child.deleting
     ]
-    if not retain or any(_never_made(child) for child in owned):
-        return tuple(RemoveChild(child.kind, child.name) for child in owned)
+    empty = any(_never_made(child) for child in owned)
+    kept = [child for child in owned if retain and not (empty and _made_by(want.record, child))]
     cut = tuple(
         EnsureChild(child.kind, child.name, {"size": format_bytes(held_bytes(child))})
-        for child in owned
+        for child in kept
         if child.kind == "Volume" and held_bytes(child) < parse_bytes(child.spec.get("size", 0))
     )
-    return (*cut, *(OrphanChild(child.kind, child.name) for child in owned))
+    left = tuple(
+        OrphanChild(child.kind, child.name)
+        if child in kept
+        else RemoveChild(child.kind, child.name)
+        for child in owned
+    )
+    return (*cut, *left)
+
+
+def _made_by(record: Record, child: Owned) -> bool:
+    """Not one that was there before, and was adopted: its keys may open what is kept elsewhere."""
+    return child.created >= (record.metadata.creation_timestamp or "")
 
 
 def _never_made(child: Owned) -> bool:
     """A Volume that was refused room from the start holds nothing, and kept it would make the next
-    record of this name ask for as much, for ever. What goes with it opens nothing."""
+    record of this name ask for as much, for ever. A Secret that was made with it opens nothing."""
     made = child.status.get("allocation") or child.status.get("dockerName")
     named = child.spec.get("dockerName")
     return child.kind == "Volume" and not (made or named) and refusal(child.status) is not None

@@ -293,6 +293,7 @@ class AppReconciler(Reconciler[App, AppSeen, box.ContainerStep]):
             message,
             published(want),
             in_use=in_use(want, states, standing, exchanging=updated < len(live)),
+            exchanged=updated == len(seen.replicas) and not _portless(want),
             recheck_after_s=float(check.interval_seconds) if probed else None,
         )
 

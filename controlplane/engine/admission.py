@@ -170,12 +170,15 @@ def allocation(
     )
 
 
-def still_wanted(record: Record, held: Allocation) -> Allocation:
+def still_wanted(
+    record: Record, held: Allocation, *, names: bool = True, ports: bool = True
+) -> Allocation:
     """Of `held` no name and no port but what `record` asks for: nothing else leads to anything
-    outside any more."""
-    claims, ports = record.claims, held.ports[: len(record.host_ports)]
-    names = tuple(name for name in held.names if name in claims)
-    return allocation(held.footprint, ports, held.subnet, names, held.spec)
+    outside any more. Without `names`, or `ports`, it may, and those stay."""
+    claims, count = record.claims, len(record.host_ports)
+    named = tuple(name for name in held.names if name in claims) if names else held.names
+    listened = held.ports[:count] if ports else held.ports
+    return allocation(held.footprint, listened, held.subnet, named, held.spec)
 
 
 def scope_of(view: View, namespace: str) -> Scope:

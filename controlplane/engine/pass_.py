@@ -230,7 +230,9 @@ class Pass:
         if in_use is None:
             in_use = Footprint() if look.plan.converged else granted.footprint
         # what is wanted no more may still lead to something outside until it converged
-        granted = still_wanted(record, granted) if look.plan.converged else granted
+        done = look.plan.converged
+        ports = done or look.report.exchanged
+        granted = still_wanted(record, granted, names=done, ports=ports)
         names = granted.names
         return allocation(record.footprint.at_least(in_use), granted.ports, granted.subnet, names)
 

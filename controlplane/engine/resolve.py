@@ -325,4 +325,5 @@ def _owned(stored: Stored, owner_uid: str) -> Owned:
         secret_keys=tuple(stored.obj.get("secretKeys") or ()),
         owned=owner_uid in stored.owner_uids,
         deleting=stored.deleting,
+        created=str(stored.meta.get("creationTimestamp") or ""),
     )

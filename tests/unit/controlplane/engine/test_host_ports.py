@@ -122,3 +122,35 @@ async def test_a_port_that_was_given_up_goes_back_while_a_later_growth_waits() -
         await bench.box("b", publish=True, port=8080)
         await bench.settle(60)
         assert bench.ready(B)
+
+
+@in_virtual_time
+async def test_an_app_gives_its_port_up_with_the_last_container_that_listens_there() -> None:
+    """Though the new one never answers."""
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        spec = {"image": "web:1", "port": 80, "publish": {"port": 8080}}
+        app = await platform.apply("App", "web", **spec)
+        await platform.settle(30)
+        assert platform.ready(app)
+        platform.probe.everything = False
+        await platform.apply("App", "web", image="web:2", publish={"port": 9090})
+        await platform.settle(120)
+        assert not platform.ready(app)
+        other = await platform.apply("App", "other", **spec)
+        await platform.settle(60)
+        assert platform.status(other)["allocation"]["ports"] == [8080]
+
+
+@in_virtual_time
+async def test_a_service_gives_its_ports_up_for_a_server_that_does_not_answer() -> None:
+    async with Platform().running() as platform:
+        await platform.settle(1)
+        await platform.records.create("Namespace", HOME, actor=USER)
+        assert await published(platform, {"name": "smtp", "port": 2525}) == {"smtp": 2525}
+        away = {"endpoint": "mail.test:25"}
+        platform.probe.everything = False
+        await platform.apply("Platform", "mail", "platform", external=away)
+        await platform.settle(120)
+        assert platform.condition(MAIL)["reason"] == "Unreachable"
+        assert platform.status(MAIL)["allocation"].get("ports", []) == []

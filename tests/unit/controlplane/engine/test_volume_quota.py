@@ -349,6 +349,26 @@ async def test_nor_a_secret_that_would_be_in_the_way_of_another_engine() -> None
 
 
 @in_virtual_time
+async def test_a_secret_that_was_kept_is_kept_again_by_one_that_never_had_room() -> None:
+    """It may open a backup of what its Volume held."""
+    async with Platform().running() as platform:
+        await begun(platform)
+        key = await database(platform, "db", "10Gi")
+        secret = Key("Secret", "shop", platform.status(key)["secretRef"]["name"])
+        data = (await platform.records.read(platform.get(secret)))["data"]
+        kept = volume_of(platform, key)
+        for gone in (key, kept):
+            await platform.delete(gone)
+            await platform.settle(60)
+        await database(platform, "db", "500Gi")
+        assert not platform.engine.volumes
+        await platform.delete(key)
+        await platform.settle(60)
+        assert (platform.find(key), platform.find(kept)) == (None, None)
+        assert (await platform.records.read(platform.get(secret)))["data"] == data
+
+
+@in_virtual_time
 @pytest.mark.parametrize("goes", ["database", "namespace"])
 async def test_a_growth_that_waits_goes_with_its_database(goes: str) -> None:
     """The Volume is kept with the disk that it has: nobody is there who wanted more."""
