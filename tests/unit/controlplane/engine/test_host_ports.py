@@ -129,7 +129,7 @@ async def test_an_app_gives_its_port_up_with_the_last_container_that_listens_the
     """Though the new one never answers."""
     async with Platform().running() as platform:
         await platform.settle(1)
-        spec = {"image": "web:1", "port": 80, "publish": {"port": 8080}}
+        spec: dict[str, Any] = {"image": "web:1", "port": 80, "publish": {"port": 8080}}
         app = await platform.apply("App", "web", **spec)
         await platform.settle(30)
         assert platform.ready(app)
