@@ -64,8 +64,9 @@ def _prometheus(facts: Facts) -> ServiceContainer:
     scrape_s = min(int(settings.get("scrapeSeconds", "15")), MOST_SCRAPE_S)
     config = config.replace("SCRAPE", str(scrape_s))
     # The newest block and the log aren't counted in it
-    # (https://prometheus.io/docs/prometheus/latest/storage/): so three quarters. Its MB is 2^20.
-    most_mb = facts.storage_bytes * 3 // 4 // 2**20
+    # (https://prometheus.io/docs/prometheus/latest/storage/): so three quarters; and as its MB is
+    # 2^20 bytes, that comes to four fifths.
+    most_mb = facts.storage_bytes * 3 // 4 // 10**6
     return ServiceContainer(
         image="prometheus",
         command=(

@@ -235,7 +235,7 @@ async def test_a_server_is_told_of_no_storage_that_its_volume_was_refused() -> N
     found = world.engine.by_name(NAME)
     assert found.state.id != before
     assert found.spec is not None
-    assert f"--storage.tsdb.retention.size={50 * 1024 * 3 // 4}MB" in found.spec.command
+    assert f"--storage.tsdb.retention.size={(50 << 30) * 3 // 4 // 10**6}MB" in found.spec.command
 
 
 async def test_it_serves_on_while_the_image_it_runs_from_has_lost_its_name() -> None:
