@@ -74,6 +74,17 @@ def free_octet() -> int:
     return 128 + (2 * next(_CLOUDS) + worker % 2) % 64
 
 
+def remove_all(engine: docker.DockerClient, instance: str) -> None:
+    """What an installation has made on the engine; what it keeps of deleted records, too."""
+    filters: Filters = {"label": f"bunker.cloud/instance={instance}"}
+    for container in engine.containers.list(all=True, filters=filters, ignore_removed=True):
+        container.remove(force=True, v=True)
+    for network in engine.networks.list(filters=filters):
+        network.remove()
+    for volume in engine.volumes.list(filters=filters):
+        volume.remove()
+
+
 @dataclass
 class Cloud:
     """Start, kill, stop and ask one control plane. `destroy` leaves nothing behind."""
@@ -185,13 +196,7 @@ class Cloud:
         if "CP_DATABASE_URL" not in self.extra_env:
             self.control_plane("stop-store")
         with self.engine() as engine:
-            filters: Filters = {"label": f"bunker.cloud/instance={self.instance}"}
-            for container in engine.containers.list(all=True, filters=filters, ignore_removed=True):
-                container.remove(force=True, v=True)
-            for network in engine.networks.list(filters=filters):
-                network.remove()
-            for volume in engine.volumes.list(filters=filters):
-                volume.remove()
+            remove_all(engine, self.instance)
         shutil.rmtree(self.data, ignore_errors=True)
         for runtime in self.runtime_folders:
             shutil.rmtree(runtime, ignore_errors=True)

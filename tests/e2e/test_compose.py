@@ -4,12 +4,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import docker
 import pytest
 
-from tests.e2e.cloud import ROOT, Filters, eventually, free_port
+from tests.e2e.cloud import ROOT, Filters, eventually, free_port, remove_all
 
 pytestmark = [
     pytest.mark.e2e,
@@ -70,6 +71,8 @@ def composed(tmp_path: Path) -> Iterator[Composed]:
         yield made
     finally:
         made.compose("down", "--volumes")
+        with closing(docker.from_env()) as engine:
+            remove_all(engine, made.name)  # what the agent made is none of the project's
         shutil.rmtree(f"/dev/shm/compose-{made.name}", ignore_errors=True)  # its own
 
 
