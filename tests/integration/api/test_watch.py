@@ -1,4 +1,5 @@
-"""Watches over HTTP, on the real store."""
+"""Watches over HTTP, on the real store. Over 400 lines, as how each of them ends is told by the
+same few clients."""
 
 import asyncio
 import random

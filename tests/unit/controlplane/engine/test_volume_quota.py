@@ -3,37 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from controlplane.records import Key
 from drivers.fake.models import FakeFile
 from resources.kinds import MODELS
 from tests.support.platform import Platform
 from tests.support.running import USER
 from tests.support.virtual import in_virtual_time
-
-QUOTA = Key("Quota", "shop", "limit")
-SPACE = Key("Namespace", "", "shop")
-
-
-async def begun(platform: Platform, disk: str = "50Gi") -> None:
-    await platform.settle(2)
-    await platform.apply("Quota", "limit", disk=disk)
-    await platform.settle(3)
-
-
-async def database(platform: Platform, name: str, storage: str, **spec: Any) -> Key:
-    key = await platform.apply("Database", name, engine="redis", storage=storage, **spec)
-    await platform.settle(30)
-    return key
-
-
-def volume_of(platform: Platform, key: Key) -> Key:
-    return Key("Volume", "", str(platform.status(key)["volume"]))
-
-
-def disk(platform: Platform, key: Key = QUOTA) -> str:
-    return str(platform.status(key)["used"]["disk"])
+from tests.unit.controlplane.engine.quotas import QUOTA, SPACE, begun, database, disk, volume_of
 
 
 async def volume(
@@ -322,71 +298,6 @@ async def test_a_database_that_never_had_room_may_ask_for_less() -> None:
         assert may_become(platform, key, storage="40Gi")
         assert platform.ready(await database(platform, "db", "40Gi"))
         assert disk(platform) == "40Gi"
-
-
-@in_virtual_time
-async def test_a_database_that_never_had_room_leaves_no_volume() -> None:
-    async with Platform().running() as platform:
-        await begun(platform)
-        key = await database(platform, "db", "500Gi")
-        await platform.delete(key)
-        await platform.settle(10)
-        assert not platform.store.cache.list("Volume")
-        assert platform.ready(await database(platform, "db", "40Gi"))
-
-
-@in_virtual_time
-async def test_nor_a_secret_that_would_be_in_the_way_of_another_engine() -> None:
-    async with Platform().running() as platform:
-        await begun(platform)
-        key = await database(platform, "db", "500Gi")
-        await platform.delete(key)
-        await platform.settle(10)
-        assert not platform.store.cache.list("Secret", "shop")
-        await platform.apply("Database", "db", engine="postgres", storage="40Gi")
-        await platform.settle(30)
-        assert platform.ready(key)
-
-
-@in_virtual_time
-async def test_a_secret_that_was_kept_is_kept_again_by_one_that_never_had_room() -> None:
-    """It may open a backup of what its Volume held."""
-    async with Platform().running() as platform:
-        await begun(platform)
-        key = await database(platform, "db", "10Gi")
-        secret = Key("Secret", "shop", platform.status(key)["secretRef"]["name"])
-        data = (await platform.records.read(platform.get(secret)))["data"]
-        kept = volume_of(platform, key)
-        for gone in (key, kept):
-            await platform.delete(gone)
-            await platform.settle(60)
-        await database(platform, "db", "500Gi")
-        assert not platform.engine.volumes
-        await platform.delete(key)
-        await platform.settle(60)
-        assert (platform.find(key), platform.find(kept)) == (None, None)
-        assert (await platform.records.read(platform.get(secret)))["data"] == data
-
-
-@in_virtual_time
-@pytest.mark.parametrize("goes", ["database", "namespace"])
-async def test_a_growth_that_waits_goes_with_its_database(goes: str) -> None:
-    """The Volume is kept with the disk that it has: nobody is there who wanted more."""
-    async with Platform().running() as platform:
-        await begun(platform)
-        key = await database(platform, "db", "10Gi")
-        kept = volume_of(platform, key)
-        await database(platform, "db", "60Gi")
-        assert platform.condition(kept, "Admitted")["reason"] == "QuotaExceeded"
-        await platform.delete(key if goes == "database" else SPACE)
-        await platform.settle(120)
-        assert platform.find(key) is None
-        if goes == "database":
-            await platform.apply("Quota", "limit", disk="100Gi")
-            await platform.settle(30)
-        assert platform.get(kept).obj["spec"]["size"] == "10Gi"
-        assert platform.status(kept)["allocation"]["disk"] == "10Gi"
-        assert platform.condition(kept, "Admitted")["status"] == "True"
 
 
 @in_virtual_time
