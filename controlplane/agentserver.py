@@ -5,7 +5,6 @@ connection, so that backpressure and ends are the socket's own.
 """
 
 import asyncio
-import errno
 import os
 import socket
 import stat
@@ -30,6 +29,7 @@ from controlplane.agentwire import (
 )
 from controlplane.clock import Clock
 from controlplane.errors import ControlPlaneError, SlowReaderError, TerminalError
+from controlplane.owning import give_socket
 from controlplane.records import Subscription
 from controlplane.streams import (
     Channel,
@@ -131,27 +131,13 @@ def _listen(path: Path) -> socket.socket:
     os.fchmod(listener.fileno(), stat.S_IRUSR | stat.S_IWUSR)
     try:
         listener.bind(str(aside))
-        owner = path.parent.stat()
-        if owner.st_uid != os.geteuid():
-            _give(aside, owner)
+        give_socket(aside, path.parent)
         listener.listen(_BACKLOG)
         aside.replace(path)
     except OSError:
         listener.close()
         raise
     return listener
-
-
-def _give(aside: Path, owner: os.stat_result) -> None:
-    """What is there now: neither what a link leads to, nor another file under its name."""
-    handle = os.open(aside, os.O_PATH | os.O_NOFOLLOW)
-    try:
-        found = os.fstat(handle)
-        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
-            raise OSError(errno.ENOTSOCK, f"somebody put something else in the place of {aside}")
-        os.chown(f"/proc/self/fd/{handle}", owner.st_uid, owner.st_gid)
-    finally:
-        os.close(handle)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """To whom belongs what root makes in a data folder: another user may run the API from it."""
 
+import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,3 +14,19 @@ def give(descriptor: int, around: Path) -> None:
         owner = around.stat()
         with suppress(OSError):  # where nothing can be given, as on some network disks
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def give_socket(name: Path, around: Path) -> None:
+    """Of one that was bound to `name`, which nothing opens: what is there now, neither what a link
+    leads to, nor another file under its name. Raises OSError where it is no socket of this user."""
+    owner = around.stat()
+    if owner.st_uid == os.geteuid():
+        return
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+            raise OSError(errno.ENOTSOCK, f"somebody put something else in the place of {name}")
+        os.chown(f"/proc/self/fd/{handle}", owner.st_uid, owner.st_gid)
+    finally:
+        os.close(handle)

@@ -185,31 +185,34 @@ def test_a_slow_registry_is_one_and_a_silent_one_is_none(
     assert "within 0.1 s" in capsys.readouterr().err
 
 
+def apt_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host with nothing but an apt-get, which writes what it is asked for there."""
+    apt, asked = tmp_path / "apt-get", tmp_path / "asked"
+    apt.write_text(f'#!/bin/sh\necho "$*" >>{asked}\n')
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return asked
+
+
 def test_debootstrap_is_not_installed_where_nothing_may_be(
     build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """scripts/up --no-install says so."""
-    apt = tmp_path / "apt-get"
-    apt.write_text(f"#!/bin/sh\n: >{tmp_path}/asked\n")
-    apt.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    asked = apt_alone(tmp_path, monkeypatch)
     monkeypatch.setenv("INSTALL", "no")
     with pytest.raises(build.BuildError, match="apt-get install debootstrap"):
         build.image_payloads._ensure_debootstrap("base")
-    assert not (tmp_path / "asked").exists()
+    assert not asked.exists()
 
 
 def test_debootstrap_is_installed_once_others_are_done_installing(
     build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apt = tmp_path / "apt-get"
-    apt.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
-    apt.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    asked = apt_alone(tmp_path, monkeypatch)
     build.image_payloads._ensure_debootstrap("base")
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked
-    assert all("DPkg::Lock::Timeout=300 install" in line for line in asked)
+    told = asked.read_text().splitlines()
+    assert told
+    assert all("DPkg::Lock::Timeout=300 install" in line for line in told)
 
 
 def test_what_is_put_into_an_image_can_be_read_by_whoever_it_runs_as(
