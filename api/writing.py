@@ -390,7 +390,9 @@ found new finalizers {sorted(new)}"
             )
     if model is None:
         return  # what may be fixed is as it was
-    old, _ = validate(served, _pruned(served, base).obj, stored=base.obj)
+    old, _ = validate(served, base.obj, stored=base.obj)
+    if old is None:  # perhaps for a field of another release
+        old, _ = validate(served, _pruned(served, base).obj, stored=base.obj)
     if old is None:
         return  # stored by an older version: an update is how it gets valid
     wrong = model.check_update(old)
